@@ -1,0 +1,17 @@
+//! The PowerPC 440EP as its manual describes it: instructions, registers, TLB words and traps.
+//!
+//! Everything here is data and pure functions. The KVM core and the software CPU both build on
+//! it, and neither defines a bit position of its own.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod context;
+pub mod regs;
+pub mod tlb;
+mod trap;
+
+pub use context::{Cr, Regs, Xer};
+pub use trap::{Access, ProgramCause, Trap};
