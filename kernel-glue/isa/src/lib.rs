@@ -9,9 +9,11 @@
 extern crate std;
 
 mod context;
+mod mapping;
 pub mod regs;
 pub mod tlb;
 mod trap;
 
 pub use context::{Cr, Regs, Xer};
+pub use mapping::{Mapping, SPACES, SpaceId};
 pub use trap::{Access, ProgramCause, Trap};

@@ -1,0 +1,69 @@
+//! The 440 underneath: what the core asks of silicon, or of a software CPU.
+
+use ppc440_isa::{Regs, Trap};
+pub use ppc440_isa::{Mapping, SPACES, SpaceId};
+
+/// Levels of the core's interrupt inputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pins {
+    /// Non-critical external input.
+    pub external: bool,
+    /// Critical input.
+    pub critical: bool,
+    /// Somebody asked that `run` returns; reading the pins takes the request.
+    pub kick: bool,
+}
+
+/// A 440 that runs guest code in problem state: silicon, or the software CPU.
+///
+/// The hardware executes what problem state may execute, against the translations that the core
+/// has mapped, and traps for the rest. It holds no guest supervisor state.
+pub trait Hw {
+    /// Makes `fetch` the space of instruction fetches and `data` that of loads and stores.
+    fn select(&mut self, fetch: SpaceId, data: SpaceId);
+
+    /// Runs guest code at `regs.pc` for at most `budget` instructions (at least 1), and says why
+    /// it stopped. Instructions that completed are counted in [`Hw::retired`]; the one that
+    /// trapped is not.
+    fn enter(&mut self, regs: &mut Regs, budget: u32) -> Trap;
+
+    /// Executes the one instruction `word` as if it had been fetched at `regs.pc`; for code whose
+    /// page the hardware cannot map. `None`: it completed, `pc` is advanced, and it was counted.
+    fn execute(&mut self, regs: &mut Regs, word: u32) -> Option<Trap>;
+
+    /// Adds a translation to a space; the hardware may keep only the part around `ea_wanted`.
+    fn map(&mut self, space: SpaceId, ea_wanted: u32, mapping: &Mapping);
+
+    /// Removes from a space all that translates any of the `bytes` bytes at `ea`, at once.
+    /// `ea` and `bytes` are multiples of 4096; `bytes` is at most 1 GiB.
+    fn unmap(&mut self, space: SpaceId, ea: u32, bytes: u32);
+
+    /// Empties a space.
+    fn clear(&mut self, space: SpaceId);
+
+    /// Reads guest RAM at byte offset `ram` of its mapping; `false`, with `bytes` untouched, when
+    /// the range is not inside it.
+    fn load(&mut self, ram: u32, bytes: &mut [u8]) -> bool;
+
+    /// Writes guest RAM, as [`Hw::load`] reads it; code that was decoded from there is forgotten.
+    fn store(&mut self, ram: u32, bytes: &[u8]) -> bool;
+
+    /// Counts one instruction that the core completed in the hardware's place.
+    fn retire(&mut self);
+
+    /// Instructions completed since the hardware was made.
+    fn retired(&self) -> u64;
+
+    /// The free-running time base, in ticks of the timer clock. Never goes back.
+    fn time_base(&self) -> u64;
+
+    /// How many instructions may run before the time base must be looked at again, given that
+    /// something is due at `deadline` (`None`: nothing is). At least 1.
+    fn budget(&self, deadline: Option<u64>) -> u32;
+
+    /// The input levels as they are now; takes a pending kick.
+    fn pins(&mut self) -> Pins;
+
+    /// Host time in nanoseconds from an arbitrary start, to charge time to causes.
+    fn stopwatch(&self) -> u64;
+}
