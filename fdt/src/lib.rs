@@ -1,1 +1,4 @@
-//! To be filled.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod board;
