@@ -1,7 +1,7 @@
 //! The 440 underneath: what the core asks of silicon, or of a software CPU.
 
-use ppc440_isa::{Regs, Trap};
 pub use ppc440_isa::{Mapping, SPACES, SpaceId};
+use ppc440_isa::{Regs, Trap};
 
 /// Levels of the core's interrupt inputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,172 @@
+//! The 16 interrupts: what each saves and keeps, and which of those that wait goes first
+//! (PPC440x5 user's manual, chapter 6).
+
+use ppc440_isa::regs::{dbsr, esr, mcsr, msr};
+
+use crate::hw::Pins;
+use crate::vcpu::Vcpu;
+
+/// The interrupts, by the number of their IVOR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[allow(missing_docs)] // The names are the manual's table 6-2.
+pub enum Interrupt {
+    CriticalInput = 0,
+    MachineCheck = 1,
+    DataStorage = 2,
+    InstructionStorage = 3,
+    ExternalInput = 4,
+    Alignment = 5,
+    Program = 6,
+    FpUnavailable = 7,
+    SystemCall = 8,
+    ApUnavailable = 9,
+    Decrementer = 10,
+    FixedInterval = 11,
+    Watchdog = 12,
+    DataTlb = 13,
+    InstructionTlb = 14,
+    Debug = 15,
+}
+
+impl Interrupt {
+    /// All of them, in the order of their IVORs.
+    pub const ALL: [Interrupt; 16] = {
+        use Interrupt::*;
+        [
+            CriticalInput,
+            MachineCheck,
+            DataStorage,
+            InstructionStorage,
+            ExternalInput,
+            Alignment,
+            Program,
+            FpUnavailable,
+            SystemCall,
+            ApUnavailable,
+            Decrementer,
+            FixedInterval,
+            Watchdog,
+            DataTlb,
+            InstructionTlb,
+            Debug,
+        ]
+    };
+}
+
+/// What KVM_INTERRUPT does to the external input, beside the input's own level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inject {
+    /// Request one external interrupt; taking it ends the request.
+    Set,
+    /// Request external interrupts until [`Inject::Unset`].
+    SetLevel,
+    /// End both kinds of request.
+    Unset,
+}
+
+/// Requests that are not levels of the hardware's inputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// One external interrupt.
+    pub external_once: bool,
+    /// External interrupts, until unset.
+    pub external_level: bool,
+    /// MCSR bits of a machine check that MSR\[ME\] holds back; 0 for none.
+    pub machine_check: u32,
+}
+
+impl Vcpu {
+    /// Requests or withdraws an external interrupt, as KVM_INTERRUPT does.
+    pub fn inject(&mut self, request: Inject) {
+        match request {
+            Inject::Set => self.pending.external_once = true,
+            Inject::SetLevel => self.pending.external_level = true,
+            Inject::Unset => {
+                self.pending.external_once = false;
+                self.pending.external_level = false;
+            }
+        }
+    }
+
+    /// Reports a bus error: `causes` are MCSR bits, and the interrupt comes as soon as MSR\[ME\]
+    /// allows it.
+    pub fn raise_machine_check(&mut self, causes: u32) {
+        self.pending.machine_check |= causes | mcsr::MCS;
+    }
+
+    /// Takes interrupt `kind`; `address` goes into the save register.
+    #[inline]
+    pub(crate) fn take(&mut self, kind: Interrupt, address: u32) {
+        let old = self.regs.msr;
+        let sprs = &mut self.sprs;
+        let kept = match kind {
+            Interrupt::CriticalInput | Interrupt::Watchdog | Interrupt::Debug => {
+                sprs.csrr0 = address;
+                sprs.csrr1 = old;
+                msr::KEPT_CRITICAL
+            }
+            Interrupt::MachineCheck => {
+                // The 440x5 returns through MCSRR, Linux on the 440EP through CSRR: both hold it.
+                sprs.csrr0 = address;
+                sprs.csrr1 = old;
+                sprs.mcsrr0 = address;
+                sprs.mcsrr1 = old;
+                0
+            }
+            _ => {
+                sprs.srr0 = address;
+                sprs.srr1 = old;
+                msr::KEPT_NON_CRITICAL
+            }
+        };
+        self.regs.msr = old & kept;
+        self.regs.pc = sprs.ivpr & 0xFFFF_0000 | sprs.ivor[kind as usize] & 0xFFF0;
+        if old & msr::WE != 0 {
+            self.stats.halt_wakeup += u64::from(core::mem::take(&mut self.waited));
+        }
+    }
+
+    /// Writes ESR as an interrupt that has an entry in it does: MCI stays, the rest is replaced.
+    #[inline]
+    pub(crate) fn set_syndrome(&mut self, bits: u32) {
+        self.sprs.esr = self.sprs.esr & esr::MCI | bits;
+    }
+
+    /// Takes the first of the asynchronous interrupts that wait and are enabled: machine check,
+    /// critical input, watchdog, external, fixed interval, decrementer.
+    #[inline]
+    pub(crate) fn deliver(&mut self, pins: Pins) {
+        let external = pins.external | self.pending.external_once | self.pending.external_level;
+        let timers = self.timer.requests();
+        if !(external | pins.critical | timers.any()) && self.pending.machine_check == 0 {
+            return;
+        }
+        let enabled = self.regs.msr;
+        let pc = self.regs.pc;
+        if self.pending.machine_check != 0 && enabled & msr::ME != 0 {
+            self.sprs.mcsr |= core::mem::take(&mut self.pending.machine_check);
+            self.take(Interrupt::MachineCheck, pc);
+        } else if pins.critical && enabled & msr::CE != 0 {
+            self.take(Interrupt::CriticalInput, pc);
+        } else if timers.watchdog && enabled & msr::CE != 0 {
+            self.take(Interrupt::Watchdog, pc);
+        } else if enabled & msr::EE == 0 {
+        } else if external {
+            self.pending.external_once = false;
+            self.stats.ext_intr += 1;
+            self.take(Interrupt::ExternalInput, pc);
+        } else if timers.fixed_interval {
+            self.take(Interrupt::FixedInterval, pc);
+        } else if timers.decrementer {
+            self.stats.dec += 1;
+            self.take(Interrupt::Decrementer, pc);
+        }
+    }
+
+    /// Takes a debug interrupt for `events` (DBSR bits), to return to `address`.
+    pub(crate) fn take_debug(&mut self, events: u32, address: u32) {
+        self.sprs.dbsr |= events & !(dbsr::IDE | dbsr::MRR);
+        self.take(Interrupt::Debug, address);
+    }
+}

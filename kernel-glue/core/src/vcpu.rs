@@ -1,0 +1,452 @@
+//! The vcpu: its state, its loop, and what its owner may read and set.
+
+use ppc440_isa::regs::msr;
+use ppc440_isa::tlb::{ENTRIES, Tlbe};
+use ppc440_isa::{Access, Regs, SpaceId};
+
+use crate::hw::Hw;
+use crate::interrupt::Pending;
+use crate::memory::{Slot, SlotError, Slots};
+use crate::mmio::InFlight;
+use crate::sprs::Sprs;
+use crate::stats::{Cause, Stats, Timing};
+use crate::timer::{Requests, Timer, TimerState};
+use crate::tlb::{Context, Mmu, permits};
+use crate::uapi::{Exit, ResetKind};
+
+/// What follows a trap.
+#[derive(Debug)]
+pub(crate) enum Resume {
+    /// The guest goes on.
+    Guest,
+    /// `run` returns.
+    Host(Exit),
+}
+
+/// A mode that no MSR and PID have: selects anew at the next entry.
+const NO_MODE: u32 = u32::MAX;
+
+/// One guest CPU.
+#[derive(Debug)]
+pub struct Vcpu {
+    /// The registers that problem state can reach, `pc` and the MSR. Free to change between runs.
+    pub regs: Regs,
+    pub(crate) sprs: Sprs,
+    pub(crate) mmu: Mmu,
+    pub(crate) slots: Slots,
+    pub(crate) timer: Timer,
+    pub(crate) pending: Pending,
+    pub(crate) in_flight: InFlight,
+    pub(crate) stats: Stats,
+    pub(crate) cause: Cause,
+    pub(crate) exit_pc: u32,
+    /// An [`Exit::Wait`] was returned and no interrupt has come since.
+    pub(crate) waited: bool,
+    pub(crate) fetch_space: SpaceId,
+    pub(crate) data_space: SpaceId,
+    /// MSR\[PR, IS, DS\] and PID for which the spaces are selected.
+    mode: u32,
+    /// What the hardware holds may be out of date: slots or entries were set from outside.
+    spaces_stale: bool,
+    /// The count of retired instructions at which time must be looked at again.
+    pub(crate) slice_end: u64,
+    pub(crate) progress: Progress,
+    /// An ICMP debug event is due once the access in flight is complete.
+    pub(crate) icmp_due: bool,
+    pub(crate) unknown_sprs: UnknownSprs,
+    timing: Timing,
+    timed: bool,
+}
+
+/// What tells a CPU that gets somewhere from one that does not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Progress {
+    /// Retired instructions, pc, address and kind of the last translation given to the hardware.
+    pub last_fill: Option<(u64, u32, u32, bool)>,
+    /// Retired instructions when the last synchronous interrupt was taken.
+    pub last_interrupt: u64,
+    /// Synchronous interrupts since an instruction last completed.
+    pub interrupts: u32,
+}
+
+/// SPR numbers that exist in no 440 and that the guest's supervisor used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnknownSprs {
+    seen: [u32; 32],
+    fresh: Option<u16>,
+}
+
+impl UnknownSprs {
+    pub fn record(&mut self, spr: u16) {
+        let word = &mut self.seen[usize::from(spr >> 5 & 31)];
+        let bit = 1 << (spr & 31);
+        if *word & bit == 0 {
+            *word |= bit;
+            self.fresh = Some(spr);
+        }
+    }
+}
+
+/// All that the guest can tell, as plain values: what a snapshot holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// User registers, pc and MSR.
+    pub regs: Regs,
+    /// Supervisor registers.
+    pub sprs: Sprs,
+    /// Timers.
+    pub timers: TimerState,
+    /// The guest TLB.
+    pub tlb: [Tlbe; ENTRIES],
+    /// Interrupt requests made by [`Vcpu::inject`] and [`Vcpu::raise_machine_check`].
+    pub pending: Pending,
+    /// The access whose exit has not been answered.
+    pub in_flight: InFlight,
+}
+
+/// Where an effective address leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Translation {
+    /// Guest-physical address.
+    pub gpa: u64,
+    /// The TLB entry.
+    pub index: usize,
+    /// Loads are allowed.
+    pub read: bool,
+    /// Stores are allowed.
+    pub write: bool,
+    /// Fetches are allowed.
+    pub execute: bool,
+    /// The page is little-endian.
+    pub little_endian: bool,
+}
+
+impl Vcpu {
+    /// A CPU with processor version `pvr`, all else 0, and an empty TLB.
+    ///
+    /// The manual leaves nearly every register open at reset. Its hidden page at 0xFFFFF000 is
+    /// not there: who wants to start at the reset vector sets an entry for it, and `regs.pc`.
+    pub fn new(pvr: u32) -> Self {
+        Vcpu {
+            regs: Regs::default(),
+            sprs: Sprs {
+                pvr,
+                ..Sprs::default()
+            },
+            mmu: Mmu::new(),
+            slots: Slots::default(),
+            timer: Timer::default(),
+            pending: Pending::default(),
+            in_flight: InFlight::None,
+            stats: Stats::default(),
+            cause: Cause::Halt,
+            exit_pc: 0,
+            waited: false,
+            fetch_space: 0,
+            data_space: 0,
+            mode: NO_MODE,
+            spaces_stale: true,
+            slice_end: 0,
+            progress: Progress::default(),
+            icmp_due: false,
+            unknown_sprs: UnknownSprs {
+                seen: [0; 32],
+                fresh: None,
+            },
+            timing: Timing::default(),
+            timed: false,
+        }
+    }
+
+    /// Runs the guest until something needs the caller; an access that exited before is completed
+    /// first, with what [`Vcpu::complete`] gave.
+    pub fn run<H: Hw>(&mut self, hw: &mut H) -> Exit {
+        if self.spaces_stale {
+            self.mmu.drop_spaces(hw);
+            self.spaces_stale = false;
+            self.mode = NO_MODE;
+        }
+        self.slice_end = 0;
+        if let Some(exit) = self.finish_in_flight(hw) {
+            return exit;
+        }
+        if core::mem::take(&mut self.icmp_due) {
+            self.debug_completed();
+        }
+        loop {
+            let pins = hw.pins();
+            if pins.kick {
+                self.stats.sig += 1;
+                self.cause = Cause::Signal;
+                return Exit::Interrupted;
+            }
+            if hw.retired() >= self.slice_end
+                && let Some(exit) = self.look_at_time(hw)
+            {
+                return exit;
+            }
+            self.deliver(pins);
+            if self.regs.msr & msr::WE != 0 {
+                if let Some(exit) = self.look_at_time(hw) {
+                    return exit;
+                }
+                self.deliver(pins);
+                if self.regs.msr & msr::WE != 0 {
+                    return self.wait();
+                }
+            }
+            self.select(hw);
+            let resume = if self.debug_armed() {
+                self.step_watched(hw)
+            } else {
+                self.enter(hw)
+            };
+            if let Resume::Host(exit) = resume {
+                return exit;
+            }
+        }
+    }
+
+    /// One entry into the guest and its trap.
+    #[inline]
+    fn enter<H: Hw>(&mut self, hw: &mut H) -> Resume {
+        let left = self.slice_end.saturating_sub(hw.retired());
+        let budget = u32::try_from(left).unwrap_or(u32::MAX).max(1);
+        let trap = self.enter_for(hw, budget);
+        self.handle(hw, trap)
+    }
+
+    #[inline]
+    pub(crate) fn enter_for<H: Hw>(&mut self, hw: &mut H, budget: u32) -> ppc440_isa::Trap {
+        self.stats.entries += 1;
+        if !self.timed {
+            return hw.enter(&mut self.regs, budget);
+        }
+        self.timing.mark(self.cause, hw.stopwatch());
+        let trap = hw.enter(&mut self.regs, budget);
+        self.timing.mark(Cause::InGuest, hw.stopwatch());
+        self.cause = Cause::ExtInt;
+        trap
+    }
+
+    /// Makes the hardware use the spaces of the MSR and PID as they are now.
+    #[inline]
+    pub(crate) fn select<H: Hw>(&mut self, hw: &mut H) {
+        let mode = self.regs.msr & (msr::PR | msr::IS | msr::DS) | u32::from(self.sprs.pid) << 16;
+        if mode != self.mode {
+            self.mode = mode;
+            self.fetch_space = self.mmu.space(hw, self.context(msr::IS), None);
+            self.data_space = self
+                .mmu
+                .space(hw, self.context(msr::DS), Some(self.fetch_space));
+            hw.select(self.fetch_space, self.data_space);
+        }
+    }
+
+    /// The context of fetches (`space` MSR\[IS\]) or data (MSR\[DS\]).
+    #[inline]
+    pub(crate) fn context(&self, space: u32) -> Context {
+        Context {
+            pid: self.sprs.pid,
+            ts: self.regs.msr & space != 0,
+            user: self.regs.msr & msr::PR != 0,
+        }
+    }
+
+    /// Brings the timers up to now and says how long the guest may run unobserved.
+    fn look_at_time<H: Hw>(&mut self, hw: &mut H) -> Option<Exit> {
+        self.timer.advance(hw.time_base());
+        if let Some(kind) = self.timer.take_reset() {
+            return Some(Exit::Reset {
+                kind,
+                by_watchdog: true,
+            });
+        }
+        let budget = hw.budget(self.timer.next_deadline()).max(1);
+        self.slice_end = hw.retired().saturating_add(u64::from(budget));
+        None
+    }
+
+    fn wait(&mut self) -> Exit {
+        self.waited = true;
+        self.stats.halt += 1;
+        self.cause = Cause::EmulWait;
+        let non_critical = self.regs.msr & msr::EE != 0;
+        let critical = self.regs.msr & msr::CE != 0;
+        Exit::Wait {
+            deadline: self.timer.deadline_of(Requests {
+                decrementer: non_critical,
+                fixed_interval: non_critical,
+                watchdog: critical,
+            }),
+        }
+    }
+
+    /// What a reset does to the core: MSR 0, TCR\[WRC\] and TCR\[ARE\] 0, DBSR\[MRR\] the kind,
+    /// `pc` the reset vector, nothing pending, and an empty TLB. What loads and maps the first
+    /// code is the caller's.
+    pub fn reset(&mut self, kind: ResetKind) {
+        self.regs.msr = 0;
+        self.regs.pc = 0xFFFF_FFFC;
+        self.regs.reservation = false;
+        self.sprs.reset(kind);
+        self.timer.reset();
+        self.pending = Pending::default();
+        self.in_flight = InFlight::None;
+        self.icmp_due = false;
+        self.waited = false;
+        self.progress = Progress::default();
+        for index in 0..ENTRIES {
+            self.set_tlb(index, Tlbe::default());
+        }
+    }
+
+    /// Makes a range of guest-physical memory RAM.
+    ///
+    /// # Errors
+    /// A slot that is misaligned, out of range, overlaps another, or is one too many.
+    pub fn add_slot(&mut self, slot: Slot) -> Result<(), SlotError> {
+        self.slots.add(slot)?;
+        self.spaces_stale = true;
+        Ok(())
+    }
+
+    /// Removes the slot that starts at `gpa`, and every translation with it; `None` when there is
+    /// no such slot.
+    pub fn remove_slot(&mut self, gpa: u64) -> Option<Slot> {
+        self.spaces_stale = true;
+        self.slots.remove(gpa)
+    }
+
+    /// The slots, in no order.
+    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter()
+    }
+
+    /// The supervisor registers.
+    pub fn sprs(&self) -> &Sprs {
+        &self.sprs
+    }
+
+    /// Replaces the supervisor registers; bits that do not exist are dropped.
+    pub fn set_sprs(&mut self, sprs: &Sprs) {
+        self.sprs = *sprs;
+        self.sprs.ivpr &= 0xFFFF_0000;
+        self.sprs.ivor.iter_mut().for_each(|ivor| *ivor &= 0xFFF0);
+        self.sprs.mmucr &= ppc440_isa::regs::mmucr::IMPLEMENTED;
+        self.timer.freeze(self.sprs.timers_frozen());
+    }
+
+    /// The guest TLB.
+    pub fn tlb(&self) -> &[Tlbe; ENTRIES] {
+        self.mmu.entries()
+    }
+
+    /// Replaces entry `index`, of which the low six bits count.
+    pub fn set_tlb(&mut self, index: usize, entry: Tlbe) {
+        self.mmu.replace(index % ENTRIES, entry);
+        self.spaces_stale = true;
+    }
+
+    /// The timers as they are now.
+    pub fn timers<H: Hw>(&mut self, hw: &H) -> TimerState {
+        self.timer.advance(hw.time_base());
+        self.timer.state()
+    }
+
+    /// Replaces the timers; they count on from now.
+    pub fn set_timers<H: Hw>(&mut self, hw: &H, timers: TimerState) {
+        self.timer.set_state(timers, hw.time_base());
+    }
+
+    /// All that the guest can tell.
+    pub fn state<H: Hw>(&mut self, hw: &H) -> State {
+        State {
+            regs: self.regs,
+            sprs: self.sprs,
+            timers: self.timers(hw),
+            tlb: *self.mmu.entries(),
+            pending: self.pending,
+            in_flight: self.in_flight.clone(),
+        }
+    }
+
+    /// Becomes the CPU that `state` was taken of; slots stay.
+    pub fn set_state<H: Hw>(&mut self, hw: &H, state: &State) {
+        self.regs = state.regs;
+        self.set_sprs(&state.sprs);
+        self.set_timers(hw, state.timers);
+        for (index, entry) in state.tlb.iter().enumerate() {
+            self.set_tlb(index, *entry);
+        }
+        self.pending = state.pending;
+        self.in_flight = state.in_flight.clone();
+        self.progress = Progress::default();
+        self.icmp_due = false;
+    }
+
+    /// Where `ea` leads for the guest as it is now: its PID, privilege, and MSR\[IS\] for a fetch
+    /// or MSR\[DS\]; `None` when no entry matches. Permissions are reported, not checked.
+    pub fn translate(&self, ea: u32, access: Access) -> Option<Translation> {
+        let space = if access == Access::Fetch {
+            msr::IS
+        } else {
+            msr::DS
+        };
+        let Context { pid, ts, user } = self.context(space);
+        self.translate_in(ea, pid, ts, user)
+    }
+
+    /// Where `ea` leads for PID `pid` in address space `ts`, with permissions of problem state
+    /// (`user`) or supervisor state.
+    pub fn translate_in(&self, ea: u32, pid: u8, ts: bool, user: bool) -> Option<Translation> {
+        let index = self.mmu.lookup(ea, pid, ts)?;
+        let entry = self.mmu.entry(index);
+        Some(Translation {
+            gpa: entry.real(ea),
+            index,
+            read: permits(entry, Access::Load, user),
+            write: permits(entry, Access::Store, user),
+            execute: permits(entry, Access::Fetch, user),
+            little_endian: entry.word2.e(),
+        })
+    }
+
+    /// The RAM offset of a guest-physical address; `None` when it is no RAM.
+    pub fn ram_at(&self, gpa: u64) -> Option<u32> {
+        self.slots.ram(gpa)
+    }
+
+    /// Address of the instruction that caused the last MMIO or DCR exit; `regs.pc` is past it.
+    pub fn exit_pc(&self) -> u32 {
+        self.exit_pc
+    }
+
+    /// Interrupt requests that wait.
+    pub fn pending(&self) -> Pending {
+        self.pending
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Time per cause, as far as [`Vcpu::set_timed`] had it measured.
+    pub fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// Switches the measuring of time per cause on or off; on, each entry costs two looks at the
+    /// host's clock.
+    pub fn set_timed(&mut self, on: bool) {
+        self.timed = on;
+        self.timing.pause();
+    }
+
+    /// An SPR number that no 440 has and that the guest's supervisor used for the first time
+    /// since the last call; for the log.
+    pub fn take_unknown_spr(&mut self) -> Option<u16> {
+        self.unknown_sprs.fresh.take()
+    }
+}
