@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Why an access was not answered.
 ///
-/// A read that fails leaves the data as it was.
+/// What a failed read left in the data means nothing; whoever drives the bus fills it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
     /// No device claims the address, or the access leaves the device that claims its start.
@@ -27,6 +27,12 @@ pub enum AccessError {
     NoRegister {
         /// Offset from the device's base.
         offset: u32,
+    },
+    /// The unit has no register at the index that its address register holds.
+    #[error("the unit has no register at index {index:#x}")]
+    NoIndex {
+        /// What the unit's CFGADDR holds.
+        index: u32,
     },
     /// The device's registers cannot be accessed in this width.
     #[error("the device takes no {width}-byte access at offset {offset:#x}")]
@@ -49,6 +55,9 @@ pub trait MmioDevice: Send {
 
     /// Takes a store.
     fn write(&mut self, offset: u32, data: &[u8]) -> Result<(), AccessError>;
+
+    /// Puts the registers back to what they hold after a board reset.
+    fn reset(&mut self) {}
 }
 
 /// A device behind device control registers, which are 32 bits each.
@@ -60,6 +69,9 @@ pub trait DcrDevice: Send {
 
     /// Takes `mtdcr`.
     fn write(&mut self, offset: u32, value: u32) -> Result<(), AccessError>;
+
+    /// Puts the registers back to what they hold after a board reset.
+    fn reset(&mut self) {}
 }
 
 impl<T: MmioDevice + ?Sized> MmioDevice for Box<T> {
@@ -70,6 +82,10 @@ impl<T: MmioDevice + ?Sized> MmioDevice for Box<T> {
     fn write(&mut self, offset: u32, data: &[u8]) -> Result<(), AccessError> {
         (**self).write(offset, data)
     }
+
+    fn reset(&mut self) {
+        (**self).reset();
+    }
 }
 
 impl<T: DcrDevice + ?Sized> DcrDevice for Box<T> {
@@ -79,6 +95,10 @@ impl<T: DcrDevice + ?Sized> DcrDevice for Box<T> {
 
     fn write(&mut self, offset: u32, value: u32) -> Result<(), AccessError> {
         (**self).write(offset, value)
+    }
+
+    fn reset(&mut self) {
+        (**self).reset();
     }
 }
 
@@ -97,6 +117,10 @@ impl<T: MmioDevice + ?Sized> MmioDevice for Arc<Mutex<T>> {
             .unwrap_or_else(PoisonError::into_inner)
             .write(offset, data)
     }
+
+    fn reset(&mut self) {
+        self.lock().unwrap_or_else(PoisonError::into_inner).reset();
+    }
 }
 
 impl<T: DcrDevice + ?Sized> DcrDevice for Arc<Mutex<T>> {
@@ -110,6 +134,10 @@ impl<T: DcrDevice + ?Sized> DcrDevice for Arc<Mutex<T>> {
         self.lock()
             .unwrap_or_else(PoisonError::into_inner)
             .write(offset, value)
+    }
+
+    fn reset(&mut self) {
+        self.lock().unwrap_or_else(PoisonError::into_inner).reset();
     }
 }
 
@@ -307,6 +335,15 @@ impl<D: MmioDevice> Bus<u64, D> {
             .ok_or(AccessError::Unclaimed)?;
         device.write(offset, data)
     }
+
+    /// Resets every device, in the order of their addresses.
+    ///
+    /// A device at several ranges is reset once for each.
+    pub fn reset(&mut self) {
+        for entry in &mut self.entries {
+            entry.device.reset();
+        }
+    }
 }
 
 impl<D: DcrDevice> Bus<u32, D> {
@@ -326,6 +363,15 @@ impl<D: DcrDevice> Bus<u32, D> {
     pub fn write(&mut self, dcrn: u32, value: u32) -> Result<(), AccessError> {
         let (device, offset) = self.find(dcrn, 1).ok_or(AccessError::Unclaimed)?;
         device.write(offset, value)
+    }
+
+    /// Resets every device, in the order of their addresses.
+    ///
+    /// A device at several ranges is reset once for each.
+    pub fn reset(&mut self) {
+        for entry in &mut self.entries {
+            entry.device.reset();
+        }
     }
 }
 
@@ -428,6 +474,10 @@ mod tests {
             self.0 = value;
             Ok(())
         }
+
+        fn reset(&mut self) {
+            self.0 = 0;
+        }
     }
 
     #[test]
@@ -478,6 +528,17 @@ mod tests {
         assert_eq!(dcrs.write(0xC9, 0), Err(AccessError::Unclaimed));
         dcrs.write(0xC0, 5).unwrap();
         assert_eq!(dcrs.read(0xC8), Ok(13));
+    }
+
+    #[test]
+    fn a_reset_of_the_bus_reaches_a_shared_device() {
+        let shared = Arc::new(Mutex::new(Number(5)));
+        let mut dcrs = DcrBus::new();
+        dcrs.register(0x77..0x78, "arbiter", Box::new(shared.clone()))
+            .unwrap();
+        dcrs.reset();
+        assert_eq!(dcrs.read(0x77), Ok(0));
+        assert_eq!(shared.lock().unwrap().0, 0);
     }
 
     #[test]

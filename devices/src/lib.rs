@@ -9,6 +9,9 @@
 
 pub mod bus;
 pub mod irq;
+mod lanes;
+pub mod uart16550;
+pub mod uic;
 
 pub use bus::{AccessError, AccessKind, DcrBus, DcrDevice, MmioBus, MmioDevice, Unanswered};
 pub use irq::{IrqLine, IrqSink};
