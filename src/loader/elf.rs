@@ -1,0 +1,216 @@
+//! ELF kernels: 32-bit, big-endian, PowerPC.
+//!
+//! A vmlinux is linked to virtual addresses and says in p_paddr where it lies in memory. Nothing
+//! is relocated: a relocatable kernel (ET_DYN) relocates itself.
+
+use super::Segment;
+use super::error::{Fault, LoadError};
+use super::source::{Data, Source};
+use object::BigEndian;
+use object::elf;
+use object::read::elf::{FileHeader, ProgramHeader};
+use object::read::{ReadCache, ReadRef};
+
+/// Offsets of fields of the file header, for messages.
+mod field {
+    pub const CLASS: u64 = 4;
+    pub const DATA: u64 = 5;
+    pub const TYPE: u64 = 16;
+    pub const MACHINE: u64 = 18;
+    pub const ENTRY: u64 = 24;
+    pub const PHOFF: u64 = 28;
+}
+
+/// Bytes of a 32-bit file header.
+const HEADER: u64 = 52;
+
+const MACHINE_NAMES: [(u16, &str); 9] = [
+    (elf::EM_386.0, "x86"),
+    (elf::EM_68K.0, "m68k"),
+    (elf::EM_MIPS.0, "mips"),
+    (elf::EM_PPC64.0, "powerpc64"),
+    (elf::EM_S390.0, "s390"),
+    (elf::EM_ARM.0, "arm"),
+    (elf::EM_X86_64.0, "x86-64"),
+    (elf::EM_AARCH64.0, "aarch64"),
+    (elf::EM_RISCV.0, "riscv"),
+];
+
+/// A PT_LOAD entry, widened so that sums cannot overflow.
+struct Load {
+    vaddr: u64,
+    paddr: u64,
+    offset: u64,
+    filesz: u64,
+    memsz: u64,
+    executable: bool,
+}
+
+/// What an ELF kernel holds.
+pub(super) struct ElfKernel {
+    pub segments: Vec<Segment>,
+    pub entry: u32,
+}
+
+/// Reads the segments of an ELF file, each checked against RAM before it is read.
+pub(super) fn read_kernel(source: &Source, ram: u32) -> Result<ElfKernel, LoadError> {
+    check_identity(source)?;
+    let (virtual_entry, mut loads) = match source.data() {
+        Data::File(file, _) => program_headers(source, &ReadCache::new(file))?,
+        Data::Memory(bytes) => program_headers(source, bytes.as_slice())?,
+    };
+    if loads.is_empty() {
+        let reason = "the elf file has no segment to load".to_owned();
+        return Err(source.error_at(field::PHOFF, Fault::Elf { reason }));
+    }
+    loads.sort_by_key(|load| load.paddr);
+    for load in &loads {
+        let end = load.paddr + load.memsz;
+        if end > u64::from(ram) {
+            let start = u32::try_from(load.paddr).unwrap_or(u32::MAX);
+            return Err(source.error(Fault::OutsideRam { start, end, ram }));
+        }
+    }
+    let address = |load: &Load| u32::try_from(load.paddr).expect("it is inside RAM");
+    for pair in loads.windows(2) {
+        if pair[0].paddr + pair[0].memsz > pair[1].paddr {
+            let (first, second) = (address(&pair[0]), address(&pair[1]));
+            return Err(source.error(Fault::SegmentsOverlap { first, second }));
+        }
+    }
+    let entry = physical_entry(source, virtual_entry, &loads)?;
+    // The segments do not overlap and fit RAM, so all of them together are not more than RAM.
+    let segments = loads
+        .iter()
+        .map(|load| {
+            let bytes = source.read(load.offset, load.filesz, "elf segment")?;
+            let size = u32::try_from(load.memsz).expect("it is inside RAM");
+            Ok(Segment {
+                gpa: address(load),
+                bytes,
+                size,
+            })
+        })
+        .collect::<Result<_, LoadError>>()?;
+    Ok(ElfKernel { segments, entry })
+}
+
+/// Refuses files for other machines by what they are for.
+fn check_identity(source: &Source) -> Result<(), LoadError> {
+    let header = source.read(0, HEADER, "elf header")?;
+    let refuse = |offset: u64, field, value: String, wanted| {
+        Err(source.error_at(
+            offset,
+            Fault::ElfMachine {
+                field,
+                value,
+                wanted,
+            },
+        ))
+    };
+    match header[field::CLASS as usize] {
+        1 => {}
+        2 => return refuse(field::CLASS, "class", "2 (64-bit)".into(), "1 (32-bit)"),
+        other => return refuse(field::CLASS, "class", other.to_string(), "1 (32-bit)"),
+    }
+    match header[field::DATA as usize] {
+        2 => {}
+        1 => {
+            let value = "1 (little-endian)".into();
+            return refuse(field::DATA, "byte order", value, "2 (big-endian)");
+        }
+        other => {
+            return refuse(
+                field::DATA,
+                "byte order",
+                other.to_string(),
+                "2 (big-endian)",
+            );
+        }
+    }
+    let half = |offset: u64| {
+        let offset = offset as usize;
+        u16::from_be_bytes([header[offset], header[offset + 1]])
+    };
+    let machine = half(field::MACHINE);
+    if machine != elf::EM_PPC.0 {
+        let value = match MACHINE_NAMES.iter().find(|(number, _)| *number == machine) {
+            Some((number, name)) => format!("{number} ({name})"),
+            None => machine.to_string(),
+        };
+        return refuse(field::MACHINE, "machine", value, "20 (powerpc)");
+    }
+    let kind = half(field::TYPE);
+    if kind != elf::ET_EXEC.0 && kind != elf::ET_DYN.0 {
+        let what = match kind {
+            1 => " (an object file)",
+            4 => " (a core dump)",
+            _ => "",
+        };
+        let reason = format!("elf type {kind}{what} cannot be loaded, only 2 and 3 can");
+        return Err(source.error_at(field::TYPE, Fault::Elf { reason }));
+    }
+    Ok(())
+}
+
+/// The entry point and all PT_LOAD entries that occupy memory.
+fn program_headers<'a, R: ReadRef<'a>>(
+    source: &Source,
+    data: R,
+) -> Result<(u32, Vec<Load>), LoadError> {
+    let malformed = |offset: u64, error: object::read::Error| {
+        let reason = format!("the elf file is malformed ({error})");
+        source.error_at(offset, Fault::Elf { reason })
+    };
+    let header = elf::FileHeader32::<BigEndian>::parse(data).map_err(|e| malformed(0, e))?;
+    let endian = BigEndian;
+    let table = header
+        .program_headers(endian, data)
+        .map_err(|error| malformed(header.e_phoff(endian).into(), error))?;
+    let mut loads = Vec::new();
+    for entry in table
+        .iter()
+        .filter(|entry| entry.p_type(endian) == elf::PT_LOAD)
+    {
+        let load = Load {
+            vaddr: entry.p_vaddr(endian).into(),
+            paddr: entry.p_paddr(endian).into(),
+            offset: entry.p_offset(endian).into(),
+            filesz: entry.p_filesz(endian).into(),
+            memsz: entry.p_memsz(endian).into(),
+            executable: entry.p_flags(endian).contains(elf::PF_X),
+        };
+        if load.filesz > load.memsz {
+            let reason = format!(
+                "the elf segment at {:#x} has {} bytes in the file but only {} in memory",
+                load.paddr, load.filesz, load.memsz
+            );
+            return Err(source.error_at(load.offset, Fault::Elf { reason }));
+        }
+        if load.memsz > 0 {
+            loads.push(load);
+        }
+    }
+    Ok((header.e_entry(endian), loads))
+}
+
+/// Where the entry point, a virtual address, lies in memory.
+fn physical_entry(source: &Source, entry: u32, loads: &[Load]) -> Result<u32, LoadError> {
+    let refuse = |reason| Err(source.error_at(field::ENTRY, Fault::Entry { entry, reason }));
+    if !entry.is_multiple_of(4) {
+        return refuse("is not a multiple of 4");
+    }
+    let inside = loads
+        .iter()
+        .filter(|load| load.executable)
+        .find_map(|load| {
+            let offset = u64::from(entry)
+                .checked_sub(load.vaddr)
+                .filter(|o| *o < load.memsz)?;
+            u32::try_from(load.paddr + offset).ok()
+        });
+    match inside {
+        Some(physical) => Ok(physical),
+        None => refuse("is not inside an executable segment"),
+    }
+}

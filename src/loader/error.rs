@@ -1,0 +1,247 @@
+//! Why a file was refused: always the file, the offset where there is one, the reason, the remedy.
+
+use super::detect::Compression;
+use ppckvm_fdt::blob::BlobFault;
+use ppckvm_fdt::board::COMPATIBLE;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file that cannot be loaded, found before the guest starts.
+#[derive(Debug, thiserror::Error)]
+pub struct LoadError {
+    /// The file, as it was named.
+    pub file: PathBuf,
+    /// Where in the file, in bytes, where that says anything.
+    pub offset: Option<u64>,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+impl LoadError {
+    pub(super) fn new(file: &Path, fault: Fault) -> LoadError {
+        LoadError {
+            file: file.to_owned(),
+            offset: None,
+            fault,
+        }
+    }
+
+    pub(super) fn at(file: &Path, offset: u64, fault: Fault) -> LoadError {
+        LoadError {
+            file: file.to_owned(),
+            offset: Some(offset),
+            fault,
+        }
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.file.display())?;
+        if let Some(offset) = self.offset {
+            write!(f, "offset {offset:#x}: ")?;
+        }
+        write!(f, "{}", self.fault)
+    }
+}
+
+/// What is wrong with a file. Sizes and addresses are in bytes.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The operating system refuses the file.
+    #[error("cannot be read: {0}; check the path and its permissions")]
+    Io(io::Error),
+    /// The file holds nothing.
+    #[error("the file is empty; check how it was made")]
+    Empty,
+    /// The file is larger than anything that a machine of this size can load.
+    #[error(
+        "the file has more than {limit} bytes, too many for a guest with {ram} bytes of ram; give the guest more memory"
+    )]
+    FileTooLarge {
+        /// The most that is read.
+        limit: u64,
+        /// The guest's RAM.
+        ram: u32,
+    },
+    /// The file ends before what its headers promise.
+    #[error(
+        "the {what} needs {needed} bytes from here, but the file ends after {present}; the file is truncated, copy it again"
+    )]
+    Truncated {
+        /// The part that is not whole.
+        what: &'static str,
+        /// Its size.
+        needed: u64,
+        /// How much of it is there.
+        present: u64,
+    },
+    /// A kind of file that cannot be a kernel.
+    #[error("this is {0}")]
+    NotAKernel(NotAKernel),
+    /// A checksum of a uImage does not match.
+    #[error(
+        "the crc of the uImage {what} is {actual:#010x}, but the header says {expected:#010x}; the file is corrupt, copy or build it again"
+    )]
+    Crc {
+        /// Header or data.
+        what: &'static str,
+        /// Computed over the file.
+        actual: u32,
+        /// Found in the header.
+        expected: u32,
+    },
+    /// A field of a uImage header has a value that this guest cannot be started with.
+    #[error("uImage {field} {value} is not supported; {remedy}")]
+    Uimage {
+        /// The field of the header.
+        field: &'static str,
+        /// The value, with its name where it has one.
+        value: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A uImage that says it is not compressed holds compressed data.
+    #[error(
+        "the uImage says that its data is not compressed, but the data is {0}; build it again with 'mkimage -C {0}'"
+    )]
+    HiddenCompression(Compression),
+    /// A compression that cannot be unpacked yet.
+    #[error(
+        "{0} compression is not supported yet; unpack the file first, or pass the vmlinux or a gzip uImage of the same build"
+    )]
+    Compression(Compression),
+    /// A compressed file inside a compressed file.
+    #[error("the unpacked file is again compressed ({0}); unpack it by hand")]
+    CompressedTwice(Compression),
+    /// Compressed data that cannot be unpacked.
+    #[error("the gzip data is corrupt: {0}; copy or build the file again")]
+    Gzip(io::Error),
+    /// Compressed data that ends early.
+    #[error("the gzip data ends early; the file is truncated, copy it again")]
+    GzipTruncated,
+    /// Compressed data that unpacks to more than there is room for.
+    #[error(
+        "the data unpacks to more than the {limit} bytes that there is room for; give the guest more memory"
+    )]
+    UnpacksTooLarge {
+        /// The room, in bytes.
+        limit: u64,
+    },
+    /// An ELF file of another machine.
+    #[error("elf {field} is {value}, not {wanted}; build the kernel for 32-bit big-endian powerpc")]
+    ElfMachine {
+        /// The field of the ELF header.
+        field: &'static str,
+        /// Its value, with its name where it has one.
+        value: String,
+        /// What a 440 needs.
+        wanted: &'static str,
+    },
+    /// An ELF file that is malformed, or of a kind that is not loaded.
+    #[error("{reason}; pass the vmlinux that the kernel's build leaves in its top directory")]
+    Elf {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A part of the kernel lies outside RAM.
+    #[error(
+        "the kernel occupies {start:#x} to {end:#x}, but ram ends at {ram:#x}; give the guest more memory, or link the kernel lower"
+    )]
+    OutsideRam {
+        /// First address.
+        start: u32,
+        /// First address after it.
+        end: u64,
+        /// RAM size.
+        ram: u32,
+    },
+    /// Two segments of an ELF file share addresses.
+    #[error(
+        "the segments at {first:#x} and {second:#x} overlap in physical memory; link the kernel again"
+    )]
+    SegmentsOverlap {
+        /// Start of the lower one.
+        first: u32,
+        /// Start of the higher one.
+        second: u32,
+    },
+    /// The entry point is not inside what is loaded, or misaligned.
+    #[error("the entry point {entry:#x} {reason}; check how the image was made")]
+    Entry {
+        /// The entry point as the file has it.
+        entry: u32,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// There is no room for something next to the kernel.
+    #[error(
+        "no room for the {size} bytes of the {what} below {top:#x} in {ram} bytes of ram: the kernel occupies {kernel}{slack}; give the guest more memory"
+    )]
+    NoRoom {
+        /// What has no room.
+        what: &'static str,
+        /// Its size.
+        size: u64,
+        /// Where it must end.
+        top: u32,
+        /// RAM size.
+        ram: u32,
+        /// The kernel's addresses.
+        kernel: String,
+        /// How much is kept free after the kernel.
+        slack: Slack,
+    },
+    /// A device tree that is malformed.
+    #[error("this is no device tree that can be used: {0}")]
+    Blob(BlobFault),
+    /// A device tree of another board.
+    #[error(
+        "the device tree is for {found}, and this machine is {COMPATIBLE:?}; pass a tree for that board, or none to use the built-in one"
+    )]
+    Board {
+        /// The root's compatible strings.
+        found: String,
+    },
+}
+
+/// How much is kept free after a kernel whose size in memory its file does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slack(pub u32);
+
+impl fmt::Display for Slack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            bytes => write!(
+                f,
+                " and {bytes} bytes after it are kept for its bss, whose size only the vmlinux tells"
+            ),
+        }
+    }
+}
+
+/// Kinds of files that cannot be started, or not yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAKernel {
+    /// A device tree.
+    #[error("a device tree, not a kernel; pass it with --dtb")]
+    DeviceTree,
+    /// A FIT image.
+    #[error(
+        "a FIT image, which is not supported yet; take its kernel out with 'dumpimage -T flat_dt -p 0'"
+    )]
+    Fit,
+    /// A treeImage.
+    #[error(
+        "a treeImage, which is not supported yet; pass the uImage or vmlinux of the same build"
+    )]
+    TreeImage,
+    /// An initial RAM file system.
+    #[error("a cpio archive, not a kernel; pass it with --initrd")]
+    Cpio,
+    /// None of the known kinds.
+    #[error("neither a uImage nor an elf file; pass a uImage or vmlinux, not a raw binary")]
+    Raw,
+}
