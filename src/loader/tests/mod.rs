@@ -1,0 +1,193 @@
+//! Every refusal and every success, with images built by hand; this file holds the builders.
+
+mod elf_kernels;
+mod files;
+mod mutations;
+mod placement;
+mod uimages;
+
+use super::*;
+use flate2::Compression as Level;
+use flate2::write::GzEncoder;
+use std::io::Write;
+
+const MIB: u32 = 1 << 20;
+const RAM: u32 = 64 * MIB;
+
+/// A uImage, field by field.
+#[derive(Clone)]
+struct Uimage {
+    load: u32,
+    entry: u32,
+    os: u8,
+    arch: u8,
+    kind: u8,
+    compression: u8,
+    data: Vec<u8>,
+}
+
+impl Uimage {
+    fn kernel(data: &[u8]) -> Uimage {
+        let data = data.to_vec();
+        Uimage {
+            load: 0,
+            entry: 0,
+            os: 5,
+            arch: 7,
+            kind: 2,
+            compression: 0,
+            data,
+        }
+    }
+
+    fn gzip(data: &[u8]) -> Uimage {
+        Uimage {
+            compression: 1,
+            ..Uimage::kernel(&gzip(data))
+        }
+    }
+
+    fn ramdisk(data: &[u8]) -> Uimage {
+        Uimage {
+            kind: 3,
+            ..Uimage::kernel(data)
+        }
+    }
+
+    fn build(&self) -> Vec<u8> {
+        let mut image = Vec::new();
+        let size = u32::try_from(self.data.len()).expect("small");
+        let crc = crc32fast::hash(&self.data);
+        for word in [
+            0x2705_1956,
+            0,
+            0x1234_5678,
+            size,
+            self.load,
+            self.entry,
+            crc,
+        ] {
+            image.extend(word.to_be_bytes());
+        }
+        image.extend([self.os, self.arch, self.kind, self.compression]);
+        image.extend(b"Linux-test\0".iter().chain(&[0xAA; 21]));
+        assert_eq!(image.len(), 64);
+        image.extend(&self.data);
+        sealed(image)
+    }
+}
+
+/// With the header's checksum made right.
+fn sealed(mut image: Vec<u8>) -> Vec<u8> {
+    image[4..8].fill(0);
+    let crc = crc32fast::hash(&image[..64]);
+    image[4..8].copy_from_slice(&crc.to_be_bytes());
+    image
+}
+
+fn gzip(data: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Level::fast());
+    encoder.write_all(data).expect("a vector takes everything");
+    encoder.finish().expect("a vector takes everything")
+}
+
+/// A PT_LOAD of an ELF file.
+#[derive(Clone)]
+struct Load {
+    vaddr: u32,
+    paddr: u32,
+    bytes: Vec<u8>,
+    memsz: u32,
+    flags: u32,
+}
+
+fn text(bytes: &[u8]) -> Load {
+    let memsz = u32::try_from(bytes.len()).expect("small");
+    Load {
+        vaddr: 0xC000_0000,
+        paddr: 0,
+        bytes: bytes.to_vec(),
+        memsz,
+        flags: 5,
+    }
+}
+
+fn elf(entry: u32, loads: &[Load]) -> Vec<u8> {
+    let count = u16::try_from(loads.len()).expect("small");
+    let mut file = vec![0x7F, b'E', b'L', b'F', 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    file.extend([0, 2, 0, 20]);
+    for word in [1, entry, 52, 0, 0] {
+        file.extend(u32::to_be_bytes(word));
+    }
+    for half in [52, 32, count, 40, 0, 0] {
+        file.extend(u16::to_be_bytes(half));
+    }
+    assert_eq!(file.len(), 52);
+    let mut offset = 52 + 32 * u32::from(count);
+    for load in loads {
+        let filesz = u32::try_from(load.bytes.len()).expect("small");
+        for word in [
+            1, offset, load.vaddr, load.paddr, filesz, load.memsz, load.flags, 4,
+        ] {
+            file.extend(u32::to_be_bytes(word));
+        }
+        offset += filesz;
+    }
+    for load in loads {
+        file.extend(&load.bytes);
+    }
+    file
+}
+
+fn name() -> &'static Path {
+    Path::new("image")
+}
+
+fn kernel(bytes: Vec<u8>) -> Result<Kernel, LoadError> {
+    Kernel::from_bytes(name(), bytes, RAM)
+}
+
+fn refusal(bytes: Vec<u8>) -> String {
+    kernel(bytes).expect_err("the image is refused").to_string()
+}
+
+/// A refusal must be one line of the form `file: [offset: ]reason; remedy`.
+fn assert_refused(bytes: Vec<u8>, start: &str) {
+    let message = refusal(bytes);
+    assert!(
+        message.starts_with(start),
+        "{message}\n  does not start with\n{start}"
+    );
+    assert!(!message.contains('\n'), "{message}");
+    assert!(
+        message.contains("; ") || message.contains(", "),
+        "no remedy: {message}"
+    );
+}
+
+const CODE: &[u8] = b"\x48\x00\x00\x00 and some data after the branch.";
+
+/// The parts of a plan at their places: kernel segments, initrd if any, device tree last.
+fn place(
+    kernel: Kernel,
+    initrd: Option<usize>,
+    fdt: usize,
+    ram: u32,
+) -> Result<Placement, LoadError> {
+    let file = PathBuf::from("disk");
+    let initrd = initrd.map(|size| Initrd {
+        file,
+        bytes: vec![1; size],
+    });
+    let plan = Plan::new(kernel, initrd, ram)?;
+    let range = plan.initrd_range();
+    let placement = plan.finish(vec![2; fdt])?;
+    let found = placement
+        .segments
+        .iter()
+        .rev()
+        .nth(1)
+        .expect("kernel or initrd");
+    assert!(range.is_none_or(|(start, end)| start == found.gpa && u64::from(end) == found.end()));
+    Ok(placement)
+}
