@@ -191,11 +191,11 @@ struct Op<'a> {
 
 impl Op<'_> {
     fn plain(&self, form: Form, len: u8, store: bool) -> MemOp {
-        let ra = self.word.ra() as usize;
+        let ra = self.word.ra();
         let gpr = &self.regs.gpr;
         let base = if ra == 0 { 0 } else { gpr[ra] };
-        let d = i32::from(self.word.0 as u16 as i16) as u32;
-        let rb = gpr[self.word.rb() as usize];
+        let d = self.word.d() as u32;
+        let rb = gpr[self.word.rb()];
         let (ea, update) = match form {
             Form::D => (base.wrapping_add(d), None),
             Form::X => (base.wrapping_add(rb), None),
@@ -291,10 +291,10 @@ pub(crate) fn branch_taken(word: u32, regs: &Regs) -> bool {
         Some(Insn::B) => true,
         Some(Insn::Bc | Insn::Bclr | Insn::Bcctr) => {
             let word = Word(word);
-            let bo = word.rt();
+            let bo = word.bo();
             let ctr = regs.ctr.wrapping_sub(1);
             let counted = bo & 4 != 0 || (ctr != 0) ^ (bo & 2 != 0);
-            let condition = bo & 16 != 0 || regs.cr.bit(word.ra()) == (bo & 8 != 0);
+            let condition = bo & 16 != 0 || regs.cr.bit(word.bi()) == (bo & 8 != 0);
             counted && condition
         }
         _ => false,

@@ -2,7 +2,7 @@
 //! state.
 
 use ppc440_isa::regs::{esr, msr};
-use ppc440_isa::{Cr, Insn, Word, decode};
+use ppc440_isa::{Cr, Insn, Word, decode, spr};
 
 use crate::access::{MemOp, Special};
 use crate::hw::Hw;
@@ -42,11 +42,15 @@ impl Vcpu {
     fn privileged_in_user<H: Hw>(&mut self, hw: &mut H, insn: Insn, word: Word) -> Resume {
         let bits = match insn {
             Insn::Mfspr | Insn::Mftb | Insn::Mtspr => {
-                let spr = word.spr();
-                if insn != Insn::Mtspr && matches!(spr, spr_read::TBL | spr_read::TBU) {
+                let number = word.spr();
+                if insn != Insn::Mtspr && matches!(number, spr::TBL | spr::TBU) {
                     return self.emulate(hw, insn, word);
                 }
-                if spr & 0x10 != 0 { esr::PPR } else { esr::PIL }
+                if number & 0x10 != 0 {
+                    esr::PPR
+                } else {
+                    esr::PIL
+                }
             }
             _ => esr::PPR,
         };
@@ -57,7 +61,7 @@ impl Vcpu {
     #[inline]
     fn emulate<H: Hw>(&mut self, hw: &mut H, insn: Insn, word: Word) -> Resume {
         self.stats.inst_emu += 1;
-        let rt = word.rt() as usize & 31;
+        let rt = word.rt();
         let next = self.regs.pc.wrapping_add(4);
         self.cause = Cause::EmulInst;
         match insn {
@@ -97,14 +101,14 @@ impl Vcpu {
             Insn::Rfmci => return self.return_to(hw, self.sprs.mcsrr0, self.sprs.mcsrr1),
             Insn::Tlbwe => {
                 self.cause = Cause::EmulTlbwe;
-                let index = self.regs.gpr[word.ra() as usize & 31] as usize;
+                let index = self.regs.gpr[word.ra()] as usize;
                 let (value, tid) = (self.regs.gpr[rt], self.sprs.stid());
                 if !self.mmu.write(hw, index, word.ws(), value, tid) {
                     return self.reflect_program(hw, esr::PIL);
                 }
             }
             Insn::Tlbre => {
-                let index = self.regs.gpr[word.ra() as usize & 31] as usize;
+                let index = self.regs.gpr[word.ra()] as usize;
                 let Some(value) = self.mmu.word(index, word.ws()) else {
                     return self.reflect_program(hw, esr::PIL);
                 };
@@ -156,11 +160,11 @@ impl Vcpu {
     /// `tlbsx`: what MMUCR\[STS, STID\] would translate. A miss gives all ones, where silicon
     /// leaves the register undefined.
     fn tlbsx(&mut self, word: Word) {
-        let ra = word.ra() as usize & 31;
+        let ra = word.ra();
         let base = if ra == 0 { 0 } else { self.regs.gpr[ra] };
-        let ea = base.wrapping_add(self.regs.gpr[word.rb() as usize & 31]);
+        let ea = base.wrapping_add(self.regs.gpr[word.rb()]);
         let found = self.mmu.lookup(ea, self.sprs.stid(), self.sprs.sts());
-        self.regs.gpr[word.rt() as usize & 31] = found.map_or(u32::MAX, |index| index as u32);
+        self.regs.gpr[word.rt()] = found.map_or(u32::MAX, |index| index as u32);
         if word.0 & 1 != 0 {
             let so = if self.regs.xer.so { Cr::SO } else { 0 };
             self.regs.cr.0[0] = if found.is_some() { Cr::EQ } else { 0 } | so;
@@ -182,7 +186,7 @@ impl Vcpu {
 
     fn mtdcr<H: Hw>(&mut self, hw: &mut H, word: Word) -> Resume {
         self.leave_for_dcr(hw);
-        let data = self.regs.gpr[word.rt() as usize & 31];
+        let data = self.regs.gpr[word.rt()];
         Resume::Host(Exit::Dcr {
             dcrn: word.dcr() as u16,
             write: true,
@@ -197,10 +201,4 @@ impl Vcpu {
         self.regs.pc = self.regs.pc.wrapping_add(4);
         hw.retire();
     }
-}
-
-/// SPR numbers under which problem state reads the time base.
-mod spr_read {
-    pub const TBL: u32 = 268;
-    pub const TBU: u32 = 269;
 }

@@ -8,6 +8,16 @@ use crate::hw::Hw;
 use crate::uapi::ResetKind;
 use crate::vcpu::Vcpu;
 
+// The last of each run of registers.
+const SPRG7_USER: u32 = spr::SPRG4_USER + 3;
+const SPRG7: u32 = spr::SPRG0 + 7;
+const IAC4: u32 = spr::IAC1 + 3;
+const IVOR15: u32 = spr::IVOR0 + 15;
+const INV3: u32 = spr::INV0 + 3;
+const ITV3: u32 = spr::ITV0 + 3;
+const DNV3: u32 = spr::DNV0 + 3;
+const DTV3: u32 = spr::DTV0 + 3;
+
 /// The bits of IVPR that exist.
 const IVPR: u32 = 0xFFFF_0000;
 
@@ -41,13 +51,13 @@ impl Vcpu {
             spr::IVPR => sprs.ivpr,
             spr::USPRG0 => self.regs.usprg0,
             // SPRG4-7 have a number to read and one to write; both read.
-            spr::SPRG4_R..=spr::SPRG7_R => self.regs.sprg[(number - spr::SPRG4_R) as usize + 4],
-            spr::SPRG0..=spr::SPRG7_W => self.regs.sprg[(number - spr::SPRG0) as usize],
-            spr::TBL_R | spr::TBL_W => {
+            spr::SPRG4_USER..=SPRG7_USER => self.regs.sprg[(number - spr::SPRG4_USER) as usize + 4],
+            spr::SPRG0..=SPRG7 => self.regs.sprg[(number - spr::SPRG0) as usize],
+            spr::TBL | spr::TBL_WRITE => {
                 self.timer.advance(hw.time_base());
                 self.timer.tb() as u32
             }
-            spr::TBU_R | spr::TBU_W => {
+            spr::TBU | spr::TBU_WRITE => {
                 self.timer.advance(hw.time_base());
                 (self.timer.tb() >> 32) as u32
             }
@@ -57,7 +67,7 @@ impl Vcpu {
             spr::DBCR0 => sprs.dbcr0,
             spr::DBCR1 => sprs.dbcr1,
             spr::DBCR2 => sprs.dbcr2,
-            spr::IAC1..=spr::IAC4 => sprs.iac[(number - spr::IAC1) as usize],
+            spr::IAC1..=IAC4 => sprs.iac[(number - spr::IAC1) as usize],
             spr::DAC1..=spr::DAC2 => sprs.dac[(number - spr::DAC1) as usize],
             spr::DVC1..=spr::DVC2 => sprs.dvc[(number - spr::DVC1) as usize],
             spr::TSR => {
@@ -65,15 +75,15 @@ impl Vcpu {
                 self.timer.tsr()
             }
             spr::TCR => self.timer.tcr(),
-            spr::IVOR0..=spr::IVOR15 => sprs.ivor[(number - spr::IVOR0) as usize],
+            spr::IVOR0..=IVOR15 => sprs.ivor[(number - spr::IVOR0) as usize],
             spr::MCSRR0 => sprs.mcsrr0,
             spr::MCSRR1 => sprs.mcsrr1,
             spr::MCSR => sprs.mcsr,
-            spr::INV0..=spr::INV3 => sprs.inv[(number - spr::INV0) as usize],
-            spr::ITV0..=spr::ITV3 => sprs.itv[(number - spr::ITV0) as usize],
+            spr::INV0..=INV3 => sprs.inv[(number - spr::INV0) as usize],
+            spr::ITV0..=ITV3 => sprs.itv[(number - spr::ITV0) as usize],
             spr::CCR1 => sprs.ccr1,
-            spr::DNV0..=spr::DNV3 => sprs.dnv[(number - spr::DNV0) as usize],
-            spr::DTV0..=spr::DTV3 => sprs.dtv[(number - spr::DTV0) as usize],
+            spr::DNV0..=DNV3 => sprs.dnv[(number - spr::DNV0) as usize],
+            spr::DTV0..=DTV3 => sprs.dtv[(number - spr::DTV0) as usize],
             spr::DVLIM => sprs.dvlim,
             spr::IVLIM => sprs.ivlim,
             spr::RSTCFG => sprs.rstcfg,
@@ -112,8 +122,8 @@ impl Vcpu {
             spr::ESR => sprs.esr = value,
             spr::IVPR => sprs.ivpr = value & IVPR,
             spr::USPRG0 => self.regs.usprg0 = value,
-            spr::SPRG0..=spr::SPRG7_W => self.regs.sprg[(number - spr::SPRG0) as usize] = value,
-            spr::DEC | spr::DECAR | spr::TBL_W | spr::TBU_W | spr::TSR | spr::TCR => {
+            spr::SPRG0..=SPRG7 => self.regs.sprg[(number - spr::SPRG0) as usize] = value,
+            spr::DEC | spr::DECAR | spr::TBL_WRITE | spr::TBU_WRITE | spr::TSR | spr::TCR => {
                 self.write_timer(hw, number, value);
                 return self.timer.take_reset();
             }
@@ -130,20 +140,20 @@ impl Vcpu {
             }
             spr::DBCR1 => sprs.dbcr1 = value,
             spr::DBCR2 => sprs.dbcr2 = value,
-            spr::IAC1..=spr::IAC4 => sprs.iac[(number - spr::IAC1) as usize] = value & !3,
+            spr::IAC1..=IAC4 => sprs.iac[(number - spr::IAC1) as usize] = value & !3,
             spr::DAC1..=spr::DAC2 => sprs.dac[(number - spr::DAC1) as usize] = value,
             spr::DVC1..=spr::DVC2 => sprs.dvc[(number - spr::DVC1) as usize] = value,
-            spr::IVOR0..=spr::IVOR15 => {
+            spr::IVOR0..=IVOR15 => {
                 sprs.ivor[(number - spr::IVOR0) as usize] = value & IVOR;
             }
             spr::MCSRR0 => sprs.mcsrr0 = value,
             spr::MCSRR1 => sprs.mcsrr1 = value,
             spr::MCSR => sprs.mcsr &= !value,
-            spr::INV0..=spr::INV3 => sprs.inv[(number - spr::INV0) as usize] = value,
-            spr::ITV0..=spr::ITV3 => sprs.itv[(number - spr::ITV0) as usize] = value,
+            spr::INV0..=INV3 => sprs.inv[(number - spr::INV0) as usize] = value,
+            spr::ITV0..=ITV3 => sprs.itv[(number - spr::ITV0) as usize] = value,
             spr::CCR1 => sprs.ccr1 = value,
-            spr::DNV0..=spr::DNV3 => sprs.dnv[(number - spr::DNV0) as usize] = value,
-            spr::DTV0..=spr::DTV3 => sprs.dtv[(number - spr::DTV0) as usize] = value,
+            spr::DNV0..=DNV3 => sprs.dnv[(number - spr::DNV0) as usize] = value,
+            spr::DTV0..=DTV3 => sprs.dtv[(number - spr::DTV0) as usize] = value,
             spr::DVLIM => sprs.dvlim = value,
             spr::IVLIM => sprs.ivlim = value,
             spr::MMUCR => sprs.mmucr = value & mmucr::IMPLEMENTED,
@@ -163,8 +173,8 @@ impl Vcpu {
         match number {
             spr::DEC => timer.set_dec(value),
             spr::DECAR => timer.set_decar(value),
-            spr::TBL_W => timer.set_tb(timer.tb() & !0xFFFF_FFFF | u64::from(value)),
-            spr::TBU_W => timer.set_tb(timer.tb() & 0xFFFF_FFFF | u64::from(value) << 32),
+            spr::TBL_WRITE => timer.set_tb(timer.tb() & !0xFFFF_FFFF | u64::from(value)),
+            spr::TBU_WRITE => timer.set_tb(timer.tb() & 0xFFFF_FFFF | u64::from(value) << 32),
             spr::TSR => timer.clear_tsr(value),
             spr::TCR => timer.set_tcr(value),
             _ => {}

@@ -1,0 +1,249 @@
+//! The loop: waits, kicks, DCR exits, resets, counters, snapshots.
+
+mod support;
+
+use ppc440_isa::regs::{dbcr0, dbsr, esr, msr, tcr, tsr};
+use ppc440_kvm::{Cause, Exit, ResetKind, RunPage, Vcpu};
+use support::*;
+
+const MTMSR: u32 = 31 << 26 | 3 << 21 | 146 << 1;
+
+fn wait_with(m: &mut Machine, bits: u32) -> Exit {
+    m.vcpu.regs.gpr[3] = msr::WE | msr::ME | bits;
+    m.exec(MTMSR)
+}
+
+#[test]
+fn a_guest_that_waits_leaves_until_something_wakes_it() {
+    let mut m = Machine::new();
+    assert_eq!(wait_with(&mut m, msr::EE), Exit::Wait { deadline: None });
+    assert_eq!(m.run(), Exit::Wait { deadline: None });
+    m.hw.external = true;
+    assert_eq!(m.run(), Exit::Interrupted);
+    let s = *m.vcpu.sprs();
+    assert_eq!((m.vcpu.regs.pc, m.vcpu.regs.msr), (vector(4), msr::ME));
+    assert_eq!((s.srr0, s.srr1), (PC + 4, msr::WE | msr::EE | msr::ME));
+    assert_eq!(m.vcpu.stats().halt_wakeup, 1);
+}
+
+#[test]
+fn a_wait_ends_at_the_timers_deadline() {
+    let mut m = Machine::new();
+    m.hw.ticks = 5000;
+    m.mtspr(0x154, tcr::DIE);
+    m.mtspr(0x16, 700);
+    assert_eq!(
+        wait_with(&mut m, msr::EE),
+        Exit::Wait {
+            deadline: Some(5700)
+        }
+    );
+    m.hw.ticks = 5699;
+    assert_eq!(
+        m.run(),
+        Exit::Wait {
+            deadline: Some(5700)
+        }
+    );
+    m.hw.ticks = 5700;
+    assert_eq!(m.run(), Exit::Interrupted);
+    assert_eq!(m.vcpu.regs.pc, vector(10));
+}
+
+#[test]
+fn a_wait_that_no_enabled_timer_ends_has_no_deadline() {
+    let mut m = Machine::new();
+    m.mtspr(0x154, tcr::DIE);
+    m.mtspr(0x16, 700);
+    assert_eq!(wait_with(&mut m, msr::CE), Exit::Wait { deadline: None });
+    m.hw.ticks = 10_000;
+    m.hw.external = true;
+    assert_eq!(m.run(), Exit::Wait { deadline: None });
+    m.hw.critical = true;
+    assert_eq!(m.run(), Exit::Interrupted);
+    assert_eq!(m.vcpu.regs.pc, vector(0));
+}
+
+#[test]
+fn a_kick_returns_before_the_guest_runs() {
+    let mut m = Machine::new();
+    m.hw.kick = true;
+    assert_eq!(m.run(), Exit::Interrupted);
+    assert!(m.hw.executed.is_empty());
+    assert_eq!(m.vcpu.stats().sig, 1);
+}
+
+#[test]
+fn dcr_accesses_leave_and_complete() {
+    let mut m = Machine::new();
+    m.vcpu.regs.gpr[7] = 0x1234_5678;
+    assert_eq!(
+        m.exec(mtdcr(0x0C3, 7)),
+        Exit::Dcr {
+            dcrn: 0x0C3,
+            write: true,
+            data: 0x1234_5678
+        }
+    );
+    assert_eq!((m.vcpu.regs.pc, m.vcpu.exit_pc()), (PC + 4, PC));
+    assert_eq!(m.run(), Exit::Interrupted);
+
+    let exit = m.exec(mfdcr(0x3FF, 9));
+    assert_eq!(
+        exit,
+        Exit::Dcr {
+            dcrn: 0x3FF,
+            write: false,
+            data: 0
+        }
+    );
+    let mut page = RunPage::default();
+    exit.write_to(&mut page);
+    page.set_dcr_data(0xCAFE_F00D);
+    m.vcpu.complete(&page);
+    m.hw.kick = true;
+    assert_eq!(m.run(), Exit::Interrupted);
+    assert_eq!(
+        m.vcpu.regs.gpr[9], 0xCAFE_F00D,
+        "a kick does not come before the completion"
+    );
+    assert_eq!(m.vcpu.stats().dcr, 2);
+
+    m.vcpu.regs.msr = msr::PR;
+    m.interrupted(mfdcr(0x10, 9), 6);
+    assert_eq!(m.vcpu.sprs().esr, esr::PPR);
+}
+
+#[test]
+fn dbcr0_resets_at_once() {
+    for (code, kind) in [
+        (1, ResetKind::Core),
+        (2, ResetKind::Chip),
+        (3, ResetKind::System),
+    ] {
+        let mut m = Machine::new();
+        m.mtspr(0x154, tcr::ARE | tcr::DIE | 1 << 28);
+        m.vcpu.regs.gpr[3] = code << 28;
+        assert_eq!(
+            m.exec(mtspr(0x134, 3)),
+            Exit::Reset {
+                kind,
+                by_watchdog: false
+            }
+        );
+        m.vcpu.reset(kind);
+        assert_eq!((m.vcpu.regs.msr, m.vcpu.regs.pc), (0, 0xFFFF_FFFC));
+        let s = *m.vcpu.sprs();
+        assert_eq!((s.dbcr0 & dbcr0::RST, s.dbsr & dbsr::MRR), (0, code << 28));
+        assert_eq!(m.vcpu.timers(&m.hw).tcr, tcr::DIE);
+        assert!(m.vcpu.tlb().iter().all(|entry| !entry.word0.v()));
+    }
+}
+
+#[test]
+fn the_watchdog_resets_and_says_so() {
+    let mut m = Machine::new();
+    m.mtspr(0x154, 2 << 28);
+    m.program(PC, &[0x4800_0000]);
+    m.hw.ticks_per_insn = 4096;
+    m.vcpu.regs.pc = PC;
+    m.hw.direct = None;
+    assert_eq!(
+        m.run(),
+        Exit::Reset {
+            kind: ResetKind::Chip,
+            by_watchdog: true
+        }
+    );
+    m.vcpu.reset(ResetKind::Chip);
+    assert_eq!(m.vcpu.timers(&m.hw).tsr & tsr::WRS, 2 << 28);
+}
+
+#[test]
+fn a_decrementer_interrupt_comes_at_its_instruction_on_a_virtual_clock() {
+    let mut m = Machine::new();
+    m.hw.ticks_per_insn = 3;
+    m.mtspr(0x154, tcr::DIE);
+    m.mtspr(0x16, 300);
+    let start = m.hw.retired;
+    m.program(PC, &[0x4800_0000]);
+    m.program(vector(10), &[0x4800_0000]);
+    m.vcpu.regs.pc = PC;
+    m.vcpu.regs.msr = msr::EE;
+    m.hw.direct = None;
+    // The write took effect before its own instruction completed: 99 more use up the 300 ticks.
+    assert_eq!(m.turn(2), Exit::Interrupted);
+    assert_eq!((m.hw.retired - start, m.vcpu.regs.pc), (99, PC));
+    assert_eq!(m.turn(1), Exit::Interrupted);
+    assert_eq!(m.vcpu.regs.pc, vector(10));
+    assert_eq!(m.vcpu.sprs().srr0, PC);
+}
+
+#[test]
+fn counters_follow_what_happens() {
+    let mut m = Machine::new();
+    m.vcpu.set_timed(true);
+    m.mfspr(0x11F);
+    m.vcpu.regs.gpr[4] = UART;
+    assert!(matches!(m.exec(LWZ), Exit::Mmio { .. }));
+    assert_eq!(m.run(), Exit::Interrupted);
+    m.interrupted(SC, 8);
+    m.vcpu.regs.gpr[4] = 0x7000_0000;
+    m.interrupted(LWZ, 13);
+    m.vcpu.regs.gpr[4] = 0x100;
+    m.complete(LWZ);
+    let s = m.vcpu.stats();
+    assert_eq!(
+        (s.inst_emu, s.mmio, s.sysc, s.dtlb_r, s.dtlb_v),
+        (1, 1, 1, 1, 1)
+    );
+    assert_eq!(
+        s.named().iter().find(|(name, _)| *name == "sysc"),
+        Some(&("sysc", 1))
+    );
+    for cause in [
+        Cause::EmulMfspr,
+        Cause::Syscall,
+        Cause::DtlbReal,
+        Cause::DtlbVirt,
+    ] {
+        assert_eq!(m.vcpu.timing().charge(cause).count, 1, "{}", cause.name());
+        assert_eq!(m.vcpu.timing().charge(cause).sum, 10);
+    }
+    assert!(m.vcpu.timing().charge(Cause::InGuest).count >= 5);
+}
+
+#[test]
+fn time_is_not_measured_unless_asked_for() {
+    let mut m = Machine::new();
+    m.complete(NOP);
+    assert_eq!(m.hw.stopwatch.get(), 0);
+}
+
+#[test]
+fn a_snapshot_taken_during_an_access_goes_on_in_another_cpu() {
+    let mut m = Machine::new();
+    m.mtspr(0x154, tcr::DIE);
+    m.mtspr(0x16, 1000);
+    m.vcpu.regs.gpr[4] = UART + 1;
+    assert!(matches!(m.exec(LWZ), Exit::Mmio { len: 1, .. }));
+    m.vcpu.complete_mmio([0x11, 0, 0, 0, 0, 0, 0, 0]);
+    let state = m.vcpu.state(&m.hw);
+
+    let mut other = Machine::new();
+    other.vcpu = Vcpu::new(0);
+    for slot in m.vcpu.slots() {
+        other.vcpu.add_slot(*slot).unwrap();
+    }
+    other.hw.ticks = 777;
+    other.vcpu.set_state(&other.hw, &state);
+    assert_eq!(other.vcpu.state(&other.hw), state);
+    other.hw.direct = Some((PC, LWZ));
+    assert!(matches!(other.run(), Exit::Mmio { len: 2, gpa, .. } if gpa == u64::from(UART) + 2));
+    other.vcpu.complete_mmio([0x22, 0x33, 0, 0, 0, 0, 0, 0]);
+    assert!(matches!(other.run(), Exit::Mmio { len: 1, .. }));
+    other.vcpu.complete_mmio([0x44, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(other.run(), Exit::Interrupted);
+    assert_eq!(other.vcpu.regs.gpr[5], 0x1122_3344);
+    assert_eq!(other.vcpu.sprs().pvr, ppc440_kvm::PVR_440EP);
+}
