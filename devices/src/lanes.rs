@@ -11,6 +11,11 @@ pub(crate) enum Order {
     Little,
 }
 
+/// The offsets of successive bytes, for registers that are bytes.
+pub(crate) fn successive(offset: u32) -> impl Iterator<Item = u32> {
+    (0..=u32::MAX).map(move |distance| offset.wrapping_add(distance))
+}
+
 /// Splits `length` bytes from `offset` at words: the word's offset, its first lane, and which bytes.
 fn pieces(
     offset: u32,

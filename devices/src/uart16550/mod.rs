@@ -28,6 +28,7 @@ pub use chip::{Chip, State};
 
 use crate::bus::{AccessError, MmioDevice};
 use crate::irq::IrqLine;
+use crate::lanes::successive;
 
 /// Where the bytes go that the guest sends.
 pub trait SerialSink: Send {
@@ -83,6 +84,9 @@ impl Uart {
     }
 
     /// Names the feeder to wake when there is room again; it replaces the one before.
+    ///
+    /// A feeder that holds this port holds itself; give it a way to let go, or the port is never
+    /// freed.
     pub fn set_wake(&self, wake: Arc<dyn Wake>) {
         *lock(&self.0.wake) = Some(wake);
     }
@@ -146,7 +150,7 @@ impl MmioDevice for Uart {
     /// A wide load reads successive byte registers, as the bus to byte-wide devices splits it.
     fn read(&mut self, offset: u32, data: &mut [u8]) -> Result<(), AccessError> {
         self.change(|chip| {
-            for (byte, offset) in data.iter_mut().zip(offset..) {
+            for (byte, offset) in data.iter_mut().zip(successive(offset)) {
                 *byte = chip.read(offset)?;
             }
             Ok(())
@@ -154,7 +158,7 @@ impl MmioDevice for Uart {
     }
 
     fn write(&mut self, offset: u32, data: &[u8]) -> Result<(), AccessError> {
-        for (byte, offset) in data.iter().zip(offset..) {
+        for (byte, offset) in data.iter().zip(successive(offset)) {
             if let Some(sent) = self.change(|chip| chip.write(offset, *byte))? {
                 lock(&self.0.sink).send(sent);
             }
