@@ -1,1 +1,259 @@
-//! To be filled.
+//! A software PowerPC 440: runs problem-state code against translations it is given, and traps
+//! for the rest.
+//!
+//! It knows no VM: no supervisor state, no devices, no guest TLB. The KVM core above it maps
+//! translations, enters, and handles the trap that comes back.
+#![deny(unsafe_code)]
+
+mod clock;
+mod code;
+pub mod fpu;
+mod interp;
+mod mmu;
+mod pins;
+mod ram;
+mod table;
+mod watch;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ppc440_isa::{Mapping, Regs, SpaceId, Trap};
+
+pub use clock::Clock;
+pub use code::CodeStatistics;
+pub use pins::Pins;
+pub use ram::{GuestMemory, Region};
+pub use watch::CodeWatch;
+
+use clock::TimeBase;
+use code::CodeCache;
+use interp::{Exec, Flow, predecode};
+use mmu::Mmu;
+use ram::Ram;
+
+/// One software 440 over one mapping of guest RAM.
+#[derive(Debug)]
+pub struct Cpu {
+    exec: Exec,
+    code: CodeCache,
+    pins: Pins,
+    time: TimeBase,
+    retired: u64,
+}
+
+impl Cpu {
+    /// A CPU over `ram`, whose time base ticks at `timer_hz`.
+    ///
+    /// # Errors
+    /// When the host has no address space left for the translation tables, 8 MiB a space, or
+    /// `ram` is not mapped for reading and writing.
+    pub fn new(ram: Arc<Region>, pins: Pins, clock: Clock, timer_hz: u64) -> io::Result<Self> {
+        ram.bitmap().connect(&pins);
+        let ram = Ram::new(ram)?;
+        let code = CodeCache::new(&ram);
+        Ok(Cpu {
+            exec: Exec {
+                mmu: Mmu::new(ram)?,
+                trap: Trap::Budget,
+                changed: (0, 0),
+            },
+            code,
+            pins,
+            time: TimeBase::new(clock, timer_hz),
+            retired: 0,
+        })
+    }
+
+    /// Makes these the translation spaces of fetches, and of loads and stores.
+    #[inline]
+    pub fn select(&mut self, fetch: SpaceId, data: SpaceId) {
+        self.exec.mmu.select(fetch, data);
+    }
+
+    /// Adds a translation to a space; at least the page at `ea_wanted` is kept.
+    pub fn map(&mut self, space: SpaceId, ea_wanted: u32, mapping: &Mapping) {
+        self.exec.mmu.map(space, ea_wanted, mapping);
+    }
+
+    /// Removes what translates any of `bytes` bytes at `ea`, both multiples of 4096.
+    pub fn unmap(&mut self, space: SpaceId, ea: u32, bytes: u32) {
+        self.exec.mmu.unmap(space, ea, bytes);
+    }
+
+    /// Empties a space.
+    pub fn clear(&mut self, space: SpaceId) {
+        self.exec.mmu.clear(space);
+    }
+
+    /// Runs at `regs.pc` for at most `budget` instructions and says why it stopped.
+    pub fn enter(&mut self, regs: &mut Regs, budget: u32) -> Trap {
+        self.forget_written_code();
+        let mut left = budget;
+        let trap = self.run(regs, &mut left);
+        self.retired += u64::from(budget - left);
+        trap
+    }
+
+    /// Executes one instruction that the core fetched itself; `None` when it completed.
+    pub fn execute(&mut self, regs: &mut Regs, word: u32) -> Option<Trap> {
+        let (op, _) = predecode(word);
+        let pc = regs.pc;
+        regs.pc = pc.wrapping_add(4);
+        match (op.run)(&mut self.exec, regs, &op) {
+            Flow::Next | Flow::Jump => {}
+            Flow::CodeChanged => self.forget_changed_code(),
+            Flow::Trap => {
+                regs.pc = pc;
+                return Some(self.exec.trap);
+            }
+            Flow::Call => return Some(self.exec.trap),
+        }
+        self.retired += 1;
+        None
+    }
+
+    /// The interpreter's loop: find the block at `pc`, count it, run its operations.
+    ///
+    /// Counting a whole block at its start and `pc` standing at its end while it runs keep both
+    /// out of the operations; what stops inside the block is put right on the way out.
+    fn run(&mut self, regs: &mut Regs, left: &mut u32) -> Trap {
+        // The page that `pc` is in, as long as it stays there. Translations change only between
+        // entries, so they cannot go stale here.
+        let mut page_ea = 1;
+        let mut page = 0;
+        loop {
+            if self.pins.take_attention() {
+                return Trap::Attention;
+            }
+            if *left == 0 {
+                return Trap::Budget;
+            }
+            let pc = regs.pc;
+            if pc & !0xFFF != page_ea {
+                let Some(ram) = self.exec.mmu.fetch_page(pc) else {
+                    return Trap::Fetch;
+                };
+                page = self.code.page(ram, &self.exec.mmu.ram);
+                page_ea = pc & !0xFFF;
+            }
+            let block = self.code.block(page, pc & 0xFFF, &self.exec.mmu.ram);
+            let ops = self.code.ops(page, block);
+            let len = ops.len() as u32;
+            let run = len.min(*left);
+            regs.pc = pc.wrapping_add(4 * len);
+            *left -= run;
+
+            let mut flow = Flow::Next;
+            let mut done = 0;
+            for op in &ops[..run as usize] {
+                flow = (op.run)(&mut self.exec, regs, op);
+                done += 1;
+                if flow != Flow::Next {
+                    break;
+                }
+            }
+            match flow {
+                Flow::Jump => {}
+                // Not the whole block, when the budget ended first.
+                Flow::Next => regs.pc = pc.wrapping_add(4 * done),
+                Flow::CodeChanged => {
+                    *left += run - done;
+                    regs.pc = pc.wrapping_add(4 * done);
+                    self.forget_changed_code();
+                    page_ea = 1;
+                }
+                Flow::Trap => {
+                    *left += run - done + 1;
+                    regs.pc = pc.wrapping_add(4 * (done - 1));
+                    return self.exec.trap;
+                }
+                Flow::Call => {
+                    *left += 1;
+                    return self.exec.trap;
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn forget_changed_code(&mut self) {
+        let (ram, bytes) = self.exec.changed;
+        self.code.invalidate(ram, bytes, &self.exec.mmu.ram);
+    }
+
+    fn forget_written_code(&mut self) {
+        for (ram, bytes) in self.exec.mmu.ram.watch().take_written() {
+            self.code.invalidate(ram, bytes, &self.exec.mmu.ram);
+        }
+    }
+
+    /// Reads RAM at byte offset `ram`; `false` when the range is not inside it.
+    pub fn load(&mut self, ram: u32, bytes: &mut [u8]) -> bool {
+        let memory = &self.exec.mmu.ram;
+        if ram as usize + bytes.len() > memory.bytes() {
+            return false;
+        }
+        for (at, byte) in (ram..).zip(bytes) {
+            *byte = memory.load(at).unwrap_or(0);
+        }
+        true
+    }
+
+    /// Writes RAM at byte offset `ram`; `false` when the range is not inside it. Code decoded from
+    /// there is forgotten.
+    pub fn store(&mut self, ram: u32, bytes: &[u8]) -> bool {
+        let memory = &self.exec.mmu.ram;
+        if ram as usize + bytes.len() > memory.bytes() {
+            return false;
+        }
+        for (at, &byte) in (ram..).zip(bytes) {
+            memory.store(at, byte);
+        }
+        self.code.invalidate(ram, bytes.len() as u32, memory);
+        true
+    }
+
+    /// Counts an instruction that the core completed in this CPU's place.
+    #[inline]
+    pub fn retire(&mut self) {
+        self.retired += 1;
+    }
+
+    /// Instructions completed since the CPU was made.
+    #[inline]
+    pub fn retired(&self) -> u64 {
+        self.retired
+    }
+
+    /// The time base, in ticks.
+    pub fn time_base(&self) -> u64 {
+        self.time.ticks(self.retired)
+    }
+
+    /// Instructions that may run before the time base must be looked at again.
+    pub fn budget(&self, deadline: Option<u64>) -> u32 {
+        self.time.budget(self.retired, deadline)
+    }
+
+    /// Host time until the tick `deadline`; `None` under the virtual clock.
+    pub fn until(&self, deadline: u64) -> Option<Duration> {
+        self.time.until(deadline)
+    }
+
+    /// Under the virtual clock, lets idle time pass up to the tick `deadline`.
+    pub fn skip_to(&mut self, deadline: u64) {
+        self.time.skip_to(self.retired, deadline);
+    }
+
+    /// Host time in nanoseconds since the CPU was made.
+    pub fn stopwatch(&self) -> u64 {
+        self.time.stopwatch()
+    }
+
+    /// What the decoded code amounts to.
+    pub fn statistics(&self) -> CodeStatistics {
+        self.code.statistics()
+    }
+}

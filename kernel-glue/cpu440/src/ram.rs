@@ -1,0 +1,147 @@
+//! Guest RAM as the running CPU reaches it: one flat host mapping, addressed by byte offset.
+//!
+//! This file and `table.rs` hold the crate's only `unsafe` code.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::sync::Arc;
+
+use rustix::mm::ProtFlags;
+use vm_memory::MmapRegion;
+
+use crate::watch::CodeWatch;
+
+/// The host mapping of guest RAM; writes through `vm-memory` keep decoded code coherent.
+pub type Region = MmapRegion<CodeWatch>;
+
+/// Guest memory over one or more [`Region`]s, for devices and loaders.
+pub type GuestMemory = vm_memory::GuestMemoryMmap<CodeWatch>;
+
+/// Guest RAM, read and written in units that the guest's own threads and devices may race with.
+///
+/// Every access is checked against the mapping's length: the check is one compare that never
+/// fails, and it is what keeps a mistake in the translation tables from leaving guest RAM.
+#[derive(Debug)]
+pub(crate) struct Ram {
+    base: *mut u8,
+    bytes: usize,
+    /// Keeps the mapping alive; `base` and `bytes` are its own.
+    region: Arc<Region>,
+}
+
+// SAFETY: `base` points into the mapping that `region` owns, which is `Send`; nothing in `Ram` is
+// tied to a thread.
+unsafe impl Send for Ram {}
+
+/// A value the guest loads or stores in one access, as its big-endian bytes.
+pub(crate) trait Unit: Copy {
+    /// Its bytes, ascending.
+    type Bytes: Copy + AsRef<[u8]>;
+    /// The value of bytes as they lie in memory.
+    fn of(bytes: Self::Bytes) -> Self;
+    /// The bytes as they lie in memory.
+    fn bytes(self) -> Self::Bytes;
+}
+
+macro_rules! units {
+    ($($unit:ty)*) => {$(
+        impl Unit for $unit {
+            type Bytes = [u8; size_of::<$unit>()];
+            #[inline(always)]
+            fn of(bytes: Self::Bytes) -> Self {
+                <$unit>::from_be_bytes(bytes)
+            }
+            #[inline(always)]
+            fn bytes(self) -> Self::Bytes {
+                self.to_be_bytes()
+            }
+        }
+    )*};
+}
+units!(u8 u16 u32 u64);
+
+impl Ram {
+    /// # Errors
+    /// When the mapping cannot be read and written.
+    pub fn new(region: Arc<Region>) -> io::Result<Self> {
+        let needed = ProtFlags::READ | ProtFlags::WRITE;
+        if !ProtFlags::from_bits_retain(region.prot() as u32).contains(needed) {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "guest RAM is not mapped for reading and writing",
+            ));
+        }
+        Ok(Ram {
+            base: region.as_ptr(),
+            bytes: region.size(),
+            region,
+        })
+    }
+
+    /// Length in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn watch(&self) -> &CodeWatch {
+        self.region.bitmap()
+    }
+
+    #[inline(always)]
+    fn at<T: Unit>(&self, ram: u32) -> Option<*mut T::Bytes> {
+        let ram = ram as usize;
+        if ram + size_of::<T::Bytes>() > self.bytes {
+            return None;
+        }
+        // SAFETY: `ram` and the unit's length lie inside the mapping, as just checked (no
+        // overflow: both are far below `usize::MAX`, `ram` being 32 bits wide).
+        Some(unsafe { self.base.add(ram) }.cast())
+    }
+
+    /// The unit at offset `ram`, of any alignment; `None` outside RAM.
+    #[inline(always)]
+    pub fn load<T: Unit>(&self, ram: u32) -> Option<T> {
+        let at = self.at::<T>(ram)?;
+        // SAFETY: `at` points to `size_of::<T::Bytes>()` bytes mapped readable (checked in `new`), and byte arrays have
+        // alignment 1. Devices may write them meanwhile: the read is volatile, as `vm-memory`'s
+        // own are, and any bytes make a valid array.
+        Some(T::of(unsafe { at.read_volatile() }))
+    }
+
+    /// Stores a unit at offset `ram`, of any alignment; `false` outside RAM.
+    #[inline(always)]
+    pub fn store<T: Unit>(&self, ram: u32, value: T) -> bool {
+        let Some(at) = self.at::<T>(ram) else {
+            return false;
+        };
+        // SAFETY: as in `load`; the mapping is writable too, and no Rust reference to guest RAM
+        // exists anywhere (`vm-memory` hands out volatile slices only).
+        unsafe { at.write_volatile(value.bytes()) };
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vm_memory::mmap::MmapRegionBuilder;
+
+    use super::*;
+
+    #[test]
+    fn units_are_big_endian_and_stay_inside() {
+        let region = Arc::new(Region::new(8192).expect("anonymous memory"));
+        let ram = Ram::new(region).expect("readable and writable");
+        assert!(ram.store(1, 0x0102_0304u32));
+        assert_eq!(ram.load::<u8>(1), Some(1));
+        assert_eq!(ram.load::<u16>(3), Some(0x0304));
+        assert_eq!(ram.load::<u32>(8188), Some(0));
+        assert_eq!(ram.load::<u32>(8189), None);
+        assert!(!ram.store(u32::MAX, 0u8) && !ram.store(8185, 0u64));
+    }
+
+    #[test]
+    fn a_mapping_without_access_is_refused() {
+        let region = MmapRegionBuilder::new_with_bitmap(4096, CodeWatch::default()).build();
+        assert!(Ram::new(Arc::new(region.expect("a mapping"))).is_err());
+    }
+}
