@@ -29,7 +29,7 @@ pub use watch::CodeWatch;
 
 use clock::TimeBase;
 use code::CodeCache;
-use interp::{Exec, Flow, predecode};
+use interp::{Exec, Flow, Op, predecode};
 use mmu::Mmu;
 use ram::Ram;
 
@@ -58,6 +58,7 @@ impl Cpu {
                 mmu: Mmu::new(ram)?,
                 trap: Trap::Budget,
                 changed: (0, 0),
+                left: 0,
             },
             code,
             pins,
@@ -101,7 +102,7 @@ impl Cpu {
         let (op, _) = predecode(word);
         let pc = regs.pc;
         regs.pc = pc.wrapping_add(4);
-        match (op.run)(&mut self.exec, regs, &op) {
+        match Op::run_all(&[op], &mut self.exec, regs) {
             Flow::Next | Flow::Jump => {}
             Flow::CodeChanged => self.forget_changed_code(),
             Flow::Trap => {
@@ -145,15 +146,8 @@ impl Cpu {
             regs.pc = pc.wrapping_add(4 * len);
             *left -= run;
 
-            let mut flow = Flow::Next;
-            let mut done = 0;
-            for op in &ops[..run as usize] {
-                flow = (op.run)(&mut self.exec, regs, op);
-                done += 1;
-                if flow != Flow::Next {
-                    break;
-                }
-            }
+            let flow = Op::run_all(&ops[..run as usize], &mut self.exec, regs);
+            let done = run - self.exec.left;
             match flow {
                 Flow::Jump => {}
                 // Not the whole block, when the budget ended first.

@@ -17,18 +17,32 @@ use crate::mmu::Mmu;
 
 pub(crate) use predecode::predecode;
 
-/// What an operation's function is: it changes registers and memory, or traps and changes
-/// nothing.
-type Handler = fn(&mut Exec, &mut Regs, &Op) -> Flow;
+/// Does an operation, which changes registers and memory or traps and changes nothing; then the
+/// rest of its block. How far that went is in [`Exec::left`].
+type Handler = fn(&mut Exec, &mut Regs, &Op, &[Op]) -> Flow;
 
 /// One predecoded instruction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Op {
-    pub run: Handler,
+    run: Handler,
     /// The immediate, mask or displacement, ready for use.
     imm: u32,
     /// The instruction.
     word: Word,
+}
+
+impl Op {
+    /// Runs operations until one does not go on with the next.
+    #[inline(always)]
+    pub fn run_all(ops: &[Op], exec: &mut Exec, regs: &mut Regs) -> Flow {
+        match ops.split_first() {
+            Some((op, rest)) => (op.run)(exec, regs, op, rest),
+            None => {
+                exec.left = 0;
+                Flow::Next
+            }
+        }
+    }
 }
 
 /// How a block goes on after an operation.
@@ -54,6 +68,8 @@ pub(crate) struct Exec {
     pub trap: Trap,
     /// The RAM range, offset and length, of the last store over decoded code.
     pub changed: (u32, u32),
+    /// Operations of the block that the last one to run left undone.
+    pub left: u32,
 }
 
 impl Exec {

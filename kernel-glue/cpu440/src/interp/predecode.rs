@@ -1,13 +1,61 @@
 //! From an instruction word to the operation that runs it.
 
-use ppc440_isa::{Insn, Word, decode, spr};
+use ppc440_isa::{Insn, Regs, Word, decode, spr};
 
 use super::integer::rotate_mask;
 use super::memory::{
     Algebraic, Byte, D, D0, Double, Du, Half, HalfReversed, IntegerWord, Single, Word as W,
     WordReversed, X, Xu,
 };
-use super::{Handler, Op, branch, float, integer, memory, multiply, system};
+use super::{Exec, Flow, Handler, Op, branch, float, integer, memory, multiply, system};
+
+/// The handler that does an operation and goes on with the next of its block.
+///
+/// Going on from within the handler, by a call in tail position, gives each operation a dispatch
+/// of its own to predict; one loop around them all would share one. Where the compiler does not
+/// turn it into a jump, the depth is bounded by the block's length.
+macro_rules! chain {
+    ($operation:expr) => {
+        |exec: &mut Exec, regs: &mut Regs, op: &Op, rest: &[Op]| {
+            let flow = $operation(exec, regs, op);
+            if flow == Flow::Next {
+                return Op::run_all(rest, exec, regs);
+            }
+            exec.left = rest.len() as u32;
+            flow
+        }
+    };
+}
+
+/// The handler for an instruction's OE and Rc bits.
+macro_rules! oe_rc {
+    ($word:ident, $module:ident :: $name:ident) => {
+        match ($word.oe(), $word.rc()) {
+            (false, false) => chain!($module::$name::<false, false>),
+            (false, true) => chain!($module::$name::<false, true>),
+            (true, false) => chain!($module::$name::<true, false>),
+            (true, true) => chain!($module::$name::<true, true>),
+        }
+    };
+}
+
+/// The handler for an instruction's Rc bit.
+macro_rules! rc {
+    ($word:ident, $module:ident :: $name:ident) => {
+        if $word.rc() {
+            chain!($module::$name::<true>)
+        } else {
+            chain!($module::$name::<false>)
+        }
+    };
+}
+
+/// The handler for a D form: RA = 0 means no base.
+macro_rules! d {
+    ($word:ident, $name:ident $(::<$kind:ty>)?) => {
+        if $word.ra() == 0 { chain!(memory::$name::<$($kind,)? D0>) } else { chain!(memory::$name::<$($kind,)? D>) }
+    };
+}
 
 /// The operation of an instruction word, and whether it ends its block: what follows it is then
 /// not always the next instruction, or not in the same mode.
@@ -16,7 +64,7 @@ pub(crate) fn predecode(word: u32) -> (Op, bool) {
     let Some(insn) = decode(word) else {
         return (
             Op {
-                run: system::illegal,
+                run: chain!(system::illegal),
                 imm: 0,
                 word: fields,
             },
@@ -70,36 +118,6 @@ fn ends_block(insn: Insn, word: Word) -> bool {
     }
 }
 
-/// The handler for an instruction's OE and Rc bits.
-macro_rules! oe_rc {
-    ($word:ident, $module:ident :: $name:ident) => {
-        match ($word.oe(), $word.rc()) {
-            (false, false) => $module::$name::<false, false>,
-            (false, true) => $module::$name::<false, true>,
-            (true, false) => $module::$name::<true, false>,
-            (true, true) => $module::$name::<true, true>,
-        }
-    };
-}
-
-/// The handler for an instruction's Rc bit.
-macro_rules! rc {
-    ($word:ident, $module:ident :: $name:ident) => {
-        if $word.rc() {
-            $module::$name::<true>
-        } else {
-            $module::$name::<false>
-        }
-    };
-}
-
-/// The handler for a D form: RA = 0 means no base.
-macro_rules! d {
-    ($word:ident, $name:ident $(::<$kind:ty>)?) => {
-        if $word.ra() == 0 { memory::$name::<$($kind,)? D0> } else { memory::$name::<$($kind,)? D> }
-    };
-}
-
 fn handler(insn: Insn, word: Word) -> Handler {
     use Insn::*;
     match insn {
@@ -115,12 +133,12 @@ fn handler(insn: Insn, word: Word) -> Handler {
         Subfme => oe_rc!(word, integer::subfme),
         Subfze => oe_rc!(word, integer::subfze),
         Neg => oe_rc!(word, integer::neg),
-        Addi | Addis if word.ra() == 0 => integer::load_immediate,
-        Addi | Addis => integer::addi,
-        Addic => integer::addic::<false>,
-        AddicDot => integer::addic::<true>,
-        Subfic => integer::subfic,
-        Mulli => multiply::mulli,
+        Addi | Addis if word.ra() == 0 => chain!(integer::load_immediate),
+        Addi | Addis => chain!(integer::addi),
+        Addic => chain!(integer::addic::<false>),
+        AddicDot => chain!(integer::addic::<true>),
+        Subfic => chain!(integer::subfic),
+        Mulli => chain!(multiply::mulli),
         Mullw => oe_rc!(word, multiply::mullw),
         Mulhw => rc!(word, multiply::mulhw),
         Mulhwu => rc!(word, multiply::mulhwu),
@@ -137,9 +155,9 @@ fn handler(insn: Insn, word: Word) -> Handler {
         Or => rc!(word, integer::or),
         Orc => rc!(word, integer::orc),
         Xor => rc!(word, integer::xor),
-        Andi | Andis => integer::andi,
-        Ori | Oris => integer::ori,
-        Xori | Xoris => integer::xori,
+        Andi | Andis => chain!(integer::andi),
+        Ori | Oris => chain!(integer::ori),
+        Xori | Xoris => chain!(integer::xori),
         Cntlzw => rc!(word, integer::cntlzw),
         Extsb => rc!(word, integer::extsb),
         Extsh => rc!(word, integer::extsh),
@@ -150,11 +168,11 @@ fn handler(insn: Insn, word: Word) -> Handler {
         Rlwimi => rc!(word, integer::rlwimi),
         Rlwinm => rc!(word, integer::rlwinm),
         Rlwnm => rc!(word, integer::rlwnm),
-        Cmp => integer::cmp,
-        Cmpi => integer::cmpi,
-        Cmpl => integer::cmpl,
-        Cmpli => integer::cmpli,
-        Isel => integer::isel,
+        Cmp => chain!(integer::cmp),
+        Cmpi => chain!(integer::cmpi),
+        Cmpl => chain!(integer::cmpl),
+        Cmpli => chain!(integer::cmpli),
+        Isel => chain!(integer::isel),
         Dlmzb => rc!(word, integer::dlmzb),
 
         // Multiply-accumulate.
@@ -185,117 +203,117 @@ fn handler(insn: Insn, word: Word) -> Handler {
 
         // Branches and the condition register.
         B => match (word.aa(), word.lk()) {
-            (false, false) => branch::b::<false, false>,
-            (false, true) => branch::b::<false, true>,
-            (true, false) => branch::b::<true, false>,
-            (true, true) => branch::b::<true, true>,
+            (false, false) => chain!(branch::b::<false, false>),
+            (false, true) => chain!(branch::b::<false, true>),
+            (true, false) => chain!(branch::b::<true, false>),
+            (true, true) => chain!(branch::b::<true, true>),
         },
-        Bc if word.aa() => branch::bc::<true>,
-        Bc if word.lk() => branch::bc::<false>,
+        Bc if word.aa() => chain!(branch::bc::<true>),
+        Bc if word.lk() => chain!(branch::bc::<false>),
         Bc => match word.bo() & 0x1E {
-            0b01100 => branch::bc_bit::<true>,
-            0b00100 => branch::bc_bit::<false>,
-            0b10000 => branch::bdnz,
-            _ => branch::bc::<false>,
+            0b01100 => chain!(branch::bc_bit::<true>),
+            0b00100 => chain!(branch::bc_bit::<false>),
+            0b10000 => chain!(branch::bdnz),
+            _ => chain!(branch::bc::<false>),
         },
-        Bclr if word.bo() & 0x14 == 0x14 && !word.lk() => branch::blr,
-        Bclr => branch::bclr,
-        Bcctr => branch::bcctr,
-        Crand => branch::crand,
-        Crandc => branch::crandc,
-        Creqv => branch::creqv,
-        Crnand => branch::crnand,
-        Crnor => branch::crnor,
-        Cror => branch::cror,
-        Crorc => branch::crorc,
-        Crxor => branch::crxor,
-        Mcrf => branch::mcrf,
-        Mcrxr => branch::mcrxr,
-        Mfcr => branch::mfcr,
-        Mtcrf => branch::mtcrf,
+        Bclr if word.bo() & 0x14 == 0x14 && !word.lk() => chain!(branch::blr),
+        Bclr => chain!(branch::bclr),
+        Bcctr => chain!(branch::bcctr),
+        Crand => chain!(branch::crand),
+        Crandc => chain!(branch::crandc),
+        Creqv => chain!(branch::creqv),
+        Crnand => chain!(branch::crnand),
+        Crnor => chain!(branch::crnor),
+        Cror => chain!(branch::cror),
+        Crorc => chain!(branch::crorc),
+        Crxor => chain!(branch::crxor),
+        Mcrf => chain!(branch::mcrf),
+        Mcrxr => chain!(branch::mcrxr),
+        Mfcr => chain!(branch::mfcr),
+        Mtcrf => chain!(branch::mtcrf),
 
         // Loads and stores.
         Lbz => d!(word, load::<Byte>),
-        Lbzu => memory::load::<Byte, Du>,
-        Lbzx => memory::load::<Byte, X>,
-        Lbzux => memory::load::<Byte, Xu>,
+        Lbzu => chain!(memory::load::<Byte, Du>),
+        Lbzx => chain!(memory::load::<Byte, X>),
+        Lbzux => chain!(memory::load::<Byte, Xu>),
         Lhz => d!(word, load::<Half>),
-        Lhzu => memory::load::<Half, Du>,
-        Lhzx => memory::load::<Half, X>,
-        Lhzux => memory::load::<Half, Xu>,
+        Lhzu => chain!(memory::load::<Half, Du>),
+        Lhzx => chain!(memory::load::<Half, X>),
+        Lhzux => chain!(memory::load::<Half, Xu>),
         Lha => d!(word, load::<Algebraic>),
-        Lhau => memory::load::<Algebraic, Du>,
-        Lhax => memory::load::<Algebraic, X>,
-        Lhaux => memory::load::<Algebraic, Xu>,
+        Lhau => chain!(memory::load::<Algebraic, Du>),
+        Lhax => chain!(memory::load::<Algebraic, X>),
+        Lhaux => chain!(memory::load::<Algebraic, Xu>),
         Lwz => d!(word, load::<W>),
-        Lwzu => memory::load::<W, Du>,
-        Lwzx => memory::load::<W, X>,
-        Lwzux => memory::load::<W, Xu>,
-        Lhbrx => memory::load::<HalfReversed, X>,
-        Lwbrx => memory::load::<WordReversed, X>,
+        Lwzu => chain!(memory::load::<W, Du>),
+        Lwzx => chain!(memory::load::<W, X>),
+        Lwzux => chain!(memory::load::<W, Xu>),
+        Lhbrx => chain!(memory::load::<HalfReversed, X>),
+        Lwbrx => chain!(memory::load::<WordReversed, X>),
         Stb => d!(word, store::<Byte>),
-        Stbu => memory::store::<Byte, Du>,
-        Stbx => memory::store::<Byte, X>,
-        Stbux => memory::store::<Byte, Xu>,
+        Stbu => chain!(memory::store::<Byte, Du>),
+        Stbx => chain!(memory::store::<Byte, X>),
+        Stbux => chain!(memory::store::<Byte, Xu>),
         Sth => d!(word, store::<Half>),
-        Sthu => memory::store::<Half, Du>,
-        Sthx => memory::store::<Half, X>,
-        Sthux => memory::store::<Half, Xu>,
+        Sthu => chain!(memory::store::<Half, Du>),
+        Sthx => chain!(memory::store::<Half, X>),
+        Sthux => chain!(memory::store::<Half, Xu>),
         Stw => d!(word, store::<W>),
-        Stwu => memory::store::<W, Du>,
-        Stwx => memory::store::<W, X>,
-        Stwux => memory::store::<W, Xu>,
-        Sthbrx => memory::store::<HalfReversed, X>,
-        Stwbrx => memory::store::<WordReversed, X>,
+        Stwu => chain!(memory::store::<W, Du>),
+        Stwx => chain!(memory::store::<W, X>),
+        Stwux => chain!(memory::store::<W, Xu>),
+        Sthbrx => chain!(memory::store::<HalfReversed, X>),
+        Stwbrx => chain!(memory::store::<WordReversed, X>),
         Lmw => d!(word, lmw),
         Stmw => d!(word, stmw),
-        Lswi => memory::lswi,
-        Lswx => memory::lswx,
-        Stswi => memory::stswi,
-        Stswx => memory::stswx,
-        Lwarx => memory::lwarx,
-        Stwcx => memory::stwcx,
+        Lswi => chain!(memory::lswi),
+        Lswx => chain!(memory::lswx),
+        Stswi => chain!(memory::stswi),
+        Stswx => chain!(memory::stswx),
+        Lwarx => chain!(memory::lwarx),
+        Stwcx => chain!(memory::stwcx),
         Lfs => d!(word, load_float::<Single>),
-        Lfsu => memory::load_float::<Single, Du>,
-        Lfsx => memory::load_float::<Single, X>,
-        Lfsux => memory::load_float::<Single, Xu>,
+        Lfsu => chain!(memory::load_float::<Single, Du>),
+        Lfsx => chain!(memory::load_float::<Single, X>),
+        Lfsux => chain!(memory::load_float::<Single, Xu>),
         Lfd => d!(word, load_float::<Double>),
-        Lfdu => memory::load_float::<Double, Du>,
-        Lfdx => memory::load_float::<Double, X>,
-        Lfdux => memory::load_float::<Double, Xu>,
+        Lfdu => chain!(memory::load_float::<Double, Du>),
+        Lfdx => chain!(memory::load_float::<Double, X>),
+        Lfdux => chain!(memory::load_float::<Double, Xu>),
         Stfs => d!(word, store_float::<Single>),
-        Stfsu => memory::store_float::<Single, Du>,
-        Stfsx => memory::store_float::<Single, X>,
-        Stfsux => memory::store_float::<Single, Xu>,
+        Stfsu => chain!(memory::store_float::<Single, Du>),
+        Stfsx => chain!(memory::store_float::<Single, X>),
+        Stfsux => chain!(memory::store_float::<Single, Xu>),
         Stfd => d!(word, store_float::<Double>),
-        Stfdu => memory::store_float::<Double, Du>,
-        Stfdx => memory::store_float::<Double, X>,
-        Stfdux => memory::store_float::<Double, Xu>,
-        Stfiwx => memory::store_float::<IntegerWord, X>,
+        Stfdu => chain!(memory::store_float::<Double, Du>),
+        Stfdx => chain!(memory::store_float::<Double, X>),
+        Stfdux => chain!(memory::store_float::<Double, Xu>),
+        Stfiwx => chain!(memory::store_float::<IntegerWord, X>),
 
         // Caches, barriers, hints. `dcba` never does anything on the 440.
-        Dcbz => memory::dcbz,
-        Dcbf | Dcbst | Icbi => memory::cache_block,
-        Dcba | Dcbt | Dcbtst | Icbt | Isync | Msync | Mbar => system::nothing,
+        Dcbz => chain!(memory::dcbz),
+        Dcbf | Dcbst | Icbi => chain!(memory::cache_block),
+        Dcba | Dcbt | Dcbtst | Icbt | Isync | Msync | Mbar => chain!(system::nothing),
 
         // System.
-        Sc => system::sc,
-        Tw => system::tw,
-        Twi => system::twi,
+        Sc => chain!(system::sc),
+        Tw => chain!(system::tw),
+        Twi => chain!(system::twi),
         Mfspr => match word.spr() {
-            spr::LR => system::mflr,
-            spr::CTR => system::mfctr,
-            _ => system::mfspr,
+            spr::LR => chain!(system::mflr),
+            spr::CTR => chain!(system::mfctr),
+            _ => chain!(system::mfspr),
         },
         Mtspr => match word.spr() {
-            spr::LR => system::mtlr,
-            spr::CTR => system::mtctr,
-            _ => system::mtspr,
+            spr::LR => chain!(system::mtlr),
+            spr::CTR => chain!(system::mtctr),
+            _ => chain!(system::mtspr),
         },
         // The time base is the core's.
-        Mftb => system::privileged,
+        Mftb => chain!(system::privileged),
         Mfmsr | Mtmsr | Wrtee | Wrteei | Rfi | Rfci | Rfmci | Mfdcr | Mtdcr | Tlbre | Tlbwe
-        | Tlbsx | Tlbsync | Dcbi | Dccci | Iccci | Dcread | Icread => system::privileged,
+        | Tlbsx | Tlbsync | Dcbi | Dccci | Iccci | Dcread | Icread => chain!(system::privileged),
 
         // Floating point.
         Fadd => rc!(word, float::fadd),
@@ -326,13 +344,13 @@ fn handler(insn: Insn, word: Word) -> Handler {
         Fneg => rc!(word, float::fneg),
         Fabs => rc!(word, float::fabs),
         Fnabs => rc!(word, float::fnabs),
-        Fcmpu => float::fcmpu,
-        Fcmpo => float::fcmpo,
+        Fcmpu => chain!(float::fcmpu),
+        Fcmpo => chain!(float::fcmpo),
         Mffs => rc!(word, float::mffs),
         Mtfsf => rc!(word, float::mtfsf),
         Mtfsfi => rc!(word, float::mtfsfi),
         Mtfsb0 => rc!(word, float::mtfsb0),
         Mtfsb1 => rc!(word, float::mtfsb1),
-        Mcrfs => float::mcrfs,
+        Mcrfs => chain!(float::mcrfs),
     }
 }
