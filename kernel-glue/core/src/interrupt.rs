@@ -170,3 +170,38 @@ impl Vcpu {
         self.take(Interrupt::Debug, address);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sprs::PVR_440EP;
+
+    #[test]
+    fn each_of_the_16_saves_keeps_and_jumps_by_its_class() {
+        for (n, kind) in Interrupt::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, n);
+            let mut vcpu = Vcpu::new(PVR_440EP);
+            vcpu.regs.msr = msr::IMPLEMENTED;
+            vcpu.sprs.ivpr = 0xABCD_0000;
+            vcpu.sprs.ivor[n] = 0x1230 + 16 * n as u32;
+            vcpu.take(kind, 0x8000);
+            assert_eq!(vcpu.regs.pc, 0xABCD_1230 + 16 * n as u32, "{kind:?}");
+            let (saves, kept) = match n {
+                0 | 12 | 15 => ([false, true, false], msr::ME),
+                1 => ([false, true, true], 0),
+                _ => ([true, false, false], msr::CE | msr::ME | msr::DE),
+            };
+            assert_eq!(vcpu.regs.msr, kept, "{kind:?}");
+            let s = vcpu.sprs;
+            let pairs = [(s.srr0, s.srr1), (s.csrr0, s.csrr1), (s.mcsrr0, s.mcsrr1)];
+            for (pair, saved) in pairs.into_iter().zip(saves) {
+                let expected = if saved {
+                    (0x8000, msr::IMPLEMENTED)
+                } else {
+                    (0, 0)
+                };
+                assert_eq!(pair, expected, "{kind:?}");
+            }
+        }
+    }
+}

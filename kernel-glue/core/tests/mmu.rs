@@ -204,6 +204,26 @@ fn a_new_entry_with_a_lower_index_hides_what_was_mapped() {
 }
 
 #[test]
+fn a_page_hidden_in_part_is_mapped_4_kb_at_a_time() {
+    let mut m = Machine::new();
+    m.program(0x1_0000, &[0x11]);
+    m.program(0x2_0000, &[0x33]);
+    m.vcpu
+        .set_tlb(9, entry(0x4000_0000, 0x1_0000, 2, 0, false, ALL));
+    m.vcpu
+        .set_tlb(3, entry(0x4000_2000, 0x2_0000, 1, 0, false, ALL));
+    assert_eq!(load(&mut m, 0x4000_0000), 0x11);
+    let mapping = m.hw.lookup(m.hw.data, 0x4000_0000).unwrap();
+    assert_eq!((mapping.ea, mapping.bytes), (0x4000_0000, 0x1000));
+    assert_eq!(load(&mut m, 0x4000_2000), 0x33);
+    // An entry that this PID does not see hides nothing.
+    m.vcpu
+        .set_tlb(3, entry(0x4000_2000, 0x2_0000, 1, 9, false, ALL));
+    assert_eq!(load(&mut m, 0x4000_0000), 0x11);
+    assert_eq!(m.hw.lookup(m.hw.data, 0x4000_0000).unwrap().bytes, 0x4000);
+}
+
+#[test]
 fn a_small_page_in_front_of_a_large_one_is_exact() {
     let mut m = Machine::new();
     m.program(0x1_0000, &[0x11]);
@@ -287,7 +307,7 @@ fn spaces_are_taken_round_robin_and_emptied_first() {
     assert!(!m.hw.log.iter().any(|e| matches!(e, Event::Clear(_))));
     m.hw.log.clear();
     m.mtspr(0x30, 200);
-    load(&mut m, 0x4000_0000);
+    load(&mut m, 0x100);
     assert_eq!(
         m.hw.log
             .iter()
@@ -295,11 +315,7 @@ fn spaces_are_taken_round_robin_and_emptied_first() {
             .count(),
         1
     );
-    // PID 0 lost its space: it gets another, and all is as it was.
-    m.mtspr(0x30, 0);
-    m.program(0x1_0000, &[0x99]);
-    assert_eq!(load(&mut m, 0x4000_0000), 0x99);
-    // Entry 5 is removed from the spaces that are alive, and from no other.
+    // Entry 5 is removed from the spaces that used it, and from no other.
     m.hw.log.clear();
     tlbwe(&mut m, 5, 0, 0);
     let unmaps =
@@ -307,13 +323,22 @@ fn spaces_are_taken_round_robin_and_emptied_first() {
             .iter()
             .filter(|e| matches!(e, Event::Unmap(..)))
             .count();
-    assert_eq!(unmaps, SPACES);
+    assert_eq!(
+        unmaps,
+        SPACES - 1,
+        "PID 0 lost its space to one that never used entry 5"
+    );
     assert!(
         m.hw.spaces
             .iter()
             .flatten()
             .all(|mapping| mapping.ea != 0x4000_0000)
     );
+    // PID 0 gets another space, and all is as it was.
+    m.mtspr(0x30, 0);
+    assert_eq!(load(&mut m, 0x100), 0);
+    m.vcpu.regs.gpr[4] = 0x4000_0000;
+    m.interrupted(LWZ, 13);
 }
 
 #[test]
@@ -372,6 +397,11 @@ enum Step {
         value: u32,
         tid: u8,
     },
+    Replace {
+        index: u32,
+        words: [u32; 3],
+        tid: u8,
+    },
     Mode {
         pid: u8,
         ds: bool,
@@ -384,8 +414,8 @@ enum Step {
 }
 
 /// Addresses that fall into few pages, so that entries meet and hide each other.
-fn address() -> impl Strategy<Value = u32> {
-    (0u32..3, 0u32..20, 0u32..1024)
+fn address() -> impl Strategy<Value = u32> + Clone {
+    (0u32..2, 0u32..24, 0u32..1024)
         .prop_map(|(region, page, word)| region << 28 | page << 10 | (word & 0xFF) << 2)
 }
 
@@ -393,7 +423,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let index = prop_oneof![0u32..6, Just(63)];
     let word0 = (
         address(),
-        prop_oneof![0u32..4, Just(4), Just(5), Just(6), Just(7), Just(9)],
+        prop_oneof![4 => 0u32..4, 1 => 4u32..10],
         any::<bool>(),
         0u32..8,
     )
@@ -404,6 +434,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (0u32..0x500, 0u32..12).prop_map(|(page, e)| page << 10 | if e == 0 { 4 } else { 0 });
     let word2 = (0u32..64, 0u32..10, any::<bool>())
         .prop_map(|(sp, e, i)| sp | if e == 0 { 0x80 } else { 0 } | if i { 0x400 } else { 0 });
+    let whole = (
+        index.clone(),
+        (word0.clone(), word1.clone(), word2.clone()),
+        prop_oneof![3 => Just(0u8), 1 => 1u8..3],
+    )
+        .prop_map(|(index, (word0, word1, word2), tid)| Step::Replace {
+            index,
+            words: [word0, word1, word2 | 0x2D],
+            tid,
+        });
     let value = prop_oneof![
         word0.prop_map(|v| (0, v)),
         word1.prop_map(|v| (1, v)),
@@ -421,7 +461,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         user,
     });
     let access = (address(), any::<bool>()).prop_map(|(ea, store)| Step::Access { ea, store });
-    proptest::collection::vec(prop_oneof![3 => write, 1 => mode, 6 => access], 1..150)
+    proptest::collection::vec(
+        prop_oneof![2 => write, 3 => whole, 1 => mode, 8 => access],
+        1..150,
+    )
 }
 
 proptest! {
@@ -443,6 +486,15 @@ proptest! {
                     m.vcpu.regs.msr &= !msr::PR;
                     m.set_sprs(|s| s.mmucr = u32::from(tid));
                     tlbwe(&mut m, index, ws, value);
+                    m.vcpu.regs.msr = mode;
+                }
+                Step::Replace { index, words, tid } => {
+                    let mode = m.vcpu.regs.msr;
+                    m.vcpu.regs.msr &= !msr::PR;
+                    m.set_sprs(|s| s.mmucr = u32::from(tid));
+                    for ws in [1, 0, 2] {
+                        tlbwe(&mut m, index, ws, words[ws as usize]);
+                    }
                     m.vcpu.regs.msr = mode;
                 }
                 Step::Mode { pid, ds, user } => {

@@ -1,0 +1,256 @@
+//! Debug events as Linux uses them.
+
+mod support;
+
+use ppc440_isa::regs::{dbcr0, dbsr, msr, tcr};
+use ppc440_kvm::{Exit, State};
+use support::*;
+
+/// A machine in which `events` are armed and code starts at `PC`.
+fn armed(events: u32, code: &[u32]) -> Machine {
+    let mut m = Machine::new();
+    m.set_sprs(|s| s.dbcr0 = dbcr0::IDM | events);
+    m.vcpu.regs.msr = msr::ME | msr::DE | msr::EE;
+    m.program(PC, code);
+    m.program(vector(15), &[0x4800_0000]);
+    m
+}
+
+/// Turns until the debug interrupt is taken; the events and CSRR0.
+fn event(m: &mut Machine) -> (u32, u32) {
+    for _ in 0..20 {
+        assert_eq!(m.turn(1), Exit::Interrupted);
+        if m.vcpu.regs.pc == vector(15) {
+            let s = m.vcpu.sprs();
+            assert_eq!(s.csrr1 & msr::DE, msr::DE);
+            assert_eq!(m.vcpu.regs.msr, msr::ME, "a critical interrupt");
+            return (s.dbsr, s.csrr0);
+        }
+    }
+    panic!("no debug interrupt; pc {:#x}", m.vcpu.regs.pc);
+}
+
+fn no_event(m: &mut Machine, turns: u32) {
+    assert_eq!(m.turn(turns), Exit::Interrupted);
+    assert_eq!((m.vcpu.sprs().dbsr, m.vcpu.stats().debug), (0, 0));
+}
+
+const LOOP: u32 = 0x4BFF_FFF8; // b .-8
+
+#[test]
+fn instruction_compares_stop_before_the_instruction() {
+    for n in 0..4 {
+        let mut m = armed(dbcr0::IAC1 >> n, &[NOP, NOP, NOP]);
+        m.set_sprs(|s| s.iac[n] = PC + 8);
+        let retired = m.hw.retired;
+        assert_eq!(event(&mut m), (dbcr0::IAC1 >> n, PC + 8));
+        assert_eq!(m.hw.retired, retired + 2);
+    }
+}
+
+#[test]
+fn instruction_ranges_are_half_open() {
+    for (mode, hits) in [
+        (2u32, [false, true, true, false]),
+        (3, [true, false, false, true]),
+    ] {
+        for (i, hit) in hits.into_iter().enumerate() {
+            for (first, shift) in [(0, 22), (2, 6)] {
+                let mut m = armed(dbcr0::IAC1 >> first, &[NOP; 64]);
+                m.set_sprs(|s| {
+                    s.dbcr1 = mode << shift;
+                    s.iac[first] = 0x1014;
+                    s.iac[first + 1] = 0x101C;
+                });
+                m.vcpu.regs.pc = 0x1010 + 4 * i as u32;
+                assert_eq!(m.turn(1), Exit::Interrupted);
+                assert_eq!(m.vcpu.stats().debug == 1, hit, "mode {mode}, address {i}");
+            }
+        }
+    }
+}
+
+#[test]
+fn compares_can_be_for_one_privilege() {
+    for (field, user, supervisor) in [(0u32, true, true), (2, false, true), (3, true, false)] {
+        for (state, hit) in [(msr::PR, user), (0, supervisor)] {
+            let mut m = armed(dbcr0::IAC2, &[LWZ]);
+            m.set_sprs(|s| {
+                s.dbcr1 = field << 26;
+                s.iac[1] = PC;
+            });
+            m.vcpu.regs.msr |= state;
+            m.turn(2);
+            assert_eq!(m.vcpu.stats().debug == 1, hit);
+
+            let mut m = armed(dbcr0::DAC2R, &[LWZ]);
+            m.set_sprs(|s| {
+                s.dbcr2 = field << 26;
+                s.dac[1] = 0x2000;
+            });
+            m.vcpu.regs.gpr[4] = 0x2000;
+            m.vcpu.regs.msr |= state;
+            m.turn(2);
+            assert_eq!(m.vcpu.stats().debug == 1, hit);
+        }
+    }
+}
+
+#[test]
+fn data_compares_stop_before_the_access() {
+    for (bit, n, word) in [
+        (dbcr0::DAC1R, 0, LWZ),
+        (dbcr0::DAC1W, 0, STW),
+        (dbcr0::DAC2R, 1, LWZ),
+        (dbcr0::DAC2W, 1, STW),
+    ] {
+        // The byte is inside the word.
+        for (byte, hit) in [
+            (0x2000, true),
+            (0x2003, true),
+            (0x2004, false),
+            (0x1FFF, false),
+        ] {
+            let mut m = armed(bit, &[word]);
+            m.set_sprs(|s| s.dac[n] = byte);
+            m.program(0x2000, &[0x1111_1111]);
+            (m.vcpu.regs.gpr[4], m.vcpu.regs.gpr[5]) = (0x2000, 7);
+            if hit {
+                assert_eq!(event(&mut m), (bit, PC));
+                assert_eq!(
+                    (m.vcpu.regs.gpr[5], m.hw.ram[0x2003]),
+                    (7, 0x11),
+                    "it did not happen"
+                );
+            } else {
+                no_event(&mut m, 4);
+            }
+        }
+        // The other direction is not this event.
+        let mut m = armed(bit, &[if word == LWZ { STW } else { LWZ }]);
+        m.set_sprs(|s| s.dac[n] = 0x2000);
+        m.vcpu.regs.gpr[4] = 0x2000;
+        no_event(&mut m, 4);
+    }
+}
+
+#[test]
+fn data_ranges_and_masks_count() {
+    for (mode, ea, hit) in [
+        (2u32, 0x2000, true),
+        (2, 0x203C, true),
+        (2, 0x2040, false),
+        (3, 0x2010, false),
+        (3, 0x2040, true),
+        (1, 0x2000, true),
+        (1, 0x2104, false),
+    ] {
+        let mut m = armed(dbcr0::DAC1R, &[LWZ]);
+        let second = if mode == 1 { 0xFFFF_FF00 } else { 0x2040 };
+        m.set_sprs(|s| {
+            s.dbcr2 = mode << 22;
+            s.dac = [0x2000, second];
+        });
+        m.vcpu.regs.gpr[4] = ea;
+        m.turn(4);
+        assert_eq!(m.vcpu.stats().debug == 1, hit, "mode {mode} at {ea:#x}");
+    }
+}
+
+#[test]
+fn a_data_fault_goes_before_a_data_compare() {
+    let mut m = armed(dbcr0::DAC1R, &[LWZ]);
+    m.set_sprs(|s| s.dac[0] = 0x7000_0000);
+    m.vcpu.regs.gpr[4] = 0x7000_0000;
+    m.turn(2);
+    assert_eq!((m.vcpu.stats().dtlb_r, m.vcpu.stats().debug), (1, 0));
+}
+
+#[test]
+fn a_single_step_stops_after_one_instruction_of_any_kind() {
+    let code = [NOP, mfspr(0x11F, 3), LOOP, STW];
+    for (n, next) in [(0u32, 4), (1, 8), (2, 0)] {
+        let mut m = armed(dbcr0::ICMP, &code);
+        m.vcpu.regs.pc = PC + 4 * n;
+        let retired = m.hw.retired;
+        assert_eq!(event(&mut m), (dbcr0::ICMP, PC + next));
+        assert_eq!(m.hw.retired, retired + 1);
+    }
+    // An access that leaves is stepped over when it is complete.
+    let mut m = armed(dbcr0::ICMP, &[LWZ]);
+    m.vcpu.regs.gpr[4] = UART;
+    assert!(matches!(m.turn(4), Exit::Mmio { .. }));
+    m.vcpu.complete_mmio([1, 2, 3, 4, 0, 0, 0, 0]);
+    assert_eq!(event(&mut m), (dbcr0::ICMP, PC + 4));
+    assert_eq!(m.vcpu.regs.gpr[5], 0x0102_0304);
+    // A fault is no completion.
+    let mut m = armed(dbcr0::ICMP, &[LWZ]);
+    m.vcpu.regs.gpr[4] = 0x7000_0000;
+    assert_eq!(m.turn(2), Exit::Interrupted);
+    assert_eq!((m.vcpu.regs.pc, m.vcpu.stats().debug), (vector(13), 0));
+}
+
+#[test]
+fn taken_branches_stop_before_they_are_taken() {
+    let mut m = armed(dbcr0::BRT, &[NOP, NOP, LOOP]);
+    assert_eq!(event(&mut m), (dbcr0::BRT, PC + 8));
+    // bc 12,2: taken when CR0[EQ].
+    let bc = 16 << 26 | 12 << 21 | 2 << 16 | 8;
+    let mut m = armed(dbcr0::BRT, &[bc]);
+    m.vcpu.regs.cr.set_bit(2, true);
+    assert_eq!(event(&mut m), (dbcr0::BRT, PC));
+    // bdnz with CTR 2 is taken, with CTR 1 it is not.
+    let bdnz = 16 << 26 | 16 << 21 | 8;
+    let mut m = armed(dbcr0::BRT, &[bdnz]);
+    m.vcpu.regs.ctr = 2;
+    assert_eq!(event(&mut m), (dbcr0::BRT, PC));
+}
+
+#[test]
+fn a_trap_event_replaces_the_program_interrupt() {
+    let mut m = armed(dbcr0::TRAP, &[TRAP]);
+    assert_eq!(event(&mut m), (dbcr0::TRAP, PC));
+    assert_eq!(m.vcpu.stats().prog, 0);
+}
+
+#[test]
+fn nothing_happens_unless_idm_and_de_are_set() {
+    let all = dbcr0::IAC1 | dbcr0::ICMP | dbcr0::BRT | dbcr0::DAC1R;
+    for (idm, de) in [(dbcr0::IDM, 0), (0, msr::DE)] {
+        let mut m = armed(0, &[NOP, LWZ, LOOP]);
+        m.set_sprs(|s| {
+            s.dbcr0 = idm | all;
+            s.iac[0] = PC;
+        });
+        m.vcpu.regs.msr = msr::ME | de;
+        no_event(&mut m, 3);
+        assert!(
+            m.hw.budgets.iter().all(|&budget| budget > 1),
+            "it ran at full speed"
+        );
+    }
+}
+
+#[test]
+fn timers_freeze_while_an_event_is_recorded_if_asked() {
+    let mut m = Machine::new();
+    m.mtspr(0x154, tcr::DIE);
+    m.mtspr(0x16, 1000);
+    m.mtspr(0x134, dbcr0::IDM | dbcr0::TRAP | dbcr0::FT);
+    m.hw.ticks += 100;
+    assert_eq!(m.mfspr(0x16), 900);
+    m.vcpu.regs.msr = msr::DE;
+    m.interrupted(TRAP, 15);
+    m.hw.ticks += 100_000;
+    assert_eq!(m.mfspr(0x16), 900);
+    assert_eq!(m.vcpu.sprs().dbsr, dbcr0::TRAP);
+    m.mtspr(0x130, dbcr0::TRAP);
+    m.hw.ticks += 100;
+    assert_eq!(m.mfspr(0x16), 800);
+    // The reset that is recorded in DBSR is no event.
+    m.set_sprs(|s| s.dbsr = dbsr::MRR);
+    m.hw.ticks += 100;
+    assert_eq!(m.mfspr(0x16), 700);
+    let State { timers, .. } = m.vcpu.state(&m.hw);
+    assert_eq!(timers.dec, 700);
+}
