@@ -1,0 +1,310 @@
+//! The guest's CPU: running it, as KVM_RUN does, and what another thread may do to it meanwhile.
+
+use std::fmt;
+use std::time::Duration;
+
+use ppc440_cpu::{CodeStatistics, Pins};
+use ppc440_isa::Access;
+use ppc440_isa::tlb::{ENTRIES, Tlbe};
+use ppc440_kvm::{
+    Exit, ExitData, Inject, ResetKind, RunPage, State, Stats, Stuck, Timing, Translation,
+};
+
+use crate::inproc::InProcess;
+use crate::regs::{KvmRegs, KvmSregs};
+
+/// Why [`Vcpu::run`] returned to the launcher.
+///
+/// Data is in ascending address order, so the most significant byte of a word comes first.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VcpuExit<'a> {
+    /// A load from a guest physical address that is no RAM; fill the bytes in. They are 0 already.
+    MmioRead(u64, &'a mut [u8]),
+    /// A store to a guest physical address that is no RAM.
+    MmioWrite(u64, &'a [u8]),
+    /// `mfdcr` of a DCR number; fill the value in. It is 0 already.
+    DcrRead(u32, &'a mut u32),
+    /// `mtdcr` of a DCR number.
+    DcrWrite(u32, u32),
+    /// [`VcpuHandle::kick`] was called.
+    Kicked,
+    /// The guest reset itself.
+    Reset {
+        /// How far the reset reaches.
+        kind: ResetKind,
+        /// The watchdog ran out; otherwise the guest wrote DBCR0\[RST\].
+        by_watchdog: bool,
+    },
+    /// The CPU can do nothing more, whatever comes.
+    CannotGoOn {
+        /// Where it stands, an effective address.
+        pc: u32,
+        /// The reason.
+        reason: Stuck,
+    },
+}
+
+/// Why the guest could not be run; a fault of the guest is none.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The host refused.
+    #[error("the host cannot run the guest: {0}")]
+    Host(#[from] std::io::Error),
+}
+
+/// Why special registers were refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SetRegsError {
+    /// The version is not this CPU's, and cannot be changed.
+    #[error("the cpu's pvr is {has:#010x} and cannot become {wanted:#010x}")]
+    Pvr {
+        /// What the CPU is.
+        has: u32,
+        /// What was asked for.
+        wanted: u32,
+    },
+}
+
+/// What a CPU has done so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Statistics {
+    /// Exits and traps by cause, under KVM's names.
+    pub exits: Stats,
+    /// Host time by cause, as far as [`Vcpu::set_timed`] had it measured.
+    pub timing: Timing,
+    /// Instructions completed.
+    pub retired: u64,
+    /// Decoded code.
+    pub code: CodeStatistics,
+}
+
+/// One guest CPU.
+pub struct Vcpu {
+    core: ppc440_kvm::Vcpu,
+    hw: InProcess,
+    page: RunPage,
+    /// The value of a DCR read until the next run.
+    dcr: u32,
+}
+
+impl fmt::Debug for Vcpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vcpu")
+            .field("pc", &self.core.regs.pc)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Vcpu {
+    pub(crate) fn new(core: ppc440_kvm::Vcpu, hw: InProcess) -> Self {
+        Vcpu {
+            core,
+            hw,
+            page: RunPage::default(),
+            dcr: 0,
+        }
+    }
+
+    /// Runs the guest until the launcher must act. A load that exited is completed first, with
+    /// what was filled in. A guest that waits (MSR\[WE\]) blocks in here until an interrupt comes.
+    ///
+    /// # Errors
+    /// When the host refuses to run the guest; never because of what the guest does.
+    pub fn run(&mut self) -> Result<VcpuExit<'_>, RunError> {
+        if !self.page.dcr_is_write() && self.page.exit_reason == ppc440_kvm::exit_reason::DCR {
+            self.page.set_dcr_data(self.dcr);
+        }
+        self.core.complete(&self.page);
+        let exit = loop {
+            match self.core.run(&mut self.hw) {
+                Exit::Wait { deadline } => self.wait(deadline),
+                exit => break exit,
+            }
+        };
+        exit.write_to(&mut self.page);
+        Ok(match exit {
+            Exit::Mmio {
+                gpa, len, write, ..
+            } => {
+                let data = mmio_data(&mut self.page.exit, len);
+                if write {
+                    VcpuExit::MmioWrite(gpa, data)
+                } else {
+                    VcpuExit::MmioRead(gpa, data)
+                }
+            }
+            Exit::Dcr {
+                dcrn, write: false, ..
+            } => {
+                self.dcr = 0;
+                VcpuExit::DcrRead(dcrn.into(), &mut self.dcr)
+            }
+            Exit::Dcr { dcrn, data, .. } => VcpuExit::DcrWrite(dcrn.into(), data),
+            Exit::Reset { kind, by_watchdog } => VcpuExit::Reset { kind, by_watchdog },
+            Exit::CannotGoOn { pc, reason } => VcpuExit::CannotGoOn { pc, reason },
+            // The loop above ends no `Wait`; as a spurious kick it would do no harm.
+            Exit::Interrupted | Exit::Wait { .. } => VcpuExit::Kicked,
+        })
+    }
+
+    /// Lets time pass until the tick `deadline`, an input changes, or somebody kicks.
+    fn wait(&mut self, deadline: Option<u64>) {
+        match deadline {
+            None => self.hw.pins.wait(None),
+            Some(tick) => match self.hw.cpu.until(tick) {
+                Some(Duration::ZERO) => {}
+                Some(time) => self.hw.pins.wait(Some(time)),
+                None => self.hw.cpu.skip_to(tick),
+            },
+        }
+    }
+
+    /// The way to this CPU from other threads.
+    pub fn handle(&self) -> VcpuHandle {
+        VcpuHandle(self.hw.pins.clone())
+    }
+
+    /// Requests or withdraws an external interrupt, as KVM_INTERRUPT does; from other threads, and
+    /// for a level, [`VcpuHandle::set_external`].
+    pub fn interrupt(&mut self, request: Inject) {
+        self.core.inject(request);
+    }
+
+    /// The run page as the last exit left it.
+    pub fn run_page(&self) -> &RunPage {
+        &self.page
+    }
+
+    /// The address of the instruction whose access exited last.
+    pub fn exit_pc(&self) -> u32 {
+        self.core.exit_pc()
+    }
+
+    /// The user registers.
+    pub fn regs(&mut self) -> KvmRegs {
+        KvmRegs::of(&self.state())
+    }
+
+    /// Replaces the user registers.
+    pub fn set_regs(&mut self, regs: &KvmRegs) {
+        let mut state = self.state();
+        regs.put(&mut state);
+        self.set_state(&state);
+    }
+
+    /// The special registers.
+    pub fn sregs(&mut self) -> KvmSregs {
+        KvmSregs::of(&self.state())
+    }
+
+    /// Replaces the special registers whose groups are named in `features`.
+    ///
+    /// # Errors
+    /// A PVR that is not this CPU's.
+    pub fn set_sregs(&mut self, sregs: &KvmSregs) -> Result<(), SetRegsError> {
+        let mut state = self.state();
+        if sregs.pvr != state.sprs.pvr {
+            return Err(SetRegsError::Pvr {
+                has: state.sprs.pvr,
+                wanted: sregs.pvr,
+            });
+        }
+        sregs.put(&mut state);
+        self.set_state(&state);
+        Ok(())
+    }
+
+    /// The guest's TLB.
+    pub fn tlb(&self) -> &[Tlbe; ENTRIES] {
+        self.core.tlb()
+    }
+
+    /// Replaces entry `index` of the guest's TLB, of which the low six bits count.
+    pub fn set_tlb(&mut self, index: usize, entry: Tlbe) {
+        self.core.set_tlb(index, entry);
+    }
+
+    /// Where an effective address leads, as KVM_TRANSLATE does: bits 0-31 (LSB 0) are the address,
+    /// 32-39 the PID, 40 the address space. Permissions are those of supervisor state.
+    pub fn translate(&self, linear: u64) -> Option<Translation> {
+        self.core.translate_in(
+            linear as u32,
+            (linear >> 32) as u8,
+            linear >> 40 & 1 != 0,
+            false,
+        )
+    }
+
+    /// Where an effective address leads for the guest as it is now.
+    pub fn translate_now(&self, ea: u32, access: Access) -> Option<Translation> {
+        self.core.translate(ea, access)
+    }
+
+    /// All that the guest can tell of its CPU.
+    pub fn state(&mut self) -> State {
+        self.core.state(&self.hw)
+    }
+
+    /// Becomes the CPU that `state` was taken of. Memory slots stay.
+    pub fn set_state(&mut self, state: &State) {
+        self.core.set_state(&self.hw, state);
+        // An exit that is out no longer asks for an answer.
+        self.page = RunPage::default();
+    }
+
+    /// Resets the core as the hardware would, see `ppc440_kvm::Vcpu::reset`.
+    pub fn reset(&mut self, kind: ResetKind) {
+        self.core.reset(kind);
+        self.page = RunPage::default();
+    }
+
+    /// Whether time by cause is measured, at two looks at the host's clock for each entry.
+    pub fn set_timed(&mut self, on: bool) {
+        self.core.set_timed(on);
+    }
+
+    /// What the CPU has done so far.
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            exits: *self.core.stats(),
+            timing: *self.core.timing(),
+            retired: self.hw.cpu.retired(),
+            code: self.hw.cpu.statistics(),
+        }
+    }
+
+    /// An SPR number that no 440 has and that the guest's supervisor used for the first time since
+    /// the last call; for the log.
+    pub fn take_unknown_spr(&mut self) -> Option<u16> {
+        self.core.take_unknown_spr()
+    }
+}
+
+/// The first `len` bytes of `mmio.data`.
+fn mmio_data(exit: &mut ExitData, len: u8) -> &mut [u8] {
+    const DATA: usize = 8;
+    &mut exit.0[DATA..DATA + usize::from(len.min(8))]
+}
+
+/// What other threads do to a CPU; clones are the same CPU's.
+#[derive(Clone, Debug)]
+pub struct VcpuHandle(Pins);
+
+impl VcpuHandle {
+    /// Drives the external (non-critical) interrupt input.
+    pub fn set_external(&self, level: bool) {
+        self.0.set_external(level);
+    }
+
+    /// Drives the critical interrupt input.
+    pub fn set_critical(&self, level: bool) {
+        self.0.set_critical(level);
+    }
+
+    /// Makes the current [`Vcpu::run`], or else the next one, return [`VcpuExit::Kicked`].
+    pub fn kick(&self) {
+        self.0.kick();
+    }
+}

@@ -1,0 +1,91 @@
+//! A guest machine before it has a CPU: its memory slots and its clock.
+
+use std::io;
+use std::sync::Arc;
+
+use ppc440_cpu::{Clock, Cpu, Pins, Region};
+use ppc440_kvm::{Slot, SlotError};
+
+use crate::inproc::InProcess;
+use crate::vcpu::Vcpu;
+
+/// What a machine's CPU counts time with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VmOptions {
+    /// What drives the time base.
+    pub clock: Clock,
+    /// Ticks of the time base in a second.
+    pub timer_hz: u64,
+}
+
+/// Why a machine gets no CPU.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VmError {
+    /// A memory slot that the core refuses.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// The host has not enough left.
+    #[error("the host has no memory left for the cpu's tables: {0}")]
+    Host(#[from] io::Error),
+}
+
+/// A guest machine: RAM, and one CPU once it is made.
+#[derive(Debug)]
+pub struct Vm {
+    ram: Arc<Region>,
+    options: VmOptions,
+    slots: Vec<(u32, Slot)>,
+}
+
+impl Vm {
+    pub(crate) fn new(ram: Arc<Region>, options: VmOptions) -> Self {
+        Vm {
+            ram,
+            options,
+            slots: Vec::new(),
+        }
+    }
+
+    /// The host mapping that all slots are parts of.
+    pub fn ram(&self) -> &Arc<Region> {
+        &self.ram
+    }
+
+    /// Makes `bytes` bytes at guest physical address `gpa` RAM, at `ram_offset` of the host's
+    /// mapping; 0 bytes delete the slot. As with KVM, what is in no slot is MMIO.
+    ///
+    /// Slots are fixed once the CPU is made. Overlap and range are checked then.
+    pub fn set_memory_slot(&mut self, slot: u32, gpa: u64, bytes: u64, ram_offset: u32) {
+        self.slots.retain(|(number, _)| *number != slot);
+        if bytes > 0 {
+            self.slots.push((
+                slot,
+                Slot {
+                    gpa,
+                    bytes,
+                    ram: ram_offset,
+                },
+            ));
+        }
+    }
+
+    /// The machine's CPU, at reset.
+    ///
+    /// # Errors
+    /// Slots that overlap or that are no RAM, or a host without memory.
+    pub fn create_vcpu(&self) -> Result<Vcpu, VmError> {
+        let pins = Pins::new();
+        let mut core = ppc440_kvm::Vcpu::new(ppc440_kvm::PVR_440EP);
+        for (_, slot) in &self.slots {
+            let end = slot.bytes.checked_add(u64::from(slot.ram));
+            if end.is_none_or(|end| end > self.ram.size() as u64) {
+                return Err(SlotError::Range(*slot).into());
+            }
+            core.add_slot(*slot)?;
+        }
+        let VmOptions { clock, timer_hz } = self.options;
+        let cpu = Cpu::new(self.ram.clone(), pins.clone(), clock, timer_hz)?;
+        Ok(Vcpu::new(core, InProcess { cpu, pins }))
+    }
+}
