@@ -1,3 +1,71 @@
-//! The launcher.
+//! Boots unmodified PowerPC 440 kernels: the launcher as a library.
+//!
+//! A [`Machine`] collects options and checks them all before anything starts; [`Machine::build`]
+//! gives a [`Vm`], which runs on the caller's thread and returns an [`Outcome`]. Nothing here is
+//! global, installs a signal handler or exits the process: many machines can live in one.
+//!
+//! # Example
+//!
+//! A guest of four instructions that prints a letter on its serial port and resets the board:
+//!
+//! ```
+//! use ppckvm::{Machine, Outcome, ResetKind};
+//!
+//! let program: [u32; 6] = [
+//!     0x3C60_EF60, // lis   r3,0xEF60       UART0 is at 0xEF600300
+//!     0x3880_0021, // li    r4,'!'
+//!     0x9883_0300, // stb   r4,0x300(r3)    transmit
+//!     0x3CA0_3000, // lis   r5,0x3000       DBCR0[RST] = system
+//!     0x7CB4_4BA6, // mtspr DBCR0,r5
+//!     0x4800_0000, // b     .
+//! ];
+//! let bytes = program.iter().flat_map(|word| word.to_be_bytes()).collect();
+//!
+//! let mut vm = Machine::new().program(0, bytes).build()?;
+//! assert_eq!(vm.run(), Outcome::Reset(ResetKind::System));
+//! assert_eq!(vm.output(), b"!");
+//! # Ok::<(), ppckvm::BuildError>(())
+//! ```
+//!
+//! A kernel, driven like a terminal (needs files, so it is not run here):
+//!
+//! ```no_run
+//! use ppckvm::{Machine, Reached, Until};
+//! use std::time::Duration;
+//!
+//! let mut vm = Machine::new().kernel("uImage").initrd("rootfs.cpio.gz").build()?;
+//! let prompt = Until::text("# ").within(Duration::from_secs(60));
+//! assert_eq!(vm.run_until(prompt), Reached::Text);
+//! vm.write("uname -m\n");
+//! assert_eq!(vm.run_until(prompt), Reached::Text);
+//! print!("{}", vm.output_text());
+//! # Ok::<(), ppckvm::BuildError>(())
+//! ```
+#![forbid(unsafe_code)]
+// A test that unwraps what must be there fails at the right line.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod builder;
+mod config;
+mod console;
+mod control;
+mod events;
 pub mod loader;
+mod machine;
+mod outcome;
+mod vcpu;
+mod vm;
+
+pub use builder::{BuildError, Machine, Wiring};
+pub use config::{Accel, Clock, Cpu, Image, MemorySize, OnReset, SizeError, VmConfig};
+pub use console::{Console, ConsoleInput, ConsoleOutput};
+pub use control::Stopper;
+pub use outcome::Outcome;
+pub use vm::{MemoryAccessError, Reached, Until, Vm};
+
+pub use ppckvm_api::{
+    Access, Cause, GuestMemory, KvmRegs, ResetKind, State, Statistics, Stuck, Tlbe, Translation,
+};
+pub use ppckvm_devices::{AccessError, DcrDevice, IrqLine, MmioDevice};
+pub use ppckvm_fdt::Tree;
+pub use ppckvm_fdt::board::{Controller, Interrupt, Trigger};

@@ -1,1 +1,103 @@
-fn main() {}
+//! The command `ppckvm`: arguments in, a machine, an exit status out.
+#![forbid(unsafe_code)]
+// A test that unwraps what must be there fails at the right line.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod cli;
+mod signals;
+mod stats;
+mod terminal;
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use ppckvm::{Console, Tree};
+use tracing_subscriber::EnvFilter;
+
+use cli::{Cli, Command, DtbArgs, Format, RunArgs};
+use signals::Signals;
+use terminal::RawTerminal;
+
+/// The exit status of the launcher's own errors.
+const FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("PPCKVM_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .without_time()
+        .init();
+    let status = match cli.command {
+        Command::Run(args) => run(*args),
+        Command::Dtb(args) => dtb(args),
+    };
+    ExitCode::from(status.unwrap_or_else(|error| {
+        say(error);
+        FAILED
+    }))
+}
+
+/// One line on standard error; nothing can be done when that is gone.
+fn say(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "ppckvm: {line}");
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+fn run(args: RunArgs) -> Result<u8, Failure> {
+    let stats = args.stats;
+    let stdin = std::io::stdin();
+    // Duplicates, because the console closes what it is given.
+    let input = rustix::io::fcntl_dupfd_cloexec(&stdin, 3).ok();
+    let output = rustix::io::fcntl_dupfd_cloexec(std::io::stdout(), 3)
+        .map_err(|error| format!("standard output cannot be used: {error}; redirect it"))?;
+    let console = Console::files(input, output).with_escape(stdin.is_terminal());
+    let mut vm = args.machine().console(console).build()?;
+
+    let signals = Signals::catch(vm.stopper())?;
+    say(vm.description());
+    let terminal = RawTerminal::enter()
+        .map_err(|error| format!("the terminal cannot be made raw: {error}"))?;
+    signals.set_terminal(terminal.clone());
+    let start = Instant::now();
+    let outcome = vm.run();
+    let elapsed = start.elapsed();
+    if let Some(terminal) = terminal {
+        terminal.restore();
+    }
+
+    let signal = signals.caught();
+    match signal {
+        Some(signal) => say(format_args!("ended by signal {signal}")),
+        None => say(&outcome),
+    }
+    if stats {
+        // Statistics are asked for, but not worth a failure.
+        let _ = stats::print(&mut std::io::stderr(), &vm.statistics(), elapsed);
+    }
+    Ok(signal.map_or(outcome.exit_status(), |signal| signals::STATUS + signal))
+}
+
+fn dtb(args: DtbArgs) -> Result<u8, Failure> {
+    let format = args.format;
+    let blob = args.machine().device_tree()?;
+    let mut stdout = std::io::stdout().lock();
+    let written = match format {
+        Format::Dtb => stdout.write_all(&blob),
+        Format::Dts => {
+            let tree = Tree::parse(&blob).map_err(|error| error.to_string())?;
+            stdout.write_all(tree.to_dts().as_bytes())
+        }
+    };
+    written.and_then(|()| stdout.flush()).map_err(|error| {
+        format!("the device tree cannot be written to standard output: {error}")
+    })?;
+    Ok(0)
+}

@@ -1,0 +1,220 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ppckvm::{Accel, Clock, Cpu, Machine, MemorySize, OnReset};
+
+const AFTER_HELP: &str = "\
+Keys, when standard input is a terminal:
+  Ctrl-a x       quit
+  Ctrl-a h       help
+  Ctrl-a Ctrl-a  send one Ctrl-a to the guest
+When standard input is a pipe or a file, every byte of it is the guest's.
+
+Exit status:
+  0    the guest powered off or reset, or the user quit
+  1    the launcher's own error: a file, an option, the host
+  2    usage
+  33   the cpu cannot go on
+  36   the watchdog reset the guest
+  124  --timeout ran out
+  130, 143  ended by SIGINT or SIGTERM (128 and the signal's number)
+
+Environment:
+  PPCKVM_LOG  what to log on standard error, for example info or ppckvm=debug; default warn";
+
+/// Boots unmodified PowerPC 440 kernels on a model of the AMCC Bamboo board.
+#[derive(Debug, Parser)]
+#[command(name = "ppckvm", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Boot a kernel; the guest's console is the terminal.
+    #[command(after_help = AFTER_HELP)]
+    Run(Box<RunArgs>),
+    /// Print the device tree that `run` would pass to the kernel.
+    Dtb(DtbArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct MachineArgs {
+    /// Initial RAM disk: a cpio archive, compressed or not, with or without a uImage header.
+    #[arg(long, value_name = "FILE")]
+    initrd: Option<PathBuf>,
+    /// Kernel command line, in place of the default `console=ttyS0,115200` or of the tree's.
+    #[arg(long, value_name = "STR")]
+    append: Option<String>,
+    /// Device tree blob in place of the generated one; memory, command line and initrd are filled
+    /// in.
+    #[arg(long, value_name = "FILE")]
+    dtb: Option<PathBuf>,
+    /// Guest RAM with K, M or G; what 4 SDRAM banks can express, at most 1G.
+    #[arg(long, value_name = "SIZE", default_value = "256M")]
+    memory: MemorySize,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Kernel: uImage (gzip or none) or ELF vmlinux.
+    #[arg(long, value_name = "FILE")]
+    kernel: PathBuf,
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// Where the 440 core runs: in this process, or behind /dev/kvm on a 440 host.
+    #[arg(long, value_enum, default_value = "auto")]
+    accel: AccelArg,
+    /// What executes guest instructions in this process.
+    #[arg(long, value_enum, default_value = "auto")]
+    cpu: CpuArg,
+    /// End the run after this time, for example 90s or 2m, with status 124.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+    /// What to do when the guest resets.
+    #[arg(long, value_enum, default_value = "exit")]
+    on_reset: OnResetArg,
+    /// What drives the guest's time base: the host's clock, or executed instructions, which makes
+    /// runs repeatable.
+    #[arg(long, value_enum, default_value = "host")]
+    clock: ClockArg,
+    /// At the end, print exits by cause, instructions, speed and memory to standard error.
+    #[arg(long)]
+    pub stats: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DtbArgs {
+    /// Kernel, whose size can move the initrd.
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// Source text, or the blob.
+    #[arg(long, value_enum, default_value = "dts")]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Device tree source.
+    Dts,
+    /// Device tree blob.
+    Dtb,
+}
+
+/// Mirrors a choice of the library's, with help for each value.
+macro_rules! choice {
+    ($name:ident for $library:ident { $($(#[doc = $help:literal])* $value:ident),* $(,)? }) => {
+        #[derive(Clone, Copy, Debug, ValueEnum)]
+        enum $name { $($(#[doc = $help])* $value),* }
+
+        impl From<$name> for $library {
+            fn from(choice: $name) -> $library {
+                match choice { $($name::$value => $library::$value),* }
+            }
+        }
+    };
+}
+
+choice!(AccelArg for Accel {
+    /// /dev/kvm when it is a 440's, else in this process.
+    Auto,
+    /// /dev/kvm, or an error.
+    Kvm,
+    /// In this process.
+    Inproc,
+});
+choice!(CpuArg for Cpu {
+    /// The fastest that this build has for this host.
+    Auto,
+    /// The interpreter.
+    Interp,
+    /// The translator to host code.
+    Jit,
+});
+choice!(OnResetArg for OnReset {
+    /// End the run with status 0.
+    Exit,
+    /// Start again from the same files.
+    Reboot,
+});
+choice!(ClockArg for Clock {
+    /// The host's monotonic clock.
+    Host,
+    /// One tick per instruction; idle time is skipped.
+    Virtual,
+});
+
+impl MachineArgs {
+    fn apply(self, mut machine: Machine) -> Machine {
+        machine = machine.memory(self.memory);
+        if let Some(path) = self.initrd {
+            machine = machine.initrd(path);
+        }
+        if let Some(path) = self.dtb {
+            machine = machine.dtb(path);
+        }
+        if let Some(append) = self.append {
+            machine = machine.append(append);
+        }
+        machine
+    }
+}
+
+impl RunArgs {
+    /// The machine that the options describe.
+    pub fn machine(self) -> Machine {
+        let mut machine = self
+            .machine
+            .apply(Machine::new().kernel(self.kernel))
+            .accel(self.accel.into())
+            .cpu(self.cpu.into())
+            .clock(self.clock.into())
+            .on_reset(self.on_reset.into())
+            .timed(self.stats);
+        if let Some(timeout) = self.timeout {
+            machine = machine.timeout(timeout);
+        }
+        machine
+    }
+}
+
+impl DtbArgs {
+    /// The machine that the options describe.
+    pub fn machine(self) -> Machine {
+        let machine = self.machine.apply(Machine::new());
+        match self.kernel {
+            Some(path) => machine.kernel(path),
+            None => machine,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        let parse =
+            |timeout| Cli::try_parse_from(["ppckvm", "run", "--kernel", "k", "--timeout", timeout]);
+        for (text, seconds) in [("90s", 90), ("2m", 120), ("1m 30s", 90)] {
+            let Command::Run(run) = parse(text).unwrap().command else {
+                panic!("run")
+            };
+            assert_eq!(run.timeout, Some(Duration::from_secs(seconds)));
+        }
+        assert!(parse("90").is_err() && parse("soon").is_err());
+    }
+}

@@ -1,0 +1,233 @@
+//! The console's files, served by the event thread.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use vmm_sys_util::eventfd::EventFd;
+
+use super::escape::{Command, Escape, HELP};
+use super::{Console, Hub};
+use crate::control::{Control, Request};
+use crate::outcome::Outcome;
+
+const INPUT: u32 = 0;
+const OUTPUT: u32 = 1;
+const WAKE: u32 = 2;
+
+/// A write of at most this many bytes to a pipe that polls writable does not block (POSIX).
+const CHUNK: usize = 4096;
+
+/// How input is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// The event loop tells.
+    Armed,
+    /// Nothing is read because the guest is far behind.
+    Paused,
+    /// A regular file: always ready, which the event loop refuses to tell.
+    Always,
+}
+
+/// The two files of a console.
+pub(crate) struct ConsoleIo {
+    hub: Arc<Hub>,
+    control: Arc<Control>,
+    wake: EventFd,
+    input: Option<(File, Waiting)>,
+    output: Option<Output>,
+    /// The output is full and the event loop tells when it no longer is.
+    armed: bool,
+    escape: Option<Escape>,
+}
+
+struct Output {
+    file: OwnedFd,
+    /// Writes to this file return rather than wait.
+    nonblocking: bool,
+}
+
+impl Output {
+    /// Prepares a file for writes that must not hold up the event thread.
+    ///
+    /// O_NONBLOCK on the file itself would change it for every process that shares it, such as the
+    /// shell; a pipe or terminal opened again has a description of its own.
+    fn new(file: OwnedFd) -> Self {
+        let is = |kind| {
+            rustix::fs::fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == kind)
+        };
+        if is(FileType::Fifo) || rustix::termios::isatty(&file) {
+            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            if let Ok(own) = rustix::fs::open(path, flags, Mode::empty()) {
+                return Output {
+                    file: own,
+                    nonblocking: true,
+                };
+            }
+        }
+        let nonblocking = is(FileType::RegularFile);
+        Output { file, nonblocking }
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        if !self.nonblocking {
+            let mut wanted = [PollFd::new(&self.file, PollFlags::OUT)];
+            if poll(&mut wanted, Some(&rustix::time::Timespec::default()))? == 0 {
+                return Err(Errno::AGAIN);
+            }
+        }
+        rustix::io::write(&self.file, bytes)
+    }
+}
+
+impl ConsoleIo {
+    /// Serves the files of `console`, which are now its own.
+    pub fn new(console: Console, hub: Arc<Hub>, control: Arc<Control>, wake: EventFd) -> Self {
+        ConsoleIo {
+            hub,
+            control,
+            wake,
+            input: console.input.map(|file| (File::from(file), Waiting::Armed)),
+            output: console.output.map(Output::new),
+            armed: false,
+            escape: console.escape.then(Escape::default),
+        }
+    }
+
+    /// Reads what the guest's queue has room for.
+    fn read(&mut self, ops: &mut EventOps) {
+        loop {
+            let Some((file, waiting)) = &mut self.input else {
+                return;
+            };
+            let room = self.hub.input_room().min(CHUNK);
+            if room == 0 {
+                if *waiting == Waiting::Armed {
+                    // Removed, not masked: a hang-up is told of in any case, again and again.
+                    *waiting = Waiting::Paused;
+                    let _ = ops.remove(Events::empty(file));
+                }
+                return;
+            }
+            let always = *waiting == Waiting::Always;
+            let mut bytes = vec![0; room];
+            match rustix::io::read(&*file, &mut bytes) {
+                Ok(0) => return self.stop_reading(ops),
+                Ok(count) => self.typed(&bytes[..count]),
+                Err(Errno::INTR | Errno::AGAIN) => return,
+                Err(error) => {
+                    // A terminal that hung up reads as an error, and is an end like any other.
+                    tracing::debug!("console input ends: {error}");
+                    return self.stop_reading(ops);
+                }
+            }
+            if !always {
+                return;
+            }
+        }
+    }
+
+    fn stop_reading(&mut self, ops: &mut EventOps) {
+        if let Some((file, waiting)) = self.input.take()
+            && waiting == Waiting::Armed
+        {
+            let _ = ops.remove(Events::empty(&file));
+        }
+    }
+
+    fn typed(&mut self, bytes: &[u8]) {
+        let Some(escape) = &mut self.escape else {
+            return self.hub.receive(bytes);
+        };
+        let mut guest = Vec::with_capacity(bytes.len());
+        for command in escape.filter(bytes, &mut guest) {
+            match command {
+                Command::Quit => self.control.request(Request::End(Outcome::Quit)),
+                Command::Help => self.hub.show(HELP),
+            }
+        }
+        self.hub.receive(&guest);
+    }
+
+    /// Writes as much as the file takes now.
+    fn write(&mut self, ops: &mut EventOps) {
+        let Some(output) = &self.output else { return };
+        let mut chunk = [0; CHUNK];
+        let full = loop {
+            let count = self.hub.peek(&mut chunk);
+            if count == 0 {
+                break false;
+            }
+            match output.write(&chunk[..count]) {
+                Ok(written) => self.hub.took(written),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break true,
+                Err(error) => {
+                    self.hub.lose();
+                    let how = std::io::Error::from(error).to_string();
+                    self.control
+                        .request(Request::End(Outcome::ConsoleLost(how)));
+                    if self.armed {
+                        let _ = ops.remove(Events::empty(&output.file));
+                    }
+                    self.output = None;
+                    return;
+                }
+            }
+        };
+        if full != self.armed {
+            let event = Events::with_data(&output.file, OUTPUT, EventSet::OUT);
+            let changed = if full {
+                ops.add(event)
+            } else {
+                ops.remove(event)
+            };
+            match changed {
+                Ok(()) => self.armed = full,
+                Err(error) => tracing::error!("cannot wait for the console's output: {error}"),
+            }
+        }
+    }
+}
+
+impl MutEventSubscriber for ConsoleIo {
+    fn process(&mut self, events: Events, ops: &mut EventOps) {
+        match events.data() {
+            INPUT => self.read(ops),
+            OUTPUT => self.write(ops),
+            _ => {
+                // Not blocking: the event says that the counter is not 0.
+                let _ = self.wake.read();
+                self.write(ops);
+                match &mut self.input {
+                    Some((file, waiting @ Waiting::Paused)) if self.hub.input_room() > 0 => {
+                        *waiting = Waiting::Armed;
+                        let _ = ops.add(Events::with_data(file, INPUT, EventSet::IN));
+                    }
+                    Some((_, Waiting::Always)) => self.read(ops),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn init(&mut self, ops: &mut EventOps) {
+        if let Err(error) = ops.add(Events::with_data(&self.wake, WAKE, EventSet::IN)) {
+            tracing::error!("cannot wait for the console: {error}");
+        }
+        if let Some((file, waiting)) = &mut self.input {
+            if ops
+                .add(Events::with_data(file, INPUT, EventSet::IN))
+                .is_err()
+            {
+                *waiting = Waiting::Always;
+                self.read(ops);
+            }
+        }
+    }
+}

@@ -1,0 +1,584 @@
+//! The machine, put together: board → memory, CPU, wires, devices, files, device tree.
+//!
+//! This file reads from top to bottom in the order in which things are made. All that can be wrong
+//! with what the user gave is found before the first of them.
+
+use std::fs::File;
+use std::sync::{Arc, Mutex};
+
+use ppckvm_api::{Access, State, VmOptions};
+use ppckvm_api::{GuestMemory, Kvm, Region, TlbWord0, TlbWord1, TlbWord2, Tlbe, Vcpu, VcpuHandle};
+use ppckvm_devices::cpr::{self, Cpr};
+use ppckvm_devices::dma::Dma;
+use ppckvm_devices::ebc::{self, Ebc};
+use ppckvm_devices::emac::Emac;
+use ppckvm_devices::gpio::Gpio;
+use ppckvm_devices::iic::Iic;
+use ppckvm_devices::mal::Mal;
+use ppckvm_devices::pci_bridge::{Ack, Bridge, ConfigPort, LocalRegs};
+use ppckvm_devices::plb::{Arbiter, Plb};
+use ppckvm_devices::sdr::Sdr;
+use ppckvm_devices::sdram::{self, Sdram};
+use ppckvm_devices::syscon::Syscon;
+use ppckvm_devices::uart16550::Uart;
+use ppckvm_devices::uic::Uic;
+use ppckvm_devices::zmii::Zmii;
+use ppckvm_devices::{DcrBus, DcrDevice, IrqLine, IrqSink, MmioBus, MmioDevice, Unanswered};
+use ppckvm_fdt::board::{Board, Controller, DcrRange, Interrupt, Trigger, Window};
+use ppckvm_fdt::{Patch, TreeOptions, UserTree, generate};
+use rustix::fs::MemfdFlags;
+use vm_memory::bitmap::Bitmap;
+use vm_memory::{Bytes, FileOffset, GuestAddress, GuestRegionMmap};
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::builder::{BuildError, Extra, Machine, Wiring};
+use crate::config::{Cpu, Image, VmConfig};
+use crate::console::Hub;
+use crate::console::io::ConsoleIo;
+use crate::console::port::ConsolePort;
+use crate::control::{Control, Request};
+use crate::events::EventThread;
+use crate::loader::{self, Initrd, Kernel, Placement, Plan, Segment};
+use crate::outcome::Outcome;
+use crate::vm::Vm;
+
+/// Makes the machine that `machine` asks for.
+pub(crate) fn assemble(machine: Machine) -> Result<Vm, BuildError> {
+    let Machine {
+        config,
+        console,
+        mmio,
+        dcr,
+    } = machine;
+    let board = Board::bamboo();
+
+    // What the user gave, all of it, before anything is made.
+    let banks = sdram::banks(config.memory.bytes())?;
+    check_cpu(config.cpu)?;
+    let kvm = Kvm::open(config.accel)?;
+    let placement = place(&config, &board)?;
+    check_places(&config, &mmio, &dcr)?;
+
+    // Memory and CPU.
+    let ram = Ram::new(config.memory.bytes())?;
+    let options = VmOptions {
+        clock: config.clock,
+        timer_hz: board.clocks.timebase_hz.into(),
+    };
+    let mut machine = kvm.create_vm(ram.region.clone(), options);
+    machine.set_memory_slot(0, 0, config.memory.bytes(), 0);
+    let mut vcpu = machine.create_vcpu()?;
+    vcpu.set_timed(config.timed);
+
+    // The console and its thread.
+    let control = Arc::new(Control::default());
+    control.attach(vcpu.handle());
+    let wake = match console.output.is_some() || console.input.is_some() {
+        true => Some(event_fd()?),
+        false => None,
+    };
+    let own = wake
+        .as_ref()
+        .map(EventFd::try_clone)
+        .transpose()
+        .map_err(no_event)?;
+    let hub = Hub::new(control.clone(), own);
+    let subscribers = wake.map(|wake| {
+        let files = ConsoleIo::new(console, hub.clone(), control.clone(), wake);
+        Box::new(files) as Box<dyn event_manager::MutEventSubscriber + Send>
+    });
+    let events = EventThread::start("events", subscribers.into_iter().collect(), control.clone())
+        .map_err(|error| BuildError::Host {
+        what: "event thread",
+        error,
+    })?;
+
+    // Devices and wires.
+    let wires = Wires::new(&board, vcpu.handle());
+    let mut buses = Buses::default();
+    add_dcr_units(&mut buses.dcr, &board, &wires, banks)?;
+    add_uarts(&mut buses.mmio, &board, &wires, &hub)?;
+    add_peripherals(&mut buses.mmio, &board, &wires)?;
+    add_pci(&mut buses.mmio, &board)?;
+    add_syscon(&mut buses.mmio, &board, &control)?;
+    for extra in mmio {
+        let wiring = Wiring {
+            irq: wires.optional(extra.interrupt),
+            memory: ram.memory.clone(),
+        };
+        buses
+            .mmio
+            .register(range(extra.place), extra.name, (extra.make)(wiring))?;
+    }
+    for extra in dcr {
+        let wiring = Wiring {
+            irq: wires.optional(extra.interrupt),
+            memory: ram.memory.clone(),
+        };
+        buses
+            .dcr
+            .register(dcrs(extra.place), extra.name, (extra.make)(wiring))?;
+    }
+
+    let pristine = vcpu.state();
+    let mut vm = Vm {
+        description: describe(&kvm),
+        on_reset: config.on_reset,
+        timeout: config.timeout,
+        placement,
+        pristine,
+        vcpu,
+        buses,
+        unanswered: Unanswered::default(),
+        ram,
+        hub,
+        control,
+        events,
+        ended: None,
+        started: false,
+    };
+    vm.load();
+    Ok(vm)
+}
+
+/// The device tree that the guest would be given.
+pub(crate) fn device_tree(config: &VmConfig) -> Result<Vec<u8>, BuildError> {
+    let board = Board::bamboo();
+    sdram::banks(config.memory.bytes())?;
+    let ram = ram_bytes(config);
+    // Without a kernel, the initrd is placed as if there were a very small one.
+    let kernel = match &config.kernel {
+        Some(image) => read_kernel(image, ram)?,
+        None => program(0, vec![0; 4], ram)?,
+    };
+    let plan = Plan::new(kernel, read_initrd(config, ram)?, ram)?;
+    tree(config, &board, plan.initrd_range())
+}
+
+/// Reads all files and gives them their places.
+fn place(config: &VmConfig, board: &Board) -> Result<Placement, BuildError> {
+    let ram = ram_bytes(config);
+    let kernel = read_kernel(config.kernel.as_ref().ok_or(BuildError::NoKernel)?, ram)?;
+    tracing::info!("kernel: {}, {}", kernel.file.display(), kernel.format);
+    let plan = Plan::new(kernel, read_initrd(config, ram)?, ram)?;
+    let fdt = tree(config, board, plan.initrd_range())?;
+    Ok(plan.finish(fdt)?)
+}
+
+/// RAM in bytes; the caller has checked that the board can hold it, which is at most 1 GiB.
+fn ram_bytes(config: &VmConfig) -> u32 {
+    u32::try_from(config.memory.bytes()).unwrap_or(u32::MAX)
+}
+
+fn read_kernel(image: &Image, ram: u32) -> Result<Kernel, BuildError> {
+    Ok(match image {
+        Image::File(path) => Kernel::read(path, ram)?,
+        Image::Bytes { bytes, .. } => Kernel::from_bytes(&image.path(), bytes.clone(), ram)?,
+        Image::Program { gpa, bytes } => program(*gpa, bytes.clone(), ram)?,
+    })
+}
+
+/// A program without header, which starts at its first byte.
+fn program(gpa: u32, bytes: Vec<u8>, ram: u32) -> Result<Kernel, BuildError> {
+    let fits = |size: u32| gpa.checked_add(size).is_some_and(|end| end <= ram);
+    let size = match u32::try_from(bytes.len()) {
+        Ok(size) if size > 0 && fits(size) && gpa.is_multiple_of(4) => size,
+        _ => {
+            return Err(BuildError::Program {
+                gpa,
+                bytes: bytes.len(),
+                ram,
+            });
+        }
+    };
+    Ok(Kernel {
+        file: "program".into(),
+        format: "program".into(),
+        segments: vec![Segment { gpa, bytes, size }],
+        entry: gpa,
+        slack: 0,
+    })
+}
+
+fn read_initrd(config: &VmConfig, ram: u32) -> Result<Option<Initrd>, BuildError> {
+    Ok(match &config.initrd {
+        None => None,
+        Some(Image::File(path)) => Some(Initrd::read(path, ram)?),
+        Some(image @ (Image::Bytes { bytes, .. } | Image::Program { bytes, .. })) => {
+            Some(Initrd::from_bytes(&image.path(), bytes.clone(), ram)?)
+        }
+    })
+}
+
+/// The generated tree, or the user's with what only the launcher knows filled in.
+fn tree(
+    config: &VmConfig,
+    board: &Board,
+    initrd: Option<(u32, u32)>,
+) -> Result<Vec<u8>, BuildError> {
+    let memory_bytes = ram_bytes(config);
+    let user: Option<(&Image, UserTree)> = match &config.dtb {
+        None => None,
+        Some(image @ Image::File(path)) => Some((image, loader::read_dtb(path, memory_bytes)?)),
+        Some(image @ (Image::Bytes { bytes, .. } | Image::Program { bytes, .. })) => {
+            Some((image, loader::dtb_from_bytes(&image.path(), bytes)?))
+        }
+    };
+    if let Some((image, tree)) = user {
+        let patch = Patch {
+            memory_bytes,
+            bootargs: config.append.as_deref(),
+            initrd,
+            clocks: Some(&board.clocks),
+        };
+        return tree.patched(&patch).map_err(|error| BuildError::Patch {
+            file: image.path(),
+            error,
+        });
+    }
+    let options = TreeOptions {
+        memory_bytes,
+        bootargs: config.append.clone().unwrap_or_default(),
+        initrd,
+        ..TreeOptions::default()
+    };
+    Ok(generate(board, &options)?)
+}
+
+fn check_cpu(cpu: Cpu) -> Result<(), BuildError> {
+    match cpu {
+        Cpu::Auto | Cpu::Interp => Ok(()),
+        Cpu::Jit => Err(BuildError::NoTranslator(std::env::consts::ARCH)),
+    }
+}
+
+/// Whether the embedder's devices are clear of RAM and on inputs that exist; whether they are
+/// clear of other devices, the buses say.
+fn check_places<M, D>(
+    config: &VmConfig,
+    mmio: &[Extra<Window, M>],
+    dcr: &[Extra<DcrRange, D>],
+) -> Result<(), BuildError> {
+    let ram = ram_bytes(config);
+    if let Some(extra) = mmio.iter().find(|extra| extra.place.base < ram) {
+        let (name, base) = (extra.name.clone(), extra.place.base);
+        return Err(BuildError::DeviceInRam { name, base, ram });
+    }
+    let mmio = mmio.iter().map(|extra| (&extra.name, extra.interrupt));
+    let dcr = dcr.iter().map(|extra| (&extra.name, extra.interrupt));
+    for (name, interrupt) in mmio.chain(dcr) {
+        if let Some(Interrupt { input, .. }) = interrupt.filter(|wire| wire.input > 31) {
+            return Err(BuildError::Interrupt {
+                name: name.clone(),
+                input,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn event_fd() -> Result<EventFd, BuildError> {
+    EventFd::new(0).map_err(no_event)
+}
+
+fn no_event(error: std::io::Error) -> BuildError {
+    BuildError::Host {
+        what: "event descriptor",
+        error,
+    }
+}
+
+/// Guest RAM: one mapping of one memory file, which other processes could share.
+pub(crate) struct Ram {
+    pub region: Arc<Region>,
+    pub memory: GuestMemory,
+    file: Arc<File>,
+}
+
+impl Ram {
+    fn new(bytes: u64) -> Result<Self, BuildError> {
+        let no_memory = |error| BuildError::Host {
+            what: "memory for the guest",
+            error,
+        };
+        let file = rustix::fs::memfd_create("guest-ram", MemfdFlags::CLOEXEC)
+            .map_err(|error| no_memory(error.into()))?;
+        let file = File::from(file);
+        file.set_len(bytes).map_err(no_memory)?;
+        let offset = FileOffset::new(file, 0);
+        let file = offset.arc().clone();
+        let size = usize::try_from(bytes)
+            .map_err(|_| no_memory(std::io::ErrorKind::OutOfMemory.into()))?;
+        let region = Region::from_file(offset, size)
+            .map_err(|error| no_memory(std::io::Error::other(error)))?;
+        let region = Arc::new(region);
+        let mapped = GuestRegionMmap::with_arc(region.clone(), GuestAddress(0))
+            .expect("address 0 and at most 1 GiB do not overflow");
+        let memory = GuestMemory::from_regions(vec![mapped])
+            .expect("one region is in order and overlaps nothing");
+        Ok(Ram {
+            region,
+            memory,
+            file,
+        })
+    }
+
+    /// Makes all of RAM zero and gives its pages back to the host. The guest must not run.
+    pub fn clear(&self) -> std::io::Result<()> {
+        use rustix::fs::FallocateFlags;
+        let bytes = self.region.size();
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&self.file, hole, 0, bytes as u64)?;
+        // Code that was decoded from what was there is gone too.
+        self.region.bitmap().mark_dirty(0, bytes);
+        Ok(())
+    }
+
+    /// Writes what the guest starts with; its places were checked against RAM.
+    pub fn load(&self, segments: &[Segment]) {
+        for segment in segments {
+            self.memory
+                .write_slice(&segment.bytes, GuestAddress(segment.gpa.into()))
+                .expect("the loader placed every segment inside RAM");
+        }
+    }
+}
+
+/// The two buses, each device on one of them.
+#[derive(Default)]
+pub(crate) struct Buses {
+    pub mmio: MmioBus,
+    pub dcr: DcrBus,
+}
+
+/// The core's two interrupt inputs as the end of UIC0's wires.
+struct CpuInputs(VcpuHandle);
+
+const EXTERNAL: u32 = 0;
+const CRITICAL: u32 = 1;
+
+impl IrqSink for CpuInputs {
+    fn set(&self, input: u32, level: bool) {
+        match input {
+            EXTERNAL => self.0.set_external(level),
+            _ => self.0.set_critical(level),
+        }
+    }
+}
+
+/// The interrupt controllers, UIC1 cascaded into UIC0, UIC0 tied to the core.
+struct Wires {
+    uic0: Uic,
+    uic1: Uic,
+}
+
+impl Wires {
+    fn new(board: &Board, vcpu: VcpuHandle) -> Self {
+        let inputs: Arc<dyn IrqSink> = Arc::new(CpuInputs(vcpu));
+        let uic0 = Uic::new(
+            IrqLine::to(inputs.clone(), EXTERNAL),
+            IrqLine::to(inputs, CRITICAL),
+        );
+        let cascade = |wire: usize| match board.uic1.cascade {
+            Some(wires) => uic0.line(wires[wire].input.into()),
+            None => IrqLine::detached(),
+        };
+        let uic1 = Uic::new(cascade(0), cascade(1));
+        Wires { uic0, uic1 }
+    }
+
+    /// A new wire to an input.
+    fn to(&self, interrupt: Interrupt) -> IrqLine {
+        let uic = match interrupt.controller {
+            Controller::Uic0 => &self.uic0,
+            Controller::Uic1 => &self.uic1,
+        };
+        match interrupt.trigger {
+            Trigger::RisingEdge | Trigger::LevelHigh => uic.line(interrupt.input.into()),
+            Trigger::FallingEdge | Trigger::LevelLow => uic.active_low_line(interrupt.input.into()),
+        }
+    }
+
+    fn optional(&self, interrupt: Option<Interrupt>) -> IrqLine {
+        interrupt.map_or_else(IrqLine::detached, |interrupt| self.to(interrupt))
+    }
+}
+
+fn range(window: Window) -> std::ops::Range<u64> {
+    let base = u64::from(window.base);
+    base..base + u64::from(window.size)
+}
+
+fn dcrs(range: DcrRange) -> std::ops::Range<u32> {
+    u32::from(range.base)..u32::from(range.base) + u32::from(range.count)
+}
+
+/// The units behind DCRs.
+fn add_dcr_units(
+    bus: &mut DcrBus,
+    board: &Board,
+    wires: &Wires,
+    banks: [u32; sdram::BANKS],
+) -> Result<(), BuildError> {
+    let clocks = board.clocks.cpr0;
+    let strapped = cpr::Registers {
+        pllc: clocks.pllc,
+        plld: clocks.plld,
+        primad: clocks.primad,
+        primbd: clocks.primbd,
+        opbd: clocks.opbd,
+        perd: clocks.perd,
+        ..cpr::Registers::default()
+    };
+    let units: [(DcrRange, &str, Box<dyn DcrDevice>); 12] = [
+        (board.cpr0, "cpr0", Box::new(Cpr::new(strapped))),
+        (
+            board.sdr0,
+            "sdr0",
+            Box::new(Sdr::new([board.clocks.sdr0_uart; 4])),
+        ),
+        (board.sdram0, "sdram0", Box::new(Sdram::new(banks))),
+        (board.ebc0, "ebc0", Box::new(Ebc::new([0; ebc::BANKS]))),
+        (board.plb3a0, "plb3a0", Box::new(Arbiter::new())),
+        (board.plb4a0, "plb4a0", Box::new(Arbiter::new())),
+        (board.plb4a1, "plb4a1", Box::new(Arbiter::new())),
+        (board.plb0, "plb0", Box::new(Plb::new())),
+        (board.uic0.dcr, "uic0", Box::new(wires.uic0.clone())),
+        (board.uic1.dcr, "uic1", Box::new(wires.uic1.clone())),
+        (board.dma0, "dma0", Box::new(Dma::new())),
+        (board.mal0.dcr, "mal0", Box::new(Mal::new())),
+    ];
+    for (range, name, unit) in units {
+        bus.register(dcrs(range), name, unit)?;
+    }
+    Ok(())
+}
+
+/// The serial ports; the first is the console, the others are open at the far end.
+fn add_uarts(
+    bus: &mut MmioBus,
+    board: &Board,
+    wires: &Wires,
+    hub: &Arc<Hub>,
+) -> Result<(), BuildError> {
+    for (number, desc) in board.uarts.iter().enumerate() {
+        let irq = wires.to(desc.interrupt);
+        let device: Box<dyn MmioDevice> = if number == 0 {
+            let sink = hub.clone();
+            let uart = Uart::new(irq, Box::new(move |byte| sink.transmit(&[byte])));
+            let port = ConsolePort::new(uart, hub);
+            hub.connect(Arc::new(port.clone()));
+            Box::new(port)
+        } else {
+            Box::new(Uart::new(irq, Box::new(|_| {})))
+        };
+        bus.register(range(desc.window), format!("uart{number}"), device)?;
+    }
+    Ok(())
+}
+
+/// The chip's other peripherals, as far as boot loaders and wrappers touch them.
+fn add_peripherals(bus: &mut MmioBus, board: &Board, wires: &Wires) -> Result<(), BuildError> {
+    for (number, desc) in board.iic.iter().enumerate() {
+        let iic = Iic::new(wires.to(desc.interrupt));
+        bus.register(range(desc.window), format!("iic{number}"), Box::new(iic))?;
+    }
+    for (number, window) in board.gpio.iter().enumerate() {
+        bus.register(
+            range(*window),
+            format!("gpio{number}"),
+            Box::new(Gpio::new()),
+        )?;
+    }
+    bus.register(range(board.zmii), "zmii", Box::new(Zmii::new()))?;
+    for (number, desc) in board.emacs.iter().enumerate() {
+        bus.register(
+            range(desc.window),
+            format!("emac{number}"),
+            Box::new(Emac::new()),
+        )?;
+    }
+    Ok(())
+}
+
+/// The PCI host bridge, its bus empty.
+fn add_pci(bus: &mut MmioBus, board: &Board) -> Result<(), BuildError> {
+    let bridge = Arc::new(Mutex::new(Bridge::new()));
+    let pci = &board.pci;
+    bus.register(
+        range(pci.config),
+        "pci config",
+        Box::new(ConfigPort(bridge.clone())),
+    )?;
+    bus.register(range(pci.iack_special), "pci iack", Box::new(Ack))?;
+    bus.register(
+        range(pci.regs),
+        "pci local registers",
+        Box::new(LocalRegs(bridge)),
+    )?;
+    Ok(())
+}
+
+/// The page through which a guest powers the machine off.
+fn add_syscon(bus: &mut MmioBus, board: &Board, control: &Arc<Control>) -> Result<(), BuildError> {
+    let desc = &board.syscon;
+    // Weak, because the control's owner also owns the bus.
+    let control = Arc::downgrade(control);
+    let power_off = move || {
+        if let Some(control) = control.upgrade() {
+            control.request(Request::End(Outcome::PoweredOff));
+        }
+    };
+    let syscon = Syscon::new(
+        desc.poweroff_offset,
+        desc.poweroff_value,
+        Box::new(power_off),
+    );
+    bus.register(range(desc.window), "syscon", Box::new(syscon))?;
+    Ok(())
+}
+
+fn describe(kvm: &Kvm) -> String {
+    let why = kvm
+        .not_kernel()
+        .map(|why| format!(" ({why})"))
+        .unwrap_or_default();
+    format!("{}, interpreter{why}", kvm.backend())
+}
+
+/// The CPU as the guest finds it: the whole address space mapped one to one, supervisor only, by
+/// 16 entries of 256 MiB; the registers as the kernel's entry wants them; everything else as after
+/// `State`'s reset. The first entry also covers what Linux needs: its own code, found by `tlbsx`.
+pub(crate) fn initial_state(vcpu: &mut Vcpu, pristine: &State, placement: &Placement, ram: u32) {
+    const SHIFT: u32 = 28;
+    let mut state = pristine.clone();
+    state.tlb = std::array::from_fn(|index| {
+        let base = match u32::try_from(index) {
+            Ok(index) if index < 1 << (32 - SHIFT) => index << SHIFT,
+            _ => return Tlbe::default(),
+        };
+        let device = base >= ram;
+        Tlbe {
+            tid: 0,
+            word0: TlbWord0::new()
+                .with_epn(base >> 10)
+                .with_v(true)
+                .with_size(9),
+            word1: TlbWord1::new().with_rpn(base >> 10),
+            word2: TlbWord2::new()
+                .with_i(device)
+                .with_g(device)
+                .with_sx(true)
+                .with_sw(true)
+                .with_sr(true),
+        }
+    });
+    let registers = &placement.registers;
+    state.regs.pc = registers.pc;
+    state.regs.gpr[1] = registers.r1;
+    state.regs.gpr[3] = registers.r3;
+    state.regs.gpr[6] = registers.r6;
+    state.regs.gpr[7] = registers.r7;
+    vcpu.set_state(&state);
+    debug_assert!(vcpu.translate_now(registers.pc, Access::Fetch).is_some());
+}

@@ -1,0 +1,131 @@
+//! How a run ended: a value for an embedder, an exit status and a line for a person.
+
+use std::fmt;
+use std::time::Duration;
+
+use ppckvm_api::{ResetKind, Stuck};
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The guest powered the machine off.
+    PoweredOff,
+    /// The guest reset itself through DBCR0, and `--on-reset` said to end.
+    Reset(ResetKind),
+    /// The watchdog reset the guest.
+    WatchdogReset(ResetKind),
+    /// The CPU cannot go on, whatever happens.
+    CannotGoOn {
+        /// The effective address at which it stands.
+        pc: u32,
+        /// The reason.
+        reason: Stuck,
+    },
+    /// The time that [`crate::Machine::timeout`] allows is over.
+    TimedOut(Duration),
+    /// [`crate::Stopper::stop`] was called. The guest can be run on.
+    Stopped,
+    /// The user typed the escape sequence that quits.
+    Quit,
+    /// The console's reader or the console's file is gone; the message says how.
+    ConsoleLost(String),
+    /// The launcher or its host failed; the message says how.
+    Failed(String),
+}
+
+impl Outcome {
+    /// The exit status of the command for this ending.
+    ///
+    /// 0: the guest powered off or reset, or the user quit. 1: the launcher's own error. 33: the
+    /// CPU cannot go on. 36: the watchdog reset the guest. 124: the time ran out. 34 and 35 are
+    /// kept for a kernel panic and a hang.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Outcome::PoweredOff | Outcome::Reset(_) | Outcome::Stopped | Outcome::Quit => 0,
+            Outcome::ConsoleLost(_) | Outcome::Failed(_) => 1,
+            Outcome::CannotGoOn { .. } => 33,
+            Outcome::WatchdogReset(_) => 36,
+            Outcome::TimedOut(_) => 124,
+        }
+    }
+
+    /// Whether the guest itself came to an end, so that running it on makes no sense.
+    pub fn is_final(&self) -> bool {
+        !matches!(
+            self,
+            Outcome::Stopped | Outcome::TimedOut(_) | Outcome::Quit
+        )
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::PoweredOff => f.write_str("the guest powered off"),
+            Outcome::Reset(kind) => write!(f, "the guest reset the {}", reach(*kind)),
+            Outcome::WatchdogReset(kind) => write!(f, "the watchdog reset the {}", reach(*kind)),
+            Outcome::CannotGoOn { pc, reason } => {
+                let reason = match reason {
+                    Stuck::EndlessInterrupts => {
+                        "interrupt follows interrupt and no instruction completes"
+                    }
+                    Stuck::MachineCheckDisabled => "a machine check came while MSR[ME] is 0",
+                };
+                write!(f, "the cpu cannot go on at pc {pc:#010x}: {reason}")
+            }
+            Outcome::TimedOut(after) => {
+                write!(
+                    f,
+                    "the guest was still running after {}",
+                    humantime::format_duration(*after)
+                )
+            }
+            Outcome::Stopped => f.write_str("the run was stopped"),
+            Outcome::Quit => f.write_str("quit from the console"),
+            Outcome::ConsoleLost(how) => write!(f, "the console's output is lost: {how}"),
+            Outcome::Failed(error) => f.write_str(error),
+        }
+    }
+}
+
+fn reach(kind: ResetKind) -> &'static str {
+    match kind {
+        ResetKind::Core => "core",
+        ResetKind::Chip => "chip",
+        ResetKind::System => "system",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_ending_has_the_documented_status() {
+        let reason = Stuck::EndlessInterrupts;
+        for (outcome, status) in [
+            (Outcome::PoweredOff, 0),
+            (Outcome::Reset(ResetKind::System), 0),
+            (Outcome::Quit, 0),
+            (Outcome::ConsoleLost("broken pipe".into()), 1),
+            (Outcome::CannotGoOn { pc: 0x100, reason }, 33),
+            (Outcome::WatchdogReset(ResetKind::Chip), 36),
+            (Outcome::TimedOut(Duration::from_secs(90)), 124),
+        ] {
+            assert_eq!(outcome.exit_status(), status, "{outcome}");
+        }
+    }
+
+    #[test]
+    fn a_stuck_cpu_is_named_with_its_pc() {
+        let outcome = Outcome::CannotGoOn {
+            pc: 0x700,
+            reason: Stuck::MachineCheckDisabled,
+        };
+        assert_eq!(
+            outcome.to_string(),
+            "the cpu cannot go on at pc 0x00000700: a machine check came while MSR[ME] is 0"
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! What `--stats` prints.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use ppckvm::{Cause, Statistics};
+
+/// Prints exits by cause, time by cause, instructions, speed and memory.
+pub fn print(to: &mut impl Write, statistics: &Statistics, elapsed: Duration) -> io::Result<()> {
+    writeln!(to, "exits and traps by cause")?;
+    for (name, count) in statistics
+        .exits
+        .named()
+        .iter()
+        .filter(|(_, count)| *count > 0)
+    {
+        writeln!(to, "  {name:12} {count:>14}")?;
+    }
+    writeln!(
+        to,
+        "time by cause        count        min us        max us        sum ms"
+    )?;
+    let micros = |nanos: u64| nanos as f64 / 1e3;
+    for cause in Cause::ALL {
+        let charge = statistics.timing.charge(cause);
+        if charge.count > 0 {
+            writeln!(
+                to,
+                "  {:12} {:>12} {:>13.3} {:>13.3} {:>13.3}",
+                cause.name(),
+                charge.count,
+                micros(charge.min),
+                micros(charge.max),
+                charge.sum as f64 / 1e6,
+            )?;
+        }
+    }
+    let code = &statistics.code;
+    writeln!(
+        to,
+        "code: {} blocks of {} instructions decoded, {} forgotten, {} KiB held",
+        code.blocks,
+        code.instructions,
+        code.invalidated,
+        code.bytes >> 10
+    )?;
+    let seconds = elapsed.as_secs_f64();
+    let mips = statistics.retired as f64 / 1e6 / seconds.max(1e-9);
+    writeln!(
+        to,
+        "{} instructions in {seconds:.3} s, {mips:.1} MIPS",
+        statistics.retired
+    )?;
+    if let Some(memory) = resident() {
+        writeln!(to, "resident memory: {memory}")?;
+    }
+    Ok(())
+}
+
+/// What the host says of this process's memory.
+fn resident() -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    Some(format!(
+        "{} now, {} at most",
+        field("VmRSS")?,
+        field("VmHWM")?
+    ))
+}

@@ -1,0 +1,100 @@
+//! The vcpu loop: one match on why the CPU came back.
+
+use ppckvm_api::VcpuExit;
+use ppckvm_devices::{AccessError, AccessKind};
+
+use crate::config::OnReset;
+use crate::control::Request;
+use crate::outcome::Outcome;
+use crate::vm::Vm;
+
+impl Vm {
+    /// Runs the guest until somebody requests otherwise or it ends.
+    pub(crate) fn drive(&mut self) -> Request {
+        loop {
+            // A device, another thread or the console may have asked since the last look; a kick
+            // that comes later ends the run below.
+            if self.control.is_raised()
+                && let Some(request) = self.control.take()
+            {
+                return request;
+            }
+            let exit = match self.vcpu.run() {
+                Ok(exit) => exit,
+                Err(error) => return Request::End(Outcome::Failed(error.to_string())),
+            };
+            let (kind, address, answer) = match exit {
+                VcpuExit::MmioRead(gpa, data) => {
+                    let answer = self.buses.mmio.read(gpa, data);
+                    if answer.is_err() {
+                        data.fill(0);
+                    }
+                    (AccessKind::MmioRead, gpa, answer)
+                }
+                VcpuExit::MmioWrite(gpa, data) => {
+                    (AccessKind::MmioWrite, gpa, self.buses.mmio.write(gpa, data))
+                }
+                VcpuExit::DcrRead(dcrn, data) => {
+                    let answer = self.buses.dcr.read(dcrn);
+                    *data = answer.unwrap_or(0);
+                    (AccessKind::DcrRead, dcrn.into(), answer.map(drop))
+                }
+                VcpuExit::DcrWrite(dcrn, data) => (
+                    AccessKind::DcrWrite,
+                    dcrn.into(),
+                    self.buses.dcr.write(dcrn, data),
+                ),
+                VcpuExit::Kicked => continue,
+                VcpuExit::Reset { kind, by_watchdog } => {
+                    let outcome = match by_watchdog {
+                        true => Outcome::WatchdogReset(kind),
+                        false => Outcome::Reset(kind),
+                    };
+                    if self.on_reset == OnReset::Exit {
+                        return Request::End(outcome);
+                    }
+                    tracing::info!("{outcome}; it starts again");
+                    if let Err(error) = self.reboot() {
+                        let error = format!("the guest's memory cannot be cleared: {error}");
+                        return Request::End(Outcome::Failed(error));
+                    }
+                    continue;
+                }
+                VcpuExit::CannotGoOn { pc, reason } => {
+                    return Request::End(Outcome::CannotGoOn { pc, reason });
+                }
+                // The enum can grow; whatever comes, the guest must not be run on blindly.
+                other => {
+                    let error = format!("the core came back for an unknown reason: {other:?}");
+                    return Request::End(Outcome::Failed(error));
+                }
+            };
+            if let Err(error) = answer {
+                self.report(kind, address, error);
+            }
+            if self.hub.needs_settling() {
+                self.hub.settle();
+            }
+        }
+    }
+
+    /// Logs an access that nothing answered, each address once.
+    #[cold]
+    fn report(&mut self, kind: AccessKind, address: u64, error: AccessError) {
+        if !self.unanswered.is_new(kind, address) {
+            return;
+        }
+        let pc = self.vcpu.exit_pc();
+        let name = match kind {
+            AccessKind::MmioRead | AccessKind::MmioWrite => self.buses.mmio.name_at(address),
+            AccessKind::DcrRead | AccessKind::DcrWrite => u32::try_from(address)
+                .ok()
+                .and_then(|dcrn| self.buses.dcr.name_at(dcrn)),
+        };
+        let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
+        tracing::warn!("{kind} at {address:#x}{name} from pc {pc:#010x}: {error}; a read gives 0");
+        if self.unanswered.is_full() {
+            tracing::warn!("no further accesses of this kind are reported");
+        }
+    }
+}
