@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Builds ppckvm and the test guest, and boots the guest to a shell in this terminal.
+#
+#   tests/guests/boot.sh [OPTIONS FOR ppckvm run...]
+#
+# The first run installs packages and compiles for some minutes; later runs take seconds.
+# Ctrl-a x leaves the guest; so does `exit` or `reboot -f` inside it.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/packages.sh"
+root=$here/../..
+
+command -v cargo >/dev/null || die "cargo is missing; install Rust from rustup.rs"
+# Before cargo: it needs the linker that comes with gcc.
+install_guest_packages
+
+# The guest and ppckvm build side by side, so that neither's one-core stages leave a core idle.
+paths=$(mktemp)
+trap 'rm -f "$paths"' EXIT
+"$here/build.sh" slim >"$paths" &
+guest=$!
+# Not `wait` first: an error of the compiler should not come minutes late.
+target=${CARGO_TARGET_DIR:-$root/target}
+cargo build --release --manifest-path "$root/Cargo.toml" --bin ppckvm ||
+    { kill $guest 2>/dev/null || :; die "building ppckvm failed"; }
+wait $guest || die "building the guest failed"
+. "$paths"
+rm -f "$paths"
+
+say "booting; Ctrl-a x leaves, Ctrl-a h helps"
+exec "$target/release/ppckvm" run --kernel "$KERNEL_UIMAGE" --initrd "$ROOTFS" \
+    --append "console=ttyS0" "$@"

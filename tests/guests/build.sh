@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Builds the test guests into a cache outside the checkout, and prints where they are.
+#
+#   tests/guests/build.sh [slim|bamboo|all]
+#
+# Progress goes to stderr. Stdout gets lines NAME=PATH that a script can `eval`: KERNEL_UIMAGE,
+# KERNEL_VMLINUX, SYSTEM_MAP and ROOTFS for slim, BAMBOO_UIMAGE, BAMBOO_VMLINUX, BAMBOO_SYSTEM_MAP
+# and ROOTFS for bamboo. What is in the cache already is not built again.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/packages.sh"
+
+which=${1:-slim}
+case $which in
+slim | bamboo) kernels=$which ;;
+all) kernels="slim bamboo" ;;
+*) die "guest '$which' is unknown; choose slim, bamboo or all" ;;
+esac
+
+cache=$(cache_folder)
+mkdir -p "$cache"
+install_guest_packages
+
+# The first 16 digits of a hash over the named files and the versions of the named packages.
+key_of() {
+    files=$1 packages=$2
+    { cd "$here" && cat $files && dpkg-query -W -f='${Package} ${Version}\n' $packages; } |
+        sha256sum | cut -c1-16
+}
+
+compiler="gcc-12-powerpc-linux-gnu binutils-powerpc-linux-gnu"
+# cached NAME KEY COMMAND...: sets `folder`; runs COMMAND with an unfinished folder on a miss, which
+# gets its final name only when everything in it is complete.
+cached() {
+    name=$1 key=$2
+    shift 2
+    folder=$cache/$name-$key
+    [ ! -d "$folder" ] || return 0
+    exec 9>"$cache/$name.lock"
+    flock 9
+    if [ ! -d "$folder" ]; then
+        rm -rf "$folder.unfinished"
+        mkdir -p "$folder.unfinished"
+        "$@" "$folder.unfinished" 9>&-
+        mv -T "$folder.unfinished" "$folder"
+    fi
+    exec 9>&-
+}
+
+for kernel in $kernels; do
+    case $kernel in
+    slim) files="kernel.sh slim.config" prefix=KERNEL map=SYSTEM_MAP ;;
+    bamboo) files=kernel.sh prefix=BAMBOO map=BAMBOO_SYSTEM_MAP ;;
+    esac
+    cached "$kernel" "$(key_of "$files" "linux-source-6.1 $compiler")" \
+        bash "$here/kernel.sh" "$kernel"
+    printf '%s_UIMAGE=%q\n%s_VMLINUX=%q\n%s=%q\n' \
+        $prefix "$folder/uImage" $prefix "$folder/vmlinux" $map "$folder/System.map"
+done
+cached rootfs "$(key_of "rootfs.sh busybox.config root/* programs/*" \
+    "libc6-dev-powerpc-cross $compiler")" bash "$here/rootfs.sh"
+printf 'ROOTFS=%q\n' "$folder/rootfs.cpio.gz"
