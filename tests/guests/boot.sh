@@ -15,17 +15,16 @@ command -v cargo >/dev/null || die "cargo is missing; install Rust from rustup.r
 install_guest_packages
 
 # The guest and ppckvm build side by side, so that neither's one-core stages leave a core idle.
-paths=$(mktemp)
-trap 'rm -f "$paths"' EXIT
-"$here/build.sh" slim >"$paths" &
-guest=$!
-# Not `wait` first: an error of the compiler should not come minutes late.
 target=${CARGO_TARGET_DIR:-$root/target}
-cargo build --release --manifest-path "$root/Cargo.toml" --bin ppckvm ||
-    { kill $guest 2>/dev/null || :; die "building ppckvm failed"; }
-wait $guest || die "building the guest failed"
+cargo build --release --manifest-path "$root/Cargo.toml" --bin ppckvm &
+cargo=$!
+paths=$(mktemp)
+trap 'rm -f "$paths"; kill $cargo 2>/dev/null || :' EXIT
+"$here/build.sh" slim >"$paths"
+wait $cargo || die "building ppckvm failed; cargo's message is above"
 . "$paths"
 rm -f "$paths"
+trap - EXIT
 
 say "booting; Ctrl-a x leaves, Ctrl-a h helps"
 exec "$target/release/ppckvm" run --kernel "$KERNEL_UIMAGE" --initrd "$ROOTFS" \

@@ -47,15 +47,13 @@ esac
 
 say "kernel $which: compiling"
 compiling=$(date +%s)
-kmake -j"$(nproc)" $targets &
-while kill -0 $! 2>/dev/null; do
-    sleep 1
-    now=$(($(date +%s) - compiling))
-    if [ $((now % 15)) = 0 ] && [ $now != 0 ]; then
-        say "kernel $which: $(find "$tree" -name '*.o' | wc -l) objects after $now s"
-    fi
-done
-wait $!
+while sleep 15 >/dev/null 2>&1; do
+    say "kernel $which: $(find "$tree" -name '*.o' | wc -l) objects after \
+$(($(date +%s) - compiling)) s"
+done &
+ticker=$!
+trap 'kill $ticker 2>/dev/null || :' EXIT
+kmake -j"$(nproc)" $targets
 cp "$tree/vmlinux" "$tree/System.map" "$out"
 case $which in
 slim)
