@@ -14,7 +14,7 @@ use crate::hw::Hw;
 use crate::interrupt::Interrupt;
 use crate::stats::Cause;
 use crate::tlb::permits;
-use crate::uapi::{Exit, RunPage};
+use crate::uapi::{Exit, RunPage, exit_reason};
 use crate::vcpu::{Resume, Vcpu};
 
 /// The longest access: `lmw`, `lswx` and their stores.
@@ -156,12 +156,12 @@ impl Transfer {
 }
 
 impl Vcpu {
-    /// Takes the answer of an exit that read, from the run page.
+    /// Takes the answer of an exit that read, from the run page that holds that exit.
     pub fn complete(&mut self, page: &RunPage) {
-        match self.in_flight {
-            InFlight::None => {}
-            InFlight::Mmio(_) => self.complete_mmio(page.mmio_data()),
-            InFlight::DcrRead { .. } => self.complete_dcr(page.dcr_data()),
+        match (&self.in_flight, page.exit_reason) {
+            (InFlight::Mmio(_), exit_reason::MMIO) => self.complete_mmio(page.mmio_data()),
+            (InFlight::DcrRead { .. }, exit_reason::DCR) => self.complete_dcr(page.dcr_data()),
+            _ => {}
         }
     }
 

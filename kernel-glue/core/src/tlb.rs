@@ -46,57 +46,66 @@ impl Context {
     }
 }
 
-/// What an entry covers, unpacked for the search.
-#[derive(Clone, Copy, Debug)]
-struct Range {
-    first: u32,
-    /// Length in bytes less one.
-    span: u32,
-    tid: u8,
-    /// TS, or 2 for an entry that matches nothing.
-    ts: u8,
+/// What the entries cover, laid out so that one pass compares them all.
+///
+/// A page is a naturally aligned power of two: two pages overlap when their addresses are equal in
+/// the bits that count for both.
+#[derive(Debug)]
+struct Ranges {
+    first: [u32; ENTRIES],
+    /// The address bits that count: those above the page size.
+    mask: [u32; ENTRIES],
+    tid: [u8; ENTRIES],
+    /// Bit n: entry n is valid, of a supported size, and of this TS.
+    valid: [u64; 2],
 }
 
-const NOTHING: Range = Range {
-    first: 0,
-    span: 0,
-    tid: 0,
-    ts: 2,
-};
+/// Entries compared in one go; the compiler makes vectors of it.
+const LANES: usize = 8;
 
-impl Range {
-    fn of(entry: &Tlbe) -> Self {
-        match entry.page_shift() {
-            Some(shift) if entry.word0.v() => Range {
-                first: entry.ea(),
-                span: (1 << shift) - 1,
-                tid: entry.tid,
-                ts: u8::from(entry.word0.ts()),
-            },
-            _ => NOTHING,
+impl Ranges {
+    fn new() -> Self {
+        Ranges {
+            first: [0; ENTRIES],
+            mask: [0; ENTRIES],
+            tid: [0; ENTRIES],
+            valid: [0; 2],
         }
     }
 
-    fn applies(&self, pid: u8, ts: bool) -> bool {
-        self.ts == u8::from(ts) && (self.tid == 0 || self.tid == pid)
+    fn set(&mut self, index: usize, entry: &Tlbe) {
+        let bit = 1u64 << index;
+        self.valid = self.valid.map(|valid| valid & !bit);
+        if let Some(shift) = entry.page_shift().filter(|_| entry.word0.v()) {
+            self.first[index] = entry.ea();
+            self.mask[index] = u32::MAX << shift;
+            self.tid[index] = entry.tid;
+            self.valid[usize::from(entry.word0.ts())] |= bit;
+        }
     }
 
-    fn covers(&self, ea: u32) -> bool {
-        ea.wrapping_sub(self.first) <= self.span
+    /// First address, and length in bytes less one.
+    fn span(&self, index: usize) -> (u32, u32) {
+        (self.first[index], !self.mask[index])
     }
 
-    /// The first address and span of what both cover. Pages are naturally aligned powers of two,
-    /// so of two that overlap one contains the other.
-    fn common(&self, other: &Range) -> Option<(u32, u32)> {
-        let smaller = if self.span <= other.span { self } else { other };
-        let larger = if self.span <= other.span { other } else { self };
-        larger
-            .covers(smaller.first)
-            .then_some((smaller.first, smaller.span))
+    /// Bit n: entry n of space `ts` overlaps the page at `first` whose counting bits are `mask`.
+    #[inline]
+    fn meeting(&self, first: u32, mask: u32, ts: bool) -> u64 {
+        let mut met = 0;
+        for chunk in (0..ENTRIES).step_by(LANES) {
+            let mut bits = 0;
+            for lane in 0..LANES {
+                let differ = (self.first[chunk + lane] ^ first) & self.mask[chunk + lane] & mask;
+                bits |= u32::from(differ == 0) << lane;
+            }
+            met |= u64::from(bits) << chunk;
+        }
+        met & self.valid[usize::from(ts)]
     }
 
-    fn overlaps(&self, first: u32, span: u32) -> bool {
-        first.wrapping_sub(self.first) <= self.span || self.first.wrapping_sub(first) <= span
+    fn sees(&self, index: usize, pid: u8) -> bool {
+        self.tid[index] == 0 || self.tid[index] == pid
     }
 }
 
@@ -116,7 +125,7 @@ pub(crate) enum Fill {
 #[derive(Debug)]
 pub(crate) struct Mmu {
     entries: [Tlbe; ENTRIES],
-    ranges: [Range; ENTRIES],
+    ranges: Ranges,
     /// Bit n: space n may hold translations of the entry.
     filled: [u32; ENTRIES],
     /// Space of each context, by its key.
@@ -133,7 +142,7 @@ impl Mmu {
     pub fn new() -> Self {
         Mmu {
             entries: [Tlbe::default(); ENTRIES],
-            ranges: [NOTHING; ENTRIES],
+            ranges: Ranges::new(),
             filled: [0; ENTRIES],
             index: [NO_SPACE; 1024],
             owner: [NO_OWNER; SPACES],
@@ -150,12 +159,12 @@ impl Mmu {
     /// the guest runs.
     pub fn replace(&mut self, index: usize, entry: Tlbe) {
         self.entries[index] = entry;
-        self.ranges[index] = Range::of(&entry);
+        self.ranges.set(index, &entry);
     }
 
     /// Empties every space and forgets its owner.
     pub fn drop_spaces<H: Hw>(&mut self, hw: &mut H) {
-        for space in bits(self.live) {
+        for space in spaces(self.live) {
             hw.clear(space);
         }
         self.filled = [0; ENTRIES];
@@ -194,9 +203,8 @@ impl Mmu {
     /// The entry that translates `ea`: the lowest index of those that match.
     #[inline]
     pub fn lookup(&self, ea: u32, pid: u8, ts: bool) -> Option<usize> {
-        self.ranges
-            .iter()
-            .position(|range| range.covers(ea) && range.applies(pid, ts))
+        // One address is a page of which every bit counts.
+        bits(self.ranges.meeting(ea, u32::MAX, ts)).find(|&index| self.ranges.sees(index, pid))
     }
 
     pub fn entry(&self, index: usize) -> &Tlbe {
@@ -229,7 +237,7 @@ impl Mmu {
             0 => {
                 entry.word0 = TlbWord0::from(value & TlbWord0::IMPLEMENTED);
                 entry.tid = tid;
-                self.ranges[index] = Range::of(entry);
+                self.ranges.set(index, entry);
                 self.hide(hw, index);
             }
             1 => entry.word1 = TlbWord1::from(value & TlbWord1::IMPLEMENTED),
@@ -241,28 +249,28 @@ impl Mmu {
     fn remove<H: Hw>(&mut self, hw: &mut H, index: usize) {
         let filled = core::mem::take(&mut self.filled[index]);
         if filled != 0 {
-            let Range { first, span, .. } = self.ranges[index];
-            for space in bits(filled) {
+            let (first, span) = self.ranges.span(index);
+            for space in spaces(filled) {
                 unmap(hw, space, first, span);
             }
         }
     }
 
+    /// Removes from the hardware what the entry at `index`, just written, hides.
     fn hide<H: Hw>(&mut self, hw: &mut H, index: usize) {
-        let new = self.ranges[index];
-        if new.ts > 1 {
+        let entry = &self.entries[index];
+        let ts = entry.word0.ts();
+        if self.ranges.valid[usize::from(ts)] & 1 << index == 0 {
             return;
         }
-        for other in index + 1..ENTRIES {
-            if self.filled[other] == 0 {
-                continue;
-            }
-            let Some((first, span)) = new.common(&self.ranges[other]) else {
-                continue;
-            };
-            for space in bits(self.filled[other]) {
+        let (first, span) = self.ranges.span(index);
+        let higher = u64::MAX << index & !(1 << index);
+        for other in bits(self.ranges.meeting(first, !span, ts) & higher) {
+            // Of two pages that overlap, one contains the other.
+            let (first, span) = smaller((first, span), self.ranges.span(other));
+            for space in spaces(self.filled[other]) {
                 let context = Context::from_key(self.owner[usize::from(space)]);
-                if new.applies(context.pid, context.ts) {
+                if self.ranges.sees(index, context.pid) {
                     unmap(hw, space, first, span);
                 }
             }
@@ -279,7 +287,7 @@ impl Mmu {
         ea: u32,
     ) -> Fill {
         let entry = self.entries[index];
-        let Range { first, span, .. } = self.ranges[index];
+        let (first, span) = self.ranges.span(index);
         let Some(slot) = slots.find(entry.real(ea)) else {
             return Fill::NotRam;
         };
@@ -289,13 +297,13 @@ impl Mmu {
         let context = Context::from_key(self.owner[usize::from(space)]);
         let page = ea & !(HW_PAGE - 1);
         let mut alone = true;
-        for hiding in &self.ranges[..index] {
-            if hiding.overlaps(first, span) && hiding.applies(context.pid, context.ts) {
-                if hiding.overlaps(page, HW_PAGE - 1) {
-                    return Fill::Apart;
-                }
-                alone = false;
+        let lower = self.ranges.meeting(first, !span, context.ts) & ((1 << index) - 1);
+        for hiding in bits(lower).filter(|&hiding| self.ranges.sees(hiding, context.pid)) {
+            let (hidden, bytes) = self.ranges.span(hiding);
+            if (hidden ^ page) & !bytes & !(HW_PAGE - 1) == 0 {
+                return Fill::Apart;
             }
+            alone = false;
         }
         let (ea, bytes, gpa) = if alone {
             // Clip the page to the slot; both ends stay multiples of 4 KB.
@@ -338,13 +346,23 @@ fn unmap<H: Hw>(hw: &mut H, space: SpaceId, first: u32, span: u32) {
     hw.unmap(space, first & !(HW_PAGE - 1), span.max(HW_PAGE - 1) + 1);
 }
 
+/// The smaller of two stretches.
+fn smaller(a: (u32, u32), b: (u32, u32)) -> (u32, u32) {
+    if a.1 <= b.1 { a } else { b }
+}
+
 /// The numbers of the bits that are set.
-fn bits(mut mask: u32) -> impl Iterator<Item = u8> {
+fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
     core::iter::from_fn(move || {
         (mask != 0).then(|| {
-            let bit = mask.trailing_zeros() as u8;
+            let bit = mask.trailing_zeros() as usize;
             mask &= mask - 1;
             bit
         })
     })
+}
+
+/// The spaces whose bits are set.
+fn spaces(mask: u32) -> impl Iterator<Item = SpaceId> {
+    bits(u64::from(mask)).map(|space| space as SpaceId)
 }

@@ -227,7 +227,7 @@ fn cache_control_of_the_supervisor_does_nothing_visible() {
 fn the_msr_is_written_as_each_instruction_says() {
     let mut m = Machine::new();
     m.vcpu.regs.msr = msr::ME;
-    m.vcpu.regs.gpr[3] = !0 & !(msr::WE | msr::PR | msr::IS | msr::DS);
+    m.vcpu.regs.gpr[3] = !(msr::WE | msr::PR | msr::IS | msr::DS);
     m.complete(x_form(146, 3, 0, 0));
     let all = msr::IMPLEMENTED & !(msr::WE | msr::PR | msr::IS | msr::DS);
     assert_eq!(m.vcpu.regs.msr, all, "mtmsr changes ME too");

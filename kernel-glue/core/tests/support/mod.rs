@@ -1,6 +1,7 @@
 //! A stand-in for the hardware: flat RAM, spaces as lists of mappings, and a CPU that executes
 //! the simplest instructions and traps for all others.
 #![allow(dead_code)] // Each test file uses its share.
+#![allow(clippy::unwrap_used)] // What is not there fails the test.
 
 use ppc440_isa::regs::msr;
 use ppc440_isa::tlb::{TlbWord0, TlbWord1, TlbWord2, Tlbe};
@@ -222,7 +223,7 @@ impl Hw for Bench {
     }
 
     fn unmap(&mut self, space: SpaceId, ea: u32, bytes: u32) {
-        assert!((ea | bytes) % 4096 == 0 && bytes <= 1 << 30 && bytes != 0);
+        assert!((ea | bytes).is_multiple_of(4096) && bytes <= 1 << 30 && bytes != 0);
         self.log.push(Event::Unmap(space, ea, bytes));
         let (from, to) = (u64::from(ea), u64::from(ea) + u64::from(bytes));
         let mut kept = Vec::new();
