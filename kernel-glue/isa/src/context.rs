@@ -17,13 +17,17 @@ impl Cr {
     /// The register from its 32-bit value; field 0 is the most significant nibble.
     #[inline]
     pub fn from_word(word: u32) -> Self {
-        Cr(core::array::from_fn(|field| (word >> (28 - 4 * field)) as u8 & 15))
+        Cr(core::array::from_fn(|field| {
+            (word >> (28 - 4 * field)) as u8 & 15
+        }))
     }
 
     /// The 32-bit value.
     #[inline]
     pub fn word(self) -> u32 {
-        self.0.iter().fold(0, |word, &field| word << 4 | u32::from(field))
+        self.0
+            .iter()
+            .fold(0, |word, &field| word << 4 | u32::from(field))
     }
 
     /// Bit `index` counted from the most significant end; only the low five bits of `index` count.
@@ -81,7 +85,7 @@ impl Xer {
 /// The hardware owns them between entry and trap; the KVM core owns them otherwise. `msr` is the
 /// guest's own, as `mfmsr` shows it: the hardware reads PR, FP, FE0 and FE1 from it and never
 /// writes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Regs {
     /// General purpose registers.
@@ -110,25 +114,6 @@ pub struct Regs {
     pub fpscr: u32,
     /// Floating-point registers, as the bits of a double.
     pub fpr: [u64; 32],
-}
-
-impl Default for Regs {
-    fn default() -> Self {
-        Regs {
-            gpr: [0; 32],
-            pc: 0,
-            msr: 0,
-            lr: 0,
-            ctr: 0,
-            cr: Cr::default(),
-            xer: Xer::default(),
-            usprg0: 0,
-            sprg: [0; 8],
-            reservation: false,
-            fpscr: 0,
-            fpr: [0; 32],
-        }
-    }
 }
 
 #[cfg(test)]

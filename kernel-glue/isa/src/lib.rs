@@ -9,11 +9,21 @@
 extern crate std;
 
 mod context;
+mod decode;
+mod fields;
+mod insn;
 mod mapping;
+mod operand;
+mod pattern;
 pub mod regs;
+pub mod spr;
 pub mod tlb;
 mod trap;
 
 pub use context::{Cr, Regs, Xer};
+pub use decode::{decode, invalid_form};
+pub use fields::Word;
+pub use insn::{Flags, Insn};
 pub use mapping::{Mapping, SPACES, SpaceId};
+pub use operand::Operand;
 pub use trap::{Access, ProgramCause, Trap};

@@ -30,8 +30,7 @@ pub mod msr {
     /// Data address space, compared with a TLB entry's TS.
     pub const DS: u32 = 0x0000_0010;
     /// The bits that exist; the rest read as 0.
-    pub const IMPLEMENTED: u32 =
-        WE | CE | EE | PR | FP | ME | FE0 | DWE | DE | FE1 | IS | DS;
+    pub const IMPLEMENTED: u32 = WE | CE | EE | PR | FP | ME | FE0 | DWE | DE | FE1 | IS | DS;
     /// What a non-critical interrupt leaves as it was (section 6.3).
     pub const KEPT_NON_CRITICAL: u32 = CE | ME | DE;
     /// What a critical interrupt leaves as it was (section 6.3).
@@ -246,6 +245,5 @@ pub mod fpscr {
     /// Rounding: 0 nearest, 1 toward zero, 2 toward plus, 3 toward minus infinity.
     pub const RN: u32 = 0x0000_0003;
     /// Every invalid-operation cause.
-    pub const VX_ALL: u32 =
-        VXSNAN | VXISI | VXIDI | VXZDZ | VXIMZ | VXVC | VXSOFT | VXSQRT | VXCVI;
+    pub const VX_ALL: u32 = VXSNAN | VXISI | VXIDI | VXZDZ | VXIMZ | VXVC | VXSOFT | VXSQRT | VXCVI;
 }

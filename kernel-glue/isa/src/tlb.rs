@@ -143,11 +143,16 @@ mod tests {
     #[test]
     fn words_have_the_manuals_layout() {
         let word0 = TlbWord0::from(0xC000_0000 | 0x200 | 0x90);
-        assert_eq!((word0.epn(), word0.v(), word0.ts(), word0.size()), (0xC000_0000 >> 10, true, false, 9));
+        assert_eq!(
+            (word0.epn(), word0.v(), word0.ts(), word0.size()),
+            (0xC000_0000 >> 10, true, false, 9)
+        );
         let word1 = TlbWord1::from(0x1234_0004);
         assert_eq!((word1.rpn(), word1.erpn()), (0x1234_0000 >> 10, 4));
         let word2 = TlbWord2::from(0x8000 | 0x0400 | 0x0080 | 0x20 | 0x01);
-        assert!(word2.u() == 8 && word2.i() && word2.e() && word2.ux() && word2.sr() && !word2.sw());
+        assert!(
+            word2.u() == 8 && word2.i() && word2.e() && word2.ux() && word2.sr() && !word2.sw()
+        );
     }
 
     #[test]
@@ -167,7 +172,10 @@ mod tests {
 
     #[test]
     fn an_unsupported_size_never_matches() {
-        let mut entry = Tlbe { word0: TlbWord0::new().with_v(true).with_size(1), ..Tlbe::default() };
+        let mut entry = Tlbe {
+            word0: TlbWord0::new().with_v(true).with_size(1),
+            ..Tlbe::default()
+        };
         assert!(entry.matches(0x10, 1, false));
         entry.word0.set_size(6);
         assert!(!entry.matches(0x10, 1, false));
