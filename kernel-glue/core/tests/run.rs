@@ -6,6 +6,7 @@ mod support;
 
 use ppc440_isa::regs::{dbcr0, dbsr, esr, msr, tcr, tsr};
 use ppc440_kvm::{Cause, Exit, ResetKind, RunPage, Vcpu};
+use proptest::prelude::*;
 use support::*;
 
 const MTMSR: u32 = 31 << 26 | 3 << 21 | 146 << 1;
@@ -248,4 +249,63 @@ fn a_snapshot_taken_during_an_access_goes_on_in_another_cpu() {
     assert_eq!(other.run(), Exit::Interrupted);
     assert_eq!(other.vcpu.regs.gpr[5], 0x1122_3344);
     assert_eq!(other.vcpu.sprs().pvr, ppc440_kvm::PVR_440EP);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any word, any registers: the core answers with an exit or goes on, and its own arithmetic
+    /// holds (tests are built with overflow checks).
+    #[test]
+    fn no_instruction_upsets_the_core(
+        words in proptest::collection::vec(
+            prop_oneof![
+                any::<u32>(),
+                any::<u32>().prop_map(|word| word & 0x03FF_FFFF | 31 << 26),
+                any::<u32>().prop_map(|word| word & 0x1FFF_FFFF | 0x8000_0000 | (word & 1) << 30),
+                (0u32..1024, any::<bool>()).prop_map(|(n, to)| if to { mtspr(n, 3) } else { mfspr(n, 3) }),
+            ],
+            1..40,
+        ),
+        registers in proptest::collection::vec(
+            prop_oneof![any::<u32>(), Just(UART), Just(0xFFFF_FFFEu32), Just(0x4000_0FFDu32), Just(0x100u32)],
+            32,
+        ),
+        entries in proptest::collection::vec((0usize..64, any::<u32>(), any::<u32>(), any::<u32>()), 0..6),
+        state in any::<u32>(),
+    ) {
+        let mut m = Machine::new();
+        m.vcpu.set_tlb(2, entry(0x4000_0000, 0x1_0000, 1, 0, false, ALL));
+        m.vcpu.set_tlb(3, entry(0x4000_1000, 0x1_2000, 1, 0, false, ALL | 0x80));
+        for (index, word0, word1, word2) in entries {
+            m.vcpu.set_tlb(index, ppc440_isa::tlb::Tlbe {
+                tid: 0,
+                word0: word0.into(),
+                word1: word1.into(),
+                word2: word2.into(),
+            });
+        }
+        m.hw.ticks_per_insn = u64::from(state >> 16);
+        for word in words {
+            for (gpr, value) in m.vcpu.regs.gpr.iter_mut().zip(&registers) {
+                *gpr = *value;
+            }
+            m.vcpu.regs.xer.count = state as u8 & 0x7F;
+            m.vcpu.regs.msr = state & msr::IMPLEMENTED;
+            // Never more exits than the longest access has bytes, and turns without end stop.
+            m.hw.turns = Some(200);
+            let mut exit = m.exec(word);
+            for _ in 0..200 {
+                if !matches!(exit, Exit::Mmio { .. } | Exit::Dcr { .. }) {
+                    break;
+                }
+                m.vcpu.complete_mmio([0xFF; 8]);
+                exit = m.run();
+            }
+            let settled = !matches!(exit, Exit::Mmio { .. } | Exit::Dcr { .. });
+            prop_assert!(settled, "{:08x} never ends: {:?}", word, exit);
+            prop_assert_eq!(m.vcpu.regs.msr & !msr::IMPLEMENTED, 0);
+            prop_assert_eq!(m.vcpu.regs.pc & 3, 0);
+        }
+    }
 }
