@@ -1,9 +1,13 @@
-//! Decoded blocks, keyed by the RAM page and the offset that they were decoded from.
+//! Decoded code, keyed by the RAM page that it was decoded from.
 //!
-//! A block is straight-line code up to a branch, the end of its page or a length limit. Nothing
-//! in a decoded operation depends on the effective address or on the mode: what the MSR allows is
-//! looked at when the operation runs. Big-endian pages are the only ones decoded here, so the RAM
-//! address is the whole key.
+//! A page of RAM has one decoded operation for each of its words, and for each word the length of
+//! the block that runs from there: straight on up to a branch, the end of the page or a length
+//! limit. Every word is decoded once, whichever way it is reached, so resuming in the middle of a
+//! block after a trap costs nothing.
+//!
+//! Nothing in a decoded operation depends on the effective address or on the mode: what the MSR
+//! allows is looked at when the operation runs. Big-endian pages are the only ones decoded here,
+//! so the RAM address is the whole key.
 
 use crate::interp::{Op, predecode};
 use crate::ram::Ram;
@@ -11,34 +15,20 @@ use crate::ram::Ram;
 const PAGE: u32 = 4096;
 const WORDS: usize = 1024;
 
-/// Longest block, in instructions.
+/// Longest block, in instructions. It bounds how late an interrupt is seen.
 const LONGEST_BLOCK: usize = 64;
-/// Pages kept; with their operations this bounds the cache to some 24 MiB.
-const PAGES: usize = 1024;
-/// Operations kept of one page. Blocks may overlap, so a page can hold more than its 1024.
-const PAGE_OPS: usize = 3072;
-
-/// Where a block lies in its page's operations; `len` is 0 where no block starts.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Block {
-    first: u16,
-    len: u16,
-}
-
-impl Block {
-    fn ops(self) -> std::ops::Range<usize> {
-        usize::from(self.first)..usize::from(self.first) + usize::from(self.len)
-    }
-}
+/// Pages kept; this bounds the cache to some 17 MiB.
+const PAGES: usize = 1000;
 
 #[derive(Debug)]
 struct Page {
     /// RAM page number, or `None` when this slot of the cache is free.
     ram_page: Option<u32>,
-    /// The block that starts at each word.
-    blocks: Box<[Block; WORDS]>,
+    /// Instructions in the block from each word; 0 where the word is not decoded.
+    lengths: Box<[u8; WORDS]>,
+    /// The operation of each decoded word.
     ops: Vec<Op>,
-    /// Which of the page's 128 cache lines some block was decoded from.
+    /// Which of the page's 128 cache lines hold decoded words.
     lines: u128,
 }
 
@@ -49,7 +39,7 @@ pub struct CodeStatistics {
     pub blocks: u64,
     /// Instructions decoded.
     pub instructions: u64,
-    /// Blocks forgotten because the guest or a device wrote over them.
+    /// Instructions forgotten because the guest or a device wrote over them.
     pub invalidated: u64,
     /// Pages forgotten to make room.
     pub evicted: u64,
@@ -95,8 +85,8 @@ impl CodeCache {
             None if self.pages.len() < PAGES => {
                 self.pages.push(Page {
                     ram_page: None,
-                    blocks: Box::new([Block::default(); WORDS]),
-                    ops: Vec::new(),
+                    lengths: Box::new([0; WORDS]),
+                    ops: vec![predecode(0).0; WORDS],
                     lines: 0,
                 });
                 self.pages.len() - 1
@@ -125,60 +115,53 @@ impl CodeCache {
                 *entry = 0;
             }
         }
-        page.blocks.fill(Block::default());
-        page.ops = Vec::new();
+        page.lengths.fill(0);
         page.lines = 0;
     }
 
-    /// The block at byte offset `offset` of a page, decoded when there is none.
+    /// The block at byte offset `offset` of a page, decoded when it is not yet.
     #[inline(always)]
-    pub fn block(&mut self, index: usize, offset: u32, memory: &Ram) -> Block {
-        let block = self.pages[index].blocks[(offset >> 2) as usize % WORDS];
-        if block.len != 0 {
-            block
-        } else {
-            self.decode(index, offset, memory)
+    pub fn block(&mut self, index: usize, offset: u32, memory: &Ram) -> &[Op] {
+        let word = (offset >> 2) as usize % WORDS;
+        let mut length = self.pages[index].lengths[word];
+        if length == 0 {
+            length = self.decode(index, word, memory);
         }
+        &self.pages[index].ops[word..word + usize::from(length)]
     }
 
-    /// The operations of a block.
-    #[inline(always)]
-    pub fn ops(&self, index: usize, block: Block) -> &[Op] {
-        &self.pages[index].ops[block.ops()]
-    }
-
+    /// Decodes from a word up to the end of the block, or up to what is decoded already.
     #[cold]
-    fn decode(&mut self, index: usize, offset: u32, memory: &Ram) -> Block {
+    fn decode(&mut self, index: usize, start: usize, memory: &Ram) -> u8 {
         let page = &mut self.pages[index];
-        if page.ops.len() + LONGEST_BLOCK > PAGE_OPS {
-            page.blocks.fill(Block::default());
-            page.ops.clear();
-            page.lines = 0;
-        }
-        let start = offset as usize / 4 % WORDS;
         let base = page.ram_page.unwrap_or(0) << 12;
-        let first = page.ops.len();
-        for word in start..(start + LONGEST_BLOCK).min(WORDS) {
+        let mut end = start;
+        // What follows without a break when the decoding stops.
+        let mut tail = 0;
+        while end < WORDS && end - start < LONGEST_BLOCK {
+            if page.lengths[end] != 0 {
+                tail = usize::from(page.lengths[end]);
+                break;
+            }
             // Inside RAM, since the page is; a word that is not would be an illegal instruction.
-            let insn = memory.load::<u32>(base + word as u32 * 4).unwrap_or(0);
-            let (op, ends_block) = predecode(insn);
-            page.ops.push(op);
-            page.lines |= 1 << (word / 8);
+            let (op, ends_block) =
+                predecode(memory.load::<u32>(base + end as u32 * 4).unwrap_or(0));
+            page.ops[end] = op;
+            page.lines |= 1 << (end / 8);
+            end += 1;
             if ends_block {
                 break;
             }
         }
-        let block = Block {
-            first: first as u16,
-            len: (page.ops.len() - first) as u16,
-        };
-        page.blocks[start] = block;
+        for word in start..end {
+            page.lengths[word] = (end - word + tail).min(LONGEST_BLOCK) as u8;
+        }
         self.statistics.blocks += 1;
-        self.statistics.instructions += u64::from(block.len);
-        block
+        self.statistics.instructions += (end - start) as u64;
+        page.lengths[start]
     }
 
-    /// Forgets the blocks decoded from any of the `bytes` bytes of RAM at `ram`.
+    /// Forgets what was decoded from any of the `bytes` bytes of RAM at `ram`.
     #[cold]
     pub fn invalidate(&mut self, ram: u32, bytes: u32, memory: &Ram) {
         if bytes == 0 {
@@ -207,33 +190,31 @@ impl CodeCache {
         if page.lines & written == 0 {
             return;
         }
-        // Some line is shared; find the blocks, and what is left of the lines without them.
         let (from, to) = (from as usize / 4, to as usize / 4);
-        page.lines = 0;
-        let mut left = false;
-        for start in 0..WORDS {
-            let len = usize::from(page.blocks[start].len);
-            if len == 0 {
-                continue;
-            }
-            let last = start + len - 1;
-            if start <= to && last >= from {
-                page.blocks[start] = Block::default();
-                self.statistics.invalidated += 1;
-            } else {
-                left = true;
-                page.lines |= (u128::MAX << (start / 8)) & (u128::MAX >> (127 - last / 8));
+        for length in &mut page.lengths[from..=to] {
+            self.statistics.invalidated += u64::from(*length != 0);
+            *length = 0;
+        }
+        // Blocks that ran into the range now end before it.
+        for word in from.saturating_sub(LONGEST_BLOCK)..from {
+            page.lengths[word] = page.lengths[word].min((from - word) as u8);
+        }
+        for line in from / 8..=to / 8 {
+            if page.lengths[line * 8..line * 8 + 8]
+                .iter()
+                .all(|&length| length == 0)
+            {
+                page.lines &= !(1 << line);
             }
         }
-        if !left {
+        if page.lines == 0 {
             self.forget_page(index, memory);
         }
     }
 
     /// Counts, and what is held now.
     pub fn statistics(&self) -> CodeStatistics {
-        let ops: usize = self.pages.iter().map(|page| page.ops.capacity()).sum();
-        let bytes = ops * size_of::<Op>() + self.pages.len() * size_of::<[Block; WORDS]>();
+        let bytes = self.pages.len() * WORDS * (size_of::<Op>() + size_of::<u8>());
         CodeStatistics {
             bytes: bytes as u64,
             ..self.statistics
@@ -265,40 +246,52 @@ mod tests {
         let ram = ram(&[(0, ADDI), (4, BLR), (4092, ADDI), (4096, ADDI)]);
         let mut code = CodeCache::new(&ram);
         let page = code.page(0, &ram);
-        let block = code.block(page, 0, &ram);
-        assert_eq!(code.ops(page, block).len(), 2);
-        let block = code.block(page, 4092, &ram);
-        assert_eq!(code.ops(page, block).len(), 1);
+        assert_eq!(code.block(page, 0, &ram).len(), 2);
+        assert_eq!(code.block(page, 4092, &ram).len(), 1);
     }
 
     #[test]
-    fn a_store_forgets_the_blocks_it_hits_and_no_other() {
+    fn a_word_is_decoded_once_however_it_is_reached() {
+        let words: Vec<(u32, u32)> = (0..200).map(|n| (4 * n, ADDI)).collect();
+        let ram = ram(&words);
+        let mut code = CodeCache::new(&ram);
+        let page = code.page(0, &ram);
+        for (offset, length, decoded) in [(80, 64, 64), (200, 34, 64), (0, 64, 84), (40, 64, 84)] {
+            assert_eq!(code.block(page, offset, &ram).len(), length, "at {offset}");
+            assert_eq!(code.statistics().instructions, decoded, "at {offset}");
+        }
+    }
+
+    #[test]
+    fn a_store_forgets_the_words_it_hits_and_no_other() {
         let ram = ram(&[
             (0x1000, ADDI),
-            (0x1004, BLR),
-            (0x1008, ADDI),
+            (0x1004, ADDI),
+            (0x1008, BLR),
             (0x100C, BLR),
             (0x1100, BLR),
         ]);
         let mut code = CodeCache::new(&ram);
         let page = code.page(0x1000, &ram);
-        for offset in [0, 8, 0x100] {
+        for offset in [0, 0xC, 0x100] {
             code.block(page, offset, &ram);
         }
-        code.invalidate(0x1004, 4, &ram);
-        assert_eq!(code.statistics().invalidated, 1);
-        assert_eq!(code.pages[page].blocks[2].len, 2, "the next block stays");
+        code.invalidate(0x1007, 2, &ram);
+        assert_eq!(code.statistics().invalidated, 2);
+        assert_eq!(code.pages[page].lengths[..4], [1, 0, 0, 1]);
         code.invalidate(0x1020, 0xE0, &ram);
         assert_eq!(
             code.statistics().invalidated,
-            1,
+            2,
             "lines without code are data"
         );
+        assert_eq!(code.block(page, 0, &ram).len(), 1);
+        assert_eq!(code.block(page, 4, &ram).len(), 2);
         code.invalidate(0x0FFF, 0x200, &ram);
-        assert_eq!(code.statistics().invalidated, 3);
+        assert_eq!(code.statistics().invalidated, 7);
         assert!(
             !ram.watch().watched(0x1000),
-            "a page without blocks is data again"
+            "a page without code is data again"
         );
     }
 

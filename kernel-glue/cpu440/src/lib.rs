@@ -139,8 +139,7 @@ impl Cpu {
                 page = self.code.page(ram, &self.exec.mmu.ram);
                 page_ea = pc & !0xFFF;
             }
-            let block = self.code.block(page, pc & 0xFFF, &self.exec.mmu.ram);
-            let ops = self.code.ops(page, block);
+            let ops = self.code.block(page, pc & 0xFFF, &self.exec.mmu.ram);
             let len = ops.len() as u32;
             let run = len.min(*left);
             regs.pc = pc.wrapping_add(4 * len);

@@ -223,7 +223,7 @@ fn accesses_that_cross_a_page_and_stores_that_may_not_are_left_to_the_core() {
         (stw(3, 4, 0), 0x2FFD, Access::Store),
         (d_form(46, 28, 4, 0), 0x2FF4, Access::Load),
         (d_form(47, 28, 4, 0), 0x2FF4, Access::Store),
-        (x_form(3, 4, 16, 597), 0x2FF1, Access::Load),
+        (x_form(5, 4, 16, 597), 0x2FF1, Access::Load),
         (x_form(3, 4, 16, 725), 0x2FF1, Access::Store),
         (x_form(3, 0, 4, 20), 0x2002, Access::Load),
         (x_form(3, 0, 4, 150) | 1, 0x2001, Access::Store),
