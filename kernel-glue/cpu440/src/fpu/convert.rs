@@ -20,9 +20,10 @@ pub fn single_to_double(bits: u32) -> u64 {
     let magnitude = match exp {
         0 if fraction == 0 => 0,
         0 => {
-            // The first 1 becomes the hidden bit, which the addition carries into the exponent.
+            // The value is fraction × 2^-149. Its first 1 goes to bit 52, where it is hidden: the
+            // addition carries it into the exponent, which is therefore one too small here.
             let shift = fraction.leading_zeros() - 11;
-            (u64::from(1023 - 126 + 29 - shift - 1) << 52) + (fraction << shift)
+            (u64::from(1023 - 149 + 52 - shift - 1) << 52) + (fraction << shift)
         }
         0xFF => 0x7FF << 52 | fraction << 29,
         _ => (exp + 1023 - 127) << 52 | fraction << 29,

@@ -11,7 +11,7 @@ pub const MIN_DENORMAL: u64 = 1;
 pub const SIGN: u64 = 1 << 63;
 pub const QNAN: u64 = 0x7FF8_0000_0000_0123;
 pub const SNAN: u64 = 0x7FF4_0000_4000_0567;
-/// Twice the largest single denormal, roughly: the smallest normal single.
+/// 2^-126, the smallest normal single, as a double.
 pub const SINGLE_MIN_NORMAL: u64 = 0x3810_0000_0000_0000;
 pub const SINGLE_MIN_DENORMAL: u64 = 0x36A0_0000_0000_0000;
 pub const SINGLE_MAX: u64 = 0x47EF_FFFF_E000_0000;

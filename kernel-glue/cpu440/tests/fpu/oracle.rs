@@ -258,7 +258,7 @@ fn overflows(value: Quad, target: Target, round: Round) -> bool {
     };
     let exp = value.ilogb();
     let (bits, _) = rounded(value.scalbn(-exp), target, round);
-    let carry = bits & !SIGN != bits & (ONE | (1 << 52) - 1);
+    let carry = bits & !SIGN != bits & (ONE | ((1 << 52) - 1));
     exp + i32::from(carry) > max
 }
 
