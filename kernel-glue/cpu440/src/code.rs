@@ -1,9 +1,9 @@
 //! Decoded code, keyed by the RAM page that it was decoded from.
 //!
-//! A page of RAM has one decoded operation for each of its words, and for each word the length of
-//! the block that runs from there: straight on up to a branch, the end of the page or a length
-//! limit. Every word is decoded once, whichever way it is reached, so resuming in the middle of a
-//! block after a trap costs nothing.
+//! A page of RAM has one decoded operation for each of its words. A word that is not decoded yet
+//! has an operation that asks for it, so running code needs no look-up of its own: it goes on from
+//! one operation to the next, and resuming in the middle of a block after a trap costs nothing.
+//! A block is what lies between two places that `pc` jumps from; nothing records its length.
 //!
 //! Nothing in a decoded operation depends on the effective address or on the mode: what the MSR
 //! allows is looked at when the operation runs. Big-endian pages are the only ones decoded here,
@@ -15,8 +15,8 @@ use crate::ram::Ram;
 const PAGE: u32 = 4096;
 const WORDS: usize = 1024;
 
-/// Longest block, in instructions. It bounds how late an interrupt is seen.
-const LONGEST_BLOCK: usize = 64;
+/// Words decoded at a time, at most; the end of a block usually comes first.
+const AHEAD: usize = 64;
 /// Pages kept; this bounds the cache to some 17 MiB.
 const PAGES: usize = 1000;
 
@@ -24,12 +24,23 @@ const PAGES: usize = 1000;
 struct Page {
     /// RAM page number, or `None` when this slot of the cache is free.
     ram_page: Option<u32>,
-    /// Instructions in the block from each word; 0 where the word is not decoded.
-    lengths: Box<[u8; WORDS]>,
-    /// The operation of each decoded word.
-    ops: Vec<Op>,
-    /// Which of the page's 128 cache lines hold decoded words.
-    lines: u128,
+    /// The operation of each word.
+    ops: Box<[Op]>,
+    /// Which words are decoded, one bit each, the first in the lowest bit of the first.
+    decoded: [u32; WORDS / 32],
+}
+
+impl Page {
+    /// Makes a word undecoded; says whether it was decoded.
+    fn forget(&mut self, word: usize) -> bool {
+        let bit = 1 << (word % 32);
+        let was = self.decoded[word / 32] & bit != 0;
+        if was {
+            self.decoded[word / 32] &= !bit;
+            self.ops[word] = Op::UNDECODED;
+        }
+        was
+    }
 }
 
 /// Counts since the start, and what is held now.
@@ -85,9 +96,8 @@ impl CodeCache {
             None if self.pages.len() < PAGES => {
                 self.pages.push(Page {
                     ram_page: None,
-                    lengths: Box::new([0; WORDS]),
-                    ops: vec![predecode(0).0; WORDS],
-                    lines: 0,
+                    ops: vec![Op::UNDECODED; WORDS].into_boxed_slice(),
+                    decoded: [0; WORDS / 32],
                 });
                 self.pages.len() - 1
             }
@@ -115,50 +125,37 @@ impl CodeCache {
                 *entry = 0;
             }
         }
-        page.lengths.fill(0);
-        page.lines = 0;
+        page.ops.fill(Op::UNDECODED);
+        page.decoded = [0; WORDS / 32];
     }
 
-    /// The block at byte offset `offset` of a page, decoded when it is not yet.
+    /// The operations of a page, one for each word.
     #[inline(always)]
-    pub fn block(&mut self, index: usize, offset: u32, memory: &Ram) -> &[Op] {
-        let word = (offset >> 2) as usize % WORDS;
-        let mut length = self.pages[index].lengths[word];
-        if length == 0 {
-            length = self.decode(index, word, memory);
-        }
-        &self.pages[index].ops[word..word + usize::from(length)]
+    pub fn ops(&self, index: usize) -> &[Op] {
+        &self.pages[index].ops
     }
 
-    /// Decodes from a word up to the end of the block, or up to what is decoded already.
+    /// Decodes from a word up to the end of its block, or up to what is decoded already.
     #[cold]
-    fn decode(&mut self, index: usize, start: usize, memory: &Ram) -> u8 {
+    pub fn decode(&mut self, index: usize, start: usize, memory: &Ram) {
         let page = &mut self.pages[index];
         let base = page.ram_page.unwrap_or(0) << 12;
-        let mut end = start;
-        // What follows without a break when the decoding stops.
-        let mut tail = 0;
-        while end < WORDS && end - start < LONGEST_BLOCK {
-            if page.lengths[end] != 0 {
-                tail = usize::from(page.lengths[end]);
+        self.statistics.blocks += 1;
+        for word in start..(start + AHEAD).min(WORDS) {
+            let bit = 1 << (word % 32);
+            if page.decoded[word / 32] & bit != 0 {
                 break;
             }
+            let offset = word as u32 * 4;
             // Inside RAM, since the page is; a word that is not would be an illegal instruction.
-            let (op, ends_block) =
-                predecode(memory.load::<u32>(base + end as u32 * 4).unwrap_or(0));
-            page.ops[end] = op;
-            page.lines |= 1 << (end / 8);
-            end += 1;
+            let (op, ends_block) = predecode(memory.load(base + offset).unwrap_or(0), offset);
+            page.ops[word] = op;
+            page.decoded[word / 32] |= bit;
+            self.statistics.instructions += 1;
             if ends_block {
                 break;
             }
         }
-        for word in start..end {
-            page.lengths[word] = (end - word + tail).min(LONGEST_BLOCK) as u8;
-        }
-        self.statistics.blocks += 1;
-        self.statistics.instructions += (end - start) as u64;
-        page.lengths[start]
     }
 
     /// Forgets what was decoded from any of the `bytes` bytes of RAM at `ram`.
@@ -186,35 +183,17 @@ impl CodeCache {
     /// `from..=to` are byte offsets in the page.
     fn invalidate_in_page(&mut self, index: usize, from: u32, to: u32, memory: &Ram) {
         let page = &mut self.pages[index];
-        let written = (u128::MAX << (from / 32)) & (u128::MAX >> (127 - to / 32));
-        if page.lines & written == 0 {
-            return;
+        for word in from as usize / 4..=to as usize / 4 {
+            self.statistics.invalidated += u64::from(page.forget(word));
         }
-        let (from, to) = (from as usize / 4, to as usize / 4);
-        for length in &mut page.lengths[from..=to] {
-            self.statistics.invalidated += u64::from(*length != 0);
-            *length = 0;
-        }
-        // Blocks that ran into the range now end before it.
-        for word in from.saturating_sub(LONGEST_BLOCK)..from {
-            page.lengths[word] = page.lengths[word].min((from - word) as u8);
-        }
-        for line in from / 8..=to / 8 {
-            if page.lengths[line * 8..line * 8 + 8]
-                .iter()
-                .all(|&length| length == 0)
-            {
-                page.lines &= !(1 << line);
-            }
-        }
-        if page.lines == 0 {
+        if page.decoded == [0; WORDS / 32] {
             self.forget_page(index, memory);
         }
     }
 
     /// Counts, and what is held now.
     pub fn statistics(&self) -> CodeStatistics {
-        let bytes = self.pages.len() * WORDS * (size_of::<Op>() + size_of::<u8>());
+        let bytes = self.pages.len() * (WORDS * size_of::<Op>() + size_of::<Page>());
         CodeStatistics {
             bytes: bytes as u64,
             ..self.statistics
@@ -241,13 +220,21 @@ mod tests {
         ram
     }
 
+    fn decoded(code: &CodeCache, page: usize) -> Vec<usize> {
+        let bits = &code.pages[page].decoded;
+        (0..WORDS)
+            .filter(|word| bits[word / 32] & 1 << (word % 32) != 0)
+            .collect()
+    }
+
     #[test]
-    fn a_block_ends_at_a_branch_and_at_the_page() {
+    fn decoding_ends_with_the_block_and_with_the_page() {
         let ram = ram(&[(0, ADDI), (4, BLR), (4092, ADDI), (4096, ADDI)]);
         let mut code = CodeCache::new(&ram);
         let page = code.page(0, &ram);
-        assert_eq!(code.block(page, 0, &ram).len(), 2);
-        assert_eq!(code.block(page, 4092, &ram).len(), 1);
+        code.decode(page, 0, &ram);
+        code.decode(page, 1023, &ram);
+        assert_eq!(decoded(&code, page), [0, 1, 1023]);
     }
 
     #[test]
@@ -256,39 +243,35 @@ mod tests {
         let ram = ram(&words);
         let mut code = CodeCache::new(&ram);
         let page = code.page(0, &ram);
-        for (offset, length, decoded) in [(80, 64, 64), (200, 34, 64), (0, 64, 84), (40, 64, 84)] {
-            assert_eq!(code.block(page, offset, &ram).len(), length, "at {offset}");
-            assert_eq!(code.statistics().instructions, decoded, "at {offset}");
+        for (start, count) in [(20, 64), (0, 84), (50, 84)] {
+            code.decode(page, start, &ram);
+            assert_eq!(code.statistics().instructions, count, "from {start}");
         }
     }
 
     #[test]
     fn a_store_forgets_the_words_it_hits_and_no_other() {
-        let ram = ram(&[
-            (0x1000, ADDI),
-            (0x1004, ADDI),
-            (0x1008, BLR),
-            (0x100C, BLR),
-            (0x1100, BLR),
-        ]);
+        let ram = ram(&[(0x1000, ADDI), (0x1004, ADDI), (0x1008, BLR), (0x1100, BLR)]);
         let mut code = CodeCache::new(&ram);
         let page = code.page(0x1000, &ram);
-        for offset in [0, 0xC, 0x100] {
-            code.block(page, offset, &ram);
-        }
+        code.decode(page, 0, &ram);
+        code.decode(page, 64, &ram);
         code.invalidate(0x1007, 2, &ram);
-        assert_eq!(code.statistics().invalidated, 2);
-        assert_eq!(code.pages[page].lengths[..4], [1, 0, 0, 1]);
-        code.invalidate(0x1020, 0xE0, &ram);
+        assert_eq!(
+            (decoded(&code, page), code.statistics().invalidated),
+            (vec![0, 64], 2)
+        );
+        code.invalidate(0x1010, 0xF0, &ram);
         assert_eq!(
             code.statistics().invalidated,
             2,
-            "lines without code are data"
+            "words without code are data"
         );
-        assert_eq!(code.block(page, 0, &ram).len(), 1);
-        assert_eq!(code.block(page, 4, &ram).len(), 2);
         code.invalidate(0x0FFF, 0x200, &ram);
-        assert_eq!(code.statistics().invalidated, 7);
+        assert_eq!(
+            (decoded(&code, page), code.statistics().invalidated),
+            (vec![], 4)
+        );
         assert!(
             !ram.watch().watched(0x1000),
             "a page without code is data again"
@@ -302,7 +285,7 @@ mod tests {
         let mut code = CodeCache::new(&ram);
         for n in 0..=PAGES as u32 {
             let page = code.page(n << 12, &ram);
-            code.block(page, 0, &ram);
+            code.decode(page, 0, &ram);
         }
         assert_eq!(code.statistics().evicted, 1);
         assert_eq!(

@@ -99,26 +99,27 @@ impl Cpu {
 
     /// Executes one instruction that the core fetched itself; `None` when it completed.
     pub fn execute(&mut self, regs: &mut Regs, word: u32) -> Option<Trap> {
-        let (op, _) = predecode(word);
-        let pc = regs.pc;
-        regs.pc = pc.wrapping_add(4);
+        let (op, _) = predecode(word, 0);
+        let behind = regs.pc.wrapping_add(4);
         match Op::run_all(&[op], &mut self.exec, regs) {
-            Flow::Next | Flow::Jump => {}
-            Flow::CodeChanged => self.forget_changed_code(),
-            Flow::Trap => {
-                regs.pc = pc;
+            Flow::Jump => {}
+            Flow::Next => regs.pc = behind,
+            Flow::CodeChanged => {
+                regs.pc = behind;
+                self.forget_changed_code();
+            }
+            Flow::Trap | Flow::Undecoded => return Some(self.exec.trap),
+            Flow::Call => {
+                regs.pc = behind;
                 return Some(self.exec.trap);
             }
-            Flow::Call => return Some(self.exec.trap),
         }
         self.retired += 1;
         None
     }
 
-    /// The interpreter's loop: find the block at `pc`, count it, run its operations.
-    ///
-    /// Counting a whole block at its start and `pc` standing at its end while it runs keep both
-    /// out of the operations; what stops inside the block is put right on the way out.
+    /// The interpreter's loop: find the page that `pc` is in, and run its operations from there
+    /// until one jumps, traps, or the budget or the page ends.
     fn run(&mut self, regs: &mut Regs, left: &mut u32) -> Trap {
         // The page that `pc` is in, as long as it stays there. Translations change only between
         // entries, so they cannot go stale here.
@@ -139,30 +140,36 @@ impl Cpu {
                 page = self.code.page(ram, &self.exec.mmu.ram);
                 page_ea = pc & !0xFFF;
             }
-            let ops = self.code.block(page, pc & 0xFFF, &self.exec.mmu.ram);
-            let len = ops.len() as u32;
-            let run = len.min(*left);
-            regs.pc = pc.wrapping_add(4 * len);
-            *left -= run;
+            let first = (pc >> 2 & 0x3FF) as usize;
+            let ops = &self.code.ops(page)[first..];
+            let ops = &ops[..ops.len().min(*left as usize)];
+            regs.pc = page_ea;
+            let flow = Op::run_all(ops, &mut self.exec, regs);
 
-            let flow = Op::run_all(&ops[..run as usize], &mut self.exec, regs);
-            let done = run - self.exec.left;
+            let done = ops.len() as u32 - self.exec.left;
+            let behind = pc.wrapping_add(4 * done);
+            *left -= done;
             match flow {
                 Flow::Jump => {}
-                // Not the whole block, when the budget ended first.
-                Flow::Next => regs.pc = pc.wrapping_add(4 * done),
+                Flow::Next => regs.pc = behind,
+                Flow::Undecoded => {
+                    regs.pc = behind.wrapping_sub(4);
+                    *left += 1;
+                    let word = first + done as usize - 1;
+                    self.code.decode(page, word, &self.exec.mmu.ram);
+                }
                 Flow::CodeChanged => {
-                    *left += run - done;
-                    regs.pc = pc.wrapping_add(4 * done);
+                    regs.pc = behind;
                     self.forget_changed_code();
                     page_ea = 1;
                 }
                 Flow::Trap => {
-                    *left += run - done + 1;
-                    regs.pc = pc.wrapping_add(4 * (done - 1));
+                    regs.pc = behind.wrapping_sub(4);
+                    *left += 1;
                     return self.exec.trap;
                 }
                 Flow::Call => {
+                    regs.pc = behind;
                     *left += 1;
                     return self.exec.trap;
                 }

@@ -1,39 +1,67 @@
 //! Branches and condition register logic (PPC440x5 user's manual, sections 2.4 and 2.5).
 //!
-//! A branch is the last operation of its block, and `pc` is the block's end while it runs: the
-//! fall-through address, and what LK saves. `imm` holds a relative displacement from there.
+//! `pc` is the start of the branch's page while it runs. `imm` is the target's offset from there
+//! when that is relative, the branch's own otherwise. A branch that is not taken goes on with the
+//! next operation.
 
 use ppc440_isa::Regs;
 
 use super::{Exec, Flow, Op};
 
-pub(super) fn b<const AA: bool, const LK: bool>(_: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
-    if LK {
-        regs.lr = regs.pc;
-    }
-    regs.pc = if AA {
-        op.imm
+/// Jumps to a relative target, `displacement` from the branch, or to an absolute one.
+#[inline(always)]
+fn target<const AA: bool>(regs: &Regs, op: &Op, displacement: i32) -> u32 {
+    if AA {
+        displacement as u32
     } else {
         regs.pc.wrapping_add(op.imm)
+    }
+}
+
+/// The address behind the branch: what LK saves.
+#[inline(always)]
+fn behind<const AA: bool>(regs: &Regs, op: &Op, displacement: i32) -> u32 {
+    let own = if AA {
+        op.imm
+    } else {
+        op.imm.wrapping_sub(displacement as u32)
     };
+    regs.pc.wrapping_add(own).wrapping_add(4)
+}
+
+#[inline(always)]
+fn jump(regs: &mut Regs, target: u32) -> Flow {
+    regs.pc = target;
     Flow::Jump
+}
+
+pub(super) fn b<const AA: bool, const LK: bool>(_: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
+    if LK {
+        regs.lr = behind::<AA>(regs, op, op.word.li());
+    }
+    let target = target::<AA>(regs, op, op.word.li());
+    jump(regs, target)
 }
 
 /// `bc` that tests one CR bit and leaves CTR alone, relative, without LK: the usual `beq`, `bne`.
 pub(super) fn bc_bit<const WHEN: bool>(_: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     if regs.cr.bit(op.word.bi()) == WHEN {
-        regs.pc = regs.pc.wrapping_add(op.imm);
+        let target = target::<false>(regs, op, 0);
+        jump(regs, target)
+    } else {
+        Flow::Next
     }
-    Flow::Jump
 }
 
 /// `bdnz`, relative, without LK.
 pub(super) fn bdnz(_: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     regs.ctr = regs.ctr.wrapping_sub(1);
     if regs.ctr != 0 {
-        regs.pc = regs.pc.wrapping_add(op.imm);
+        let target = target::<false>(regs, op, 0);
+        jump(regs, target)
+    } else {
+        Flow::Next
     }
-    Flow::Jump
 }
 
 /// Whether BO and BI say to branch; counts CTR down when BO asks for it.
@@ -50,40 +78,39 @@ fn condition(regs: &mut Regs, op: &Op) -> bool {
 }
 
 #[inline(always)]
-fn branch_if(regs: &mut Regs, taken: bool, target: u32, lk: bool) -> Flow {
-    if lk {
-        regs.lr = regs.pc;
+fn branch_if(regs: &mut Regs, op: &Op, taken: bool, target: u32, behind: u32) -> Flow {
+    if op.word.lk() {
+        regs.lr = behind;
     }
     if taken {
-        regs.pc = target;
+        jump(regs, target)
+    } else {
+        Flow::Next
     }
-    Flow::Jump
 }
 
 pub(super) fn bc<const AA: bool>(_: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
-    let target = if AA {
-        op.imm
-    } else {
-        regs.pc.wrapping_add(op.imm)
-    };
+    let target = target::<AA>(regs, op, op.word.bd());
+    let behind = behind::<AA>(regs, op, op.word.bd());
     let taken = condition(regs, op);
-    branch_if(regs, taken, target, op.word.lk())
+    branch_if(regs, op, taken, target, behind)
 }
 
 pub(super) fn bclr(_: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
+    let behind = behind::<true>(regs, op, 0);
     let taken = condition(regs, op);
-    branch_if(regs, taken, regs.lr & !3, op.word.lk())
+    branch_if(regs, op, taken, regs.lr & !3, behind)
 }
 
 /// `blr`.
 pub(super) fn blr(_: &mut Exec, regs: &mut Regs, _: &Op) -> Flow {
-    regs.pc = regs.lr & !3;
-    Flow::Jump
+    jump(regs, regs.lr & !3)
 }
 
 pub(super) fn bcctr(_: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
+    let behind = behind::<true>(regs, op, 0);
     let taken = condition(regs, op);
-    branch_if(regs, taken, regs.ctr & !3, op.word.lk())
+    branch_if(regs, op, taken, regs.ctr & !3, behind)
 }
 
 macro_rules! cr_logic {

@@ -2,6 +2,9 @@
 //!
 //! It is the reference for every other tier. An operation reads its fields from the instruction
 //! word; what can be computed once, a mask or a displacement, is in `imm`.
+//!
+//! While operations run, `pc` stands at the start of their page: operations need no `pc` of their
+//! own, and the few that do (branches) have their offset in the page in `imm`.
 
 mod branch;
 mod float;
@@ -32,6 +35,13 @@ pub(crate) struct Op {
 }
 
 impl Op {
+    /// What stands for a word that is not decoded.
+    pub const UNDECODED: Op = Op {
+        run: undecoded,
+        imm: 0,
+        word: Word(0),
+    };
+
     /// Runs operations until one does not go on with the next.
     #[inline(always)]
     pub fn run_all(ops: &[Op], exec: &mut Exec, regs: &mut Regs) -> Flow {
@@ -45,6 +55,11 @@ impl Op {
     }
 }
 
+fn undecoded(exec: &mut Exec, _: &mut Regs, _: &Op, rest: &[Op]) -> Flow {
+    exec.left = rest.len() as u32;
+    Flow::Undecoded
+}
+
 /// How a block goes on after an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
@@ -54,9 +69,11 @@ pub(crate) enum Flow {
     Jump,
     /// With the next operation, after [`Exec::changed`] has been invalidated.
     CodeChanged,
+    /// With the same word, once it is decoded; the operation has done nothing.
+    Undecoded,
     /// Not: the operation has changed nothing, and [`Exec::trap`] says why.
     Trap,
-    /// Not: [`Exec::trap`] says why, and `pc` stays behind the operation.
+    /// Not: [`Exec::trap`] says why, and `pc` goes behind the operation.
     Call,
 }
 

@@ -57,9 +57,9 @@ macro_rules! d {
     };
 }
 
-/// The operation of an instruction word, and whether it ends its block: what follows it is then
-/// not always the next instruction, or not in the same mode.
-pub(crate) fn predecode(word: u32) -> (Op, bool) {
+/// The operation of an instruction word at byte offset `offset` of its page, and whether it ends
+/// its block: what follows it is then hardly ever the next instruction, or not in the same mode.
+pub(crate) fn predecode(word: u32, offset: u32) -> (Op, bool) {
     let fields = Word(word);
     let Some(insn) = decode(word) else {
         return (
@@ -71,7 +71,7 @@ pub(crate) fn predecode(word: u32) -> (Op, bool) {
             true,
         );
     };
-    let imm = immediate(insn, fields);
+    let imm = immediate(insn, fields, offset);
     (
         Op {
             run: handler(insn, fields),
@@ -83,19 +83,12 @@ pub(crate) fn predecode(word: u32) -> (Op, bool) {
 }
 
 /// What an operation keeps in `imm`.
-fn immediate(insn: Insn, word: Word) -> u32 {
+fn immediate(insn: Insn, word: Word, offset: u32) -> u32 {
     use Insn::*;
-    // Branches run with `pc` behind them.
-    let relative = |displacement: i32| {
-        if word.aa() {
-            displacement as u32
-        } else {
-            (displacement as u32).wrapping_sub(4)
-        }
-    };
     match insn {
-        B => relative(word.li()),
-        Bc => relative(word.bd()),
+        B if !word.aa() => offset.wrapping_add(word.li() as u32),
+        Bc if !word.aa() => offset.wrapping_add(word.bd() as u32),
+        B | Bc | Bclr | Bcctr => offset,
         Addis => (word.d() as u32) << 16,
         Andis | Oris | Xoris => word.ui() << 16,
         Andi | Ori | Xori | Cmpli => word.ui(),
@@ -107,7 +100,7 @@ fn immediate(insn: Insn, word: Word) -> u32 {
 fn ends_block(insn: Insn, word: Word) -> bool {
     use Insn::*;
     match insn {
-        B | Bc | Bclr | Bcctr | Sc | Isync => true,
+        B | Bclr | Bcctr | Sc => true,
         Mfspr | Mtspr => !matches!(
             word.spr(),
             spr::LR | spr::CTR | spr::XER | spr::USPRG0 | 0x104..=0x107
