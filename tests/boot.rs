@@ -1,0 +1,218 @@
+//! Linux, booted through the library to a shell that answers.
+// A test that unwraps what must be there fails at the right line.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ppckvm::{Clock, Machine, OnReset, Outcome, Reached, ResetKind, Until, Vm};
+use support::guest;
+
+/// Many times what any of these boots takes; only a hang reaches it.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// What the shell of the test guests asks with.
+const PROMPT: &str = "~ # ";
+
+fn machine(kernel: &str) -> Machine {
+    Machine::new()
+        .kernel(guest(kernel))
+        .initrd(guest("ROOTFS"))
+        .append("console=ttyS0")
+}
+
+fn wait_for(vm: &mut Vm, text: &str) {
+    let reached = vm.run_until(Until::text(text).within(PATIENCE));
+    assert_eq!(
+        reached,
+        Reached::Text,
+        "no {text:?} in:\n{}",
+        vm.output_text()
+    );
+}
+
+fn end_of(vm: &mut Vm) -> Outcome {
+    match vm.run_until(Until::end().within(PATIENCE)) {
+        Reached::End(outcome) => outcome,
+        other => panic!("{other:?} before the end of:\n{}", vm.output_text()),
+    }
+}
+
+/// Types a command and gives what it printed.
+fn command(vm: &mut Vm, line: &str) -> String {
+    let before = vm.output().len();
+    vm.write(format!("{line}\n"));
+    wait_for(vm, PROMPT);
+    let output = vm.output();
+    String::from_utf8_lossy(&output[before..]).replace('\r', "")
+}
+
+/// Boots to the prompt, has it answer, and reboots.
+fn boots_to_a_shell(kernel: &str) {
+    let mut vm = machine(kernel).build().unwrap();
+    wait_for(&mut vm, "guest: user space is up");
+    wait_for(&mut vm, PROMPT);
+    let answer = command(&mut vm, "uname -srm; echo $((6 * 7))");
+    assert!(
+        answer.contains("Linux 6.1.") && answer.contains(" ppc\n42\n"),
+        "{answer}"
+    );
+    let cpu = command(&mut vm, "cat /proc/cpuinfo");
+    for line in [
+        "cpu\t\t: 440EP Rev. B",
+        "clock\t\t: 533.333328MHz",
+        "timebase\t: 533333328",
+    ] {
+        assert!(cpu.contains(line), "{line:?} is not in:\n{cpu}");
+    }
+    vm.write("reboot -f\n");
+    let outcome = end_of(&mut vm);
+    assert!(
+        matches!(outcome, Outcome::Reset(ResetKind::System)),
+        "{outcome:?}"
+    );
+    assert_eq!(outcome.exit_status(), 0);
+}
+
+#[test]
+fn the_test_kernel_boots_as_uimage() {
+    boots_to_a_shell("KERNEL_UIMAGE");
+}
+
+#[test]
+fn the_test_kernel_boots_as_vmlinux() {
+    boots_to_a_shell("KERNEL_VMLINUX");
+}
+
+#[test]
+fn bamboo_defconfig_boots_as_uimage() {
+    boots_to_a_shell("BAMBOO_UIMAGE");
+}
+
+#[test]
+fn bamboo_defconfig_boots_as_vmlinux() {
+    boots_to_a_shell("BAMBOO_VMLINUX");
+}
+
+#[test]
+fn poweroff_ends_the_test_kernel() {
+    let mut vm = machine("KERNEL_UIMAGE").build().unwrap();
+    wait_for(&mut vm, PROMPT);
+    vm.write("poweroff -f\n");
+    assert_eq!(end_of(&mut vm), Outcome::PoweredOff);
+}
+
+#[test]
+fn a_script_typed_ahead_runs_line_by_line() {
+    let mut vm = machine("KERNEL_UIMAGE").build().unwrap();
+    // All of it before the first instruction: more than the FIFO and the kernel's own buffer take
+    // at once, with lines that a lost byte would change.
+    let lines: String = (0..40)
+        .map(|n| format!("echo line {n} is $(({n} * 1000 + 7))\n"))
+        .collect();
+    vm.write(&lines);
+    vm.write("reboot -f\n");
+    assert!(matches!(end_of(&mut vm), Outcome::Reset(_)));
+    let output = vm.output_text();
+    for n in 0..40 {
+        let answer = format!("\nline {n} is {}\r", n * 1000 + 7);
+        assert!(output.contains(&answer), "{answer:?} is not in:\n{output}");
+    }
+}
+
+#[test]
+fn a_command_from_the_kernels_command_line_runs() {
+    let mut vm = machine("KERNEL_VMLINUX")
+        .append("console=ttyS0 quiet ppckvm.run=\"sha256sum /proc/version; forkexec 20\"")
+        .build()
+        .unwrap();
+    assert!(matches!(end_of(&mut vm), Outcome::Reset(_)));
+    let output = vm.output_text();
+    assert!(output.contains("forkexec: 20 rounds"), "{output}");
+    assert!(
+        output.contains("guest: command ended with status 0"),
+        "{output}"
+    );
+}
+
+#[test]
+fn the_virtual_clock_boots_the_same_twice() {
+    let boot = || {
+        let mut vm = machine("KERNEL_VMLINUX")
+            .append("console=ttyS0 ppckvm.run=\"echo done\"")
+            .clock(Clock::Virtual)
+            .build()
+            .unwrap();
+        let outcome = end_of(&mut vm);
+        (
+            outcome,
+            vm.output_text(),
+            vm.statistics().retired,
+            vm.state(),
+        )
+    };
+    let (first, second) = (boot(), boot());
+    assert!(
+        first.1.contains("guest: command ended with status 0"),
+        "{}",
+        first.1
+    );
+    assert_eq!(first.1, second.1);
+    assert!(first == second, "{} and {} instructions", first.2, second.2);
+}
+
+#[test]
+fn a_reset_that_reboots_boots_again() {
+    let mut vm = machine("KERNEL_VMLINUX")
+        .on_reset(OnReset::Reboot)
+        .build()
+        .unwrap();
+    for _ in 0..3 {
+        wait_for(&mut vm, PROMPT);
+        vm.write("touch /root/here; ls /root; reboot -f\n");
+        wait_for(&mut vm, "Restarting system");
+    }
+    wait_for(&mut vm, PROMPT);
+    let here = command(&mut vm, "ls /root");
+    assert!(!here.contains("here"), "{here}");
+}
+
+#[test]
+fn each_amount_of_memory_is_found() {
+    for (memory, least) in [("32M", 26_000), ("144M", 130_000), ("1G", 740_000)] {
+        let mut vm = machine("KERNEL_VMLINUX")
+            .memory(memory.parse().unwrap())
+            .build()
+            .unwrap();
+        wait_for(&mut vm, PROMPT);
+        let answer = command(&mut vm, "grep MemTotal /proc/meminfo");
+        let total: u32 = answer
+            .split_once("MemTotal:")
+            .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok())
+            .unwrap_or_else(|| panic!("{answer}"));
+        assert!(total >= least, "{memory}: {answer}");
+    }
+}
+
+#[test]
+fn a_tree_of_the_users_is_honoured() {
+    let tree = Machine::new().device_tree().unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), tree).unwrap();
+    let path: PathBuf = file.path().into();
+    let mut vm = machine("KERNEL_VMLINUX")
+        .dtb(path)
+        .append("console=ttyS0 from.the.tree")
+        .memory("64M".parse().unwrap())
+        .build()
+        .unwrap();
+    wait_for(&mut vm, PROMPT);
+    let answer = command(
+        &mut vm,
+        "cat /proc/cmdline; hexdump -C /proc/device-tree/memory/reg",
+    );
+    assert!(answer.contains("console=ttyS0 from.the.tree"), "{answer}");
+    assert!(answer.contains("04 00 00 00"), "{answer}");
+}
