@@ -10,7 +10,9 @@ const GROUPS: [usize; 5] = [4, 19, 31, 59, 63];
 const GROUP_SLOTS: usize = 1 << 10;
 
 /// A slot for each primary opcode, then the groups' slots.
-type Slots = [Option<Insn>; 64 + GROUPS.len() * GROUP_SLOTS];
+type Slots = [Option<Insn>; SLOTS_LENGTH];
+
+const SLOTS_LENGTH: usize = 64 + GROUPS.len() * GROUP_SLOTS;
 
 static SLOTS: Slots = slots();
 
@@ -35,7 +37,7 @@ const fn starts() -> [(u16, u16); 64] {
 /// Puts each instruction into every slot that its fixed bits allow. Two instructions in one slot
 /// do not compile, although their other fixed bits might tell them apart: no two of ours need it.
 const fn slots() -> Slots {
-    let mut slots: Slots = [None; _];
+    let mut slots: Slots = [None; SLOTS_LENGTH];
     let starts = starts();
     let mut i = 0;
     while i < Insn::ALL.len() {

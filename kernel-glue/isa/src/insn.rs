@@ -4,10 +4,10 @@
 //! One row an instruction: its variant, its mnemonic, its 32 bits from the most significant end,
 //! its operands in assembler order, and its flags. In the bits a digit is fixed, a letter belongs
 //! to an operand, and `-` is reserved: the hardware ignores it. Forms that differ in OE, Rc, AA or
-//! LK are one row. The decoder, the disassembler and the interpreter's dispatch come from here.
+//! LK are one row. The decoder and the disassembler come from here.
 //!
 //! What is not here is an illegal instruction: 64-bit instructions, `mfdcrx`, `mtdcrx`, `tlbiva`,
-//! `mfapidi`, `lwsync` and `ptesync` as instructions of their own (they run as `msync`).
+//! `mfapidi` and more. `lwsync` and `ptesync` are `msync` with reserved bits set.
 
 use crate::operand::Operand;
 use crate::pattern::Pattern;
@@ -20,8 +20,8 @@ macro_rules! for_each_insn {
     ($with:ident) => {
         $with! {
             // Branches and system linkage.
-            B        = "b"        "010010 dddddddddddddddddddddddd a l" (Li Aa Lk) [BRANCH];
-            Bc       = "bc"       "010000 ooooo iiiii dddddddddddddd a l" (Bo Bi Bd Aa Lk) [BRANCH];
+            B        = "b"        "010010 dddddddddddddddddddddddd a l" (Li Lk Aa) [BRANCH];
+            Bc       = "bc"       "010000 ooooo iiiii dddddddddddddd a l" (Bo Bi Bd Lk Aa) [BRANCH];
             Bclr     = "bclr"     "010011 ooooo iiiii ----- 0000010000 l" (Bo Bi Lk) [BRANCH];
             Bcctr    = "bcctr"    "010011 ooooo iiiii ----- 1000010000 l" (Bo Bi Lk) [BRANCH];
             Sc       = "sc"       "010001 ----- ----- -------------- 1 -" () [ENDS_BLOCK MAY_TRAP];
@@ -174,8 +174,8 @@ macro_rules! for_each_insn {
             Dcbz     = "dcbz"     "011111 ----- aaaaa bbbbb 1111110110 -" (Ra0 Rb) [MAY_TRAP];
             Icbi     = "icbi"     "011111 ----- aaaaa bbbbb 1111010110 -" (Ra0 Rb) [MAY_TRAP];
             Dcbi     = "dcbi"     "011111 ----- aaaaa bbbbb 0111010110 -" (Ra0 Rb) [PRIVILEGED];
-            Dcbt     = "dcbt"     "011111 ccccc aaaaa bbbbb 0100010110 -" (Ct Ra0 Rb) [];
-            Dcbtst   = "dcbtst"   "011111 ccccc aaaaa bbbbb 0011110110 -" (Ct Ra0 Rb) [];
+            Dcbt     = "dcbt"     "011111 ----- aaaaa bbbbb 0100010110 -" (Ra0 Rb) [];
+            Dcbtst   = "dcbtst"   "011111 ----- aaaaa bbbbb 0011110110 -" (Ra0 Rb) [];
             Icbt     = "icbt"     "011111 ccccc aaaaa bbbbb 0000010110 -" (Ct Ra0 Rb) [];
             Dccci    = "dccci"    "011111 ----- aaaaa bbbbb 0111000110 -" (Ra Rb) [PRIVILEGED];
             Iccci    = "iccci"    "011111 ----- aaaaa bbbbb 1111000110 -" (Ra Rb) [PRIVILEGED];

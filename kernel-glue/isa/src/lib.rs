@@ -9,7 +9,9 @@
 extern crate std;
 
 mod context;
+pub mod dcr;
 mod decode;
+pub mod disasm;
 mod fields;
 mod insn;
 mod mapping;

@@ -86,7 +86,7 @@ impl TlbWord2 {
     pub const IMPLEMENTED: u32 = 0x0000_FFBF;
 }
 
-/// One TLB entry: three words and the TID that travels through MMUCR[STID].
+/// One TLB entry: three words and the TID that travels through MMUCR\[STID\].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tlbe {
     /// Process identifier; 0 matches every PID.

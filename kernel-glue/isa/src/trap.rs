@@ -43,7 +43,7 @@ pub enum Trap {
     },
     /// `sc`; `pc` is the instruction after it.
     Syscall,
-    /// A floating-point instruction while the guest's MSR[FP] is 0.
+    /// A floating-point instruction while the guest's MSR\[FP\] is 0.
     FpUnavailable,
     /// A data access that the mapped translations do not allow or do not cover, or that the
     /// hardware leaves to the core: it crosses a page, or is misaligned where that matters.
