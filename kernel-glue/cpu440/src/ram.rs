@@ -33,32 +33,34 @@ pub(crate) struct Ram {
 // tied to a thread.
 unsafe impl Send for Ram {}
 
-/// A value the guest loads or stores in one access, as its big-endian bytes.
+/// A value the guest loads or stores in one access; big-endian in memory, whatever the host is.
 pub(crate) trait Unit: Copy {
-    /// Its bytes, ascending.
-    type Bytes: Copy + AsRef<[u8]>;
-    /// The value of bytes as they lie in memory.
-    fn of(bytes: Self::Bytes) -> Self;
-    /// The bytes as they lie in memory.
-    fn bytes(self) -> Self::Bytes;
+    /// The value of what was read from memory as a host number.
+    fn from_memory(self) -> Self;
+    /// What is written to memory as a host number.
+    fn to_memory(self) -> Self;
 }
 
 macro_rules! units {
     ($($unit:ty)*) => {$(
         impl Unit for $unit {
-            type Bytes = [u8; size_of::<$unit>()];
             #[inline(always)]
-            fn of(bytes: Self::Bytes) -> Self {
-                <$unit>::from_be_bytes(bytes)
+            fn from_memory(self) -> Self {
+                <$unit>::from_be(self)
             }
             #[inline(always)]
-            fn bytes(self) -> Self::Bytes {
-                self.to_be_bytes()
+            fn to_memory(self) -> Self {
+                self.to_be()
             }
         }
     )*};
 }
 units!(u8 u16 u32 u64);
+
+/// A unit of any alignment: one host access, where an array of bytes would be several.
+#[derive(Clone, Copy)]
+#[repr(C, packed)]
+struct Unaligned<T>(T);
 
 impl Ram {
     /// # Errors
@@ -88,9 +90,9 @@ impl Ram {
     }
 
     #[inline(always)]
-    fn at<T: Unit>(&self, ram: u32) -> Option<*mut T::Bytes> {
+    fn at<T: Unit>(&self, ram: u32) -> Option<*mut Unaligned<T>> {
         let ram = ram as usize;
-        if ram + size_of::<T::Bytes>() > self.bytes {
+        if ram + size_of::<T>() > self.bytes {
             return None;
         }
         // SAFETY: `ram` and the unit's length lie inside the mapping, as just checked (no
@@ -102,10 +104,11 @@ impl Ram {
     #[inline(always)]
     pub fn load<T: Unit>(&self, ram: u32) -> Option<T> {
         let at = self.at::<T>(ram)?;
-        // SAFETY: `at` points to `size_of::<T::Bytes>()` bytes mapped readable (checked in `new`), and byte arrays have
-        // alignment 1. Devices may write them meanwhile: the read is volatile, as `vm-memory`'s
-        // own are, and any bytes make a valid array.
-        Some(T::of(unsafe { at.read_volatile() }))
+        // SAFETY: `at` points to `size_of::<T>()` bytes mapped readable (checked in `new`), and a
+        // packed struct has alignment 1. Devices may write them meanwhile: the read is volatile,
+        // as `vm-memory`'s own are, and any bytes make a valid unsigned number.
+        let value = unsafe { at.read_volatile() };
+        Some(value.0.from_memory())
     }
 
     /// Stores a unit at offset `ram`, of any alignment; `false` outside RAM.
@@ -116,7 +119,7 @@ impl Ram {
         };
         // SAFETY: as in `load`; the mapping is writable too, and no Rust reference to guest RAM
         // exists anywhere (`vm-memory` hands out volatile slices only).
-        unsafe { at.write_volatile(value.bytes()) };
+        unsafe { at.write_volatile(Unaligned(value.to_memory())) };
         true
     }
 }
