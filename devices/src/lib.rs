@@ -38,6 +38,7 @@
 pub mod bus;
 pub mod cpr;
 pub mod dma;
+pub mod ds1307;
 pub mod ebc;
 pub mod emac;
 pub mod gpio;
@@ -49,6 +50,7 @@ pub mod mal;
 pub mod pci_bridge;
 pub mod pci_config;
 pub mod plb;
+pub mod pvpanic;
 pub mod sdr;
 pub mod sdram;
 pub mod syscon;
