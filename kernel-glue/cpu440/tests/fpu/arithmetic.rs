@@ -62,6 +62,38 @@ fn triples_of_edges_give_the_oracles_value_and_status_in_every_mode() {
     }
 }
 
+/// Two 53-bit significands whose product is 2^105 plus something below 2^28: the last bits of the
+/// product are all that tells a sum with it from a tie, or from an exact one.
+fn product_with_a_long_run_of_zeros() -> (u64, u64) {
+    // (2^53 − x)(2^52 + y) = 2^105 + 2^52 − x × y, for x = 2y − 1.
+    let y = (1_u64 << 51).isqrt();
+    let (a, c) = ((1 << 53) - (2 * y - 1), (1 << 52) + y);
+    let rest = u128::from(a) * u128::from(c) - (1 << 105);
+    assert!(rest != 0 && rest < 1 << 28);
+    let one = 1023 << 52;
+    // Significands without their hidden bits, as numbers in [1, 2).
+    (one | (a & ((1 << 52) - 1)), one | (c & ((1 << 52) - 1)))
+}
+
+#[test]
+fn the_last_bits_of_a_product_decide_a_sum_that_is_otherwise_a_tie_or_exact() {
+    let (a, c) = product_with_a_long_run_of_zeros();
+    for exp in 1023 - 110_u64..1023 + 110 {
+        for fraction in [0, 1, (1 << 52) - 1, (1 << 52) - 2] {
+            for sign in [0, 1 << 63] {
+                let b = sign | exp << 52 | fraction;
+                for (op, rn) in TRIPLES
+                    .into_iter()
+                    .flat_map(|op| (0..4).map(move |rn| (op, rn)))
+                {
+                    check(op, Target::Double, rn, Operands { a, c, b });
+                    check(op, Target::Single, rn, Operands { a, c, b });
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn triples_of_edges_round_once_to_single_in_every_mode() {
     for a in few_edges() {
