@@ -61,6 +61,23 @@ const fn slots() -> Slots {
     slots
 }
 
+/// The instructions that [`invalid_form`] knows; a look-up, because most words are not among them.
+static HAS_INVALID_FORMS: [bool; Insn::ALL.len()] = {
+    use Insn::*;
+    let with = [
+        Lbzu, Lbzux, Lhzu, Lhzux, Lhau, Lhaux, Lwzu, Lwzux, Stbu, Stbux, Sthu, Sthux, Stwu, Stwux,
+        Lfsu, Lfsux, Lfdu, Lfdux, Stfsu, Stfsux, Stfdu, Stfdux, Lmw, Lswi, Lswx, Bcctr, Tlbre,
+        Tlbwe,
+    ];
+    let mut has = [false; Insn::ALL.len()];
+    let mut i = 0;
+    while i < with.len() {
+        has[with[i] as usize] = true;
+        i += 1;
+    }
+    has
+};
+
 /// The instruction that `word` is, or `None` if the 440EP has none such or its form is invalid.
 ///
 /// Reserved bits are ignored, as the hardware ignores them: `lwsync` is `msync`, `eieio` is `mbar`.
@@ -70,7 +87,13 @@ pub fn decode(word: u32) -> Option<Insn> {
     let slot = start as usize + (word >> 1 & counting as u32) as usize;
     let insn = (*SLOTS.get(slot)?)?;
     let (mask, value) = insn.pattern();
-    (word & mask == value && !invalid_form(insn, Word(word))).then_some(insn)
+    if word & mask != value {
+        return None;
+    }
+    if HAS_INVALID_FORMS[insn as usize] && invalid_form(insn, Word(word)) {
+        return None;
+    }
+    Some(insn)
 }
 
 /// Whether the operands of `insn` make an invalid form, of which Book E leaves the result undefined
