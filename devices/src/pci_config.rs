@@ -37,6 +37,8 @@ pub mod regs {
     pub const COMMAND_MASTER: u16 = 0x0004;
     /// COMMAND: what a function without special cycles and snooping implements.
     pub const COMMAND_MASK: u16 = 0x0547;
+    /// STATUS: nobody answered an access of this master's.
+    pub const STATUS_MASTER_ABORT: u16 = 0x2000;
     /// STATUS: the error bits.
     pub const STATUS_ERRORS: u16 = 0xF900;
 }
@@ -44,16 +46,40 @@ pub mod regs {
 /// How many 32-bit registers the space has.
 const WORDS: usize = 64;
 
-/// Something that answers in configuration space.
+/// Something that answers on a PCI bus.
 ///
-/// `register` is the offset of a 32-bit register, a multiple of 4. Values have the register's byte 0
-/// in their low byte, as PCI's little-endian registers do.
+/// In configuration space, `register` is the offset of a 32-bit register, a multiple of 4, and
+/// values have the register's byte 0 in their low byte, as PCI's little-endian registers do.
+///
+/// Memory and I/O accesses are offered to the functions in turn. One whose base addresses hold all
+/// bytes, and whose command register lets it, answers and says true. Data is in ascending address
+/// order.
 pub trait PciFunction: Send {
     /// Reads a register.
     fn config_read(&mut self, register: u8) -> u32;
 
     /// Writes the bits in `mask` of a register.
     fn config_write(&mut self, register: u8, value: u32, mask: u32);
+
+    /// Answers a read of PCI memory by filling all of `data`, if it is for this function.
+    fn memory_read(&mut self, _address: u64, _data: &mut [u8]) -> bool {
+        false
+    }
+
+    /// Takes a write to PCI memory, if it is for this function.
+    fn memory_write(&mut self, _address: u64, _data: &[u8]) -> bool {
+        false
+    }
+
+    /// Answers a read of I/O ports by filling all of `data`, if it is for this function.
+    fn io_read(&mut self, _port: u32, _data: &mut [u8]) -> bool {
+        false
+    }
+
+    /// Takes a write to I/O ports, if it is for this function.
+    fn io_write(&mut self, _port: u32, _data: &[u8]) -> bool {
+        false
+    }
 
     /// Puts the function back to what it is after the bus's RST#.
     fn reset(&mut self);

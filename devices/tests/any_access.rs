@@ -2,13 +2,16 @@
 //! survives being taken out and put back.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ppckvm_devices::bus::{DcrBus, DcrDevice, MmioBus, MmioDevice};
 use ppckvm_devices::irq::IrqLine;
-use ppckvm_devices::pci_bridge::{Ack, Bridge, ConfigPort, LocalRegs};
+use ppckvm_devices::pci_bridge::{Ack, Bridge, ConfigPort, IoWindow, LocalRegs, MemoryWindow};
 use ppckvm_devices::uart16550::Uart;
 use ppckvm_devices::uic::Uic;
-use ppckvm_devices::{cpr, dma, ebc, emac, gpio, iic, mal, plb, sdr, sdram, syscon, zmii};
+use ppckvm_devices::{
+    cpr, dma, ds1307, ebc, emac, gpio, iic, mal, plb, pvpanic, sdr, sdram, syscon, zmii,
+};
 
 /// A small generator, so that a failure comes back with the same accesses.
 struct Dice(u32);
@@ -58,15 +61,22 @@ fn mmio_devices() -> Vec<Box<dyn MmioDevice>> {
         let offered = [0xA5; 20];
         assert!(feeder.receive(&offered) <= 16);
     }));
+    let mut iic = iic::Iic::new(uic.line(2));
+    let clock = ds1307::Ds1307::new(Box::new(|| Duration::from_secs(1_800_000_000)));
+    iic.attach(ds1307::ADDRESS, Box::new(clock))
+        .expect("the bus is empty");
     vec![
         Box::new(uart),
-        Box::new(iic::Iic::new(uic.line(2))),
+        Box::new(iic),
         Box::new(gpio::Gpio::new()),
         Box::new(zmii::Zmii::new()),
         Box::new(emac::Emac::new()),
         Box::new(syscon::Syscon::new(0, 0x5555, Box::new(|| ()))),
         Box::new(ConfigPort(bridge.clone())),
-        Box::new(LocalRegs(bridge)),
+        Box::new(LocalRegs(bridge.clone())),
+        Box::new(MemoryWindow::new(bridge.clone(), 0xA000_0000)),
+        Box::new(IoWindow(bridge)),
+        Box::new(pvpanic::Pvpanic::new(Box::new(|_| ()))),
         Box::new(Ack),
     ]
 }
