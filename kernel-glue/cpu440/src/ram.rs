@@ -36,7 +36,7 @@ unsafe impl Send for Ram {}
 /// A value the guest loads or stores in one access; big-endian in memory, whatever the host is.
 pub(crate) trait Unit: Copy {
     /// The value of what was read from memory as a host number.
-    fn from_memory(self) -> Self;
+    fn from_memory(raw: Self) -> Self;
     /// What is written to memory as a host number.
     fn to_memory(self) -> Self;
 }
@@ -45,8 +45,8 @@ macro_rules! units {
     ($($unit:ty)*) => {$(
         impl Unit for $unit {
             #[inline(always)]
-            fn from_memory(self) -> Self {
-                <$unit>::from_be(self)
+            fn from_memory(raw: Self) -> Self {
+                <$unit>::from_be(raw)
             }
             #[inline(always)]
             fn to_memory(self) -> Self {
@@ -108,7 +108,7 @@ impl Ram {
         // packed struct has alignment 1. Devices may write them meanwhile: the read is volatile,
         // as `vm-memory`'s own are, and any bytes make a valid unsigned number.
         let value = unsafe { at.read_volatile() };
-        Some(value.0.from_memory())
+        Some(T::from_memory(value.0))
     }
 
     /// Stores a unit at offset `ram`, of any alignment; `false` outside RAM.
