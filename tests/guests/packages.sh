@@ -1,4 +1,6 @@
-# Debian packages for the guests, the tests and the benchmark; sourced by the scripts beside it.
+# shellcheck shell=bash
+# Debian packages for the guests, the tests and the benchmark; sourced by the scripts beside it,
+# which also take their progress lines and the cache's place from here.
 #
 # The user's apt configuration is never changed: a second list of sources, made from the machine's
 # own mirrors, lives with its index in a private folder under the cache and is named to apt on each
@@ -8,9 +10,6 @@
 GUEST_PACKAGES="gcc gcc-powerpc-linux-gnu libc6-dev libc6-dev-powerpc-cross
 binutils-powerpc-linux-gnu linux-source-6.1 make bc bison flex libssl-dev libelf-dev cpio xz-utils
 bzip2 gzip u-boot-tools device-tree-compiler dpkg-dev"
-
-# The peer that tests and benchmarks compare with; 10.0 comes from backports.
-QEMU_PACKAGES="qemu-system-ppc qemu-user"
 
 # Progress lines count from the start of the outermost script.
 : "${PPCKVM_STARTED:=$(date +%s)}"
@@ -39,19 +38,27 @@ as_root() {
     fi
 }
 
-# Prints "URI suite" for each Debian archive in the machine's own apt sources.
+# Prints "URI suite [options]" for each archive in the machine's own apt sources. Of the options,
+# those count that say how the archive is signed.
 machine_archives() {
     for list in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
         [ -f "$list" ] || continue
         # deb [options] URI suite component...
-        sed -n 's/^[[:space:]]*deb[[:space:]]\+\(\[[^]]*\][[:space:]]*\)\?//p' "$list" |
-            while read -r uri suite _; do printf '%s %s\n' "$uri" "$suite"; done
+        awk '$1 == "deb" {
+            options = ""
+            if (match($0, /\[[^]]*\]/)) {
+                options = substr($0, RSTART, RLENGTH)
+                $0 = substr($0, 1, RSTART - 1) substr($0, RSTART + RLENGTH)
+            }
+            print $2, $3, options
+        }' "$list"
     done
     for stanzas in /etc/apt/sources.list.d/*.sources; do
         [ -f "$stanzas" ] || continue
         # A stanza may name several URIs and several suites.
         awk -v RS= '{
-            uris = suites = field = ""
+            split("", value)
+            field = ""
             n = split($0, lines, "\n")
             for (i = 1; i <= n; i++) {
                 line = lines[i]
@@ -60,75 +67,73 @@ machine_archives() {
                     field = tolower(substr(line, 1, RLENGTH - 1))
                     line = substr(line, RLENGTH + 1)
                 }
-                if (field == "uris") uris = uris " " line
-                if (field == "suites") suites = suites " " line
-                if (field == "enabled" && line ~ /no/) next
+                value[field] = value[field] " " line
             }
-            u = split(uris, uri, " "); s = split(suites, suite, " ")
-            for (i = 1; i <= u; i++) for (j = 1; j <= s; j++) print uri[i], suite[j]
+            if (value["enabled"] ~ /no/ || value["types"] !~ /(^| )deb( |$)/) next
+            options = ""
+            if (split(value["signed-by"], key, " ") == 1) options = "signed-by=" key[1]
+            if (value["trusted"] ~ /yes/) options = options " trusted=yes"
+            if (options != "") options = "[" options "]"
+            u = split(value["uris"], uri, " ")
+            s = split(value["suites"], suite, " ")
+            for (i = 1; i <= u; i++) for (j = 1; j <= s; j++) print uri[i], suite[j], options
         }' "$stanzas"
     done
 }
 
-# Writes the private list of sources once, and fetches its index when that is older than a day.
+# Writes the private list of sources, and fetches its index when that is older than a day.
 private_apt_ready() {
-    apt_folder=$(cache_folder)/apt
-    mkdir -p "$apt_folder/lists/partial" "$apt_folder/parts"
-    mirror=$(machine_archives | awk '$2 == "bookworm" { print $1; exit }')
-    [ -n "$mirror" ] || die "no Debian 12 (bookworm) archive in /etc/apt/sources.list or \
+    local apt archives main
+    apt=$(cache_folder)/apt
+    private_apt=(
+        -o "Dir::Etc::SourceList=$apt/sources.list" -o "Dir::Etc::SourceParts=$apt/parts"
+        -o "Dir::State::Lists=$apt/lists" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
+        # The index lies in a home directory, which apt's own user may not read.
+        -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0 -o Acquire::Languages=none
+        -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
+    )
+    mkdir -p "$apt/lists/partial" "$apt/parts"
+    archives=$(machine_archives | sort -u | grep -E '^[^ ]+ bookworm(-updates|-security)? ' || :)
+    main=$(grep -m1 -E '^[^ ]+ bookworm ' <<<"$archives" || :)
+    [ -n "$main" ] || die "no Debian 12 (bookworm) archive in /etc/apt/sources.list or \
 /etc/apt/sources.list.d; add one and run this again"
-    keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-    {
-        machine_archives | awk '$2 ~ /^bookworm(-updates|-security)?$/' | sort -u |
-            while read -r uri suite; do
-                printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$uri" "$suite"
-                printf 'deb-src [signed-by=%s] %s %s main\n' "$keyring" "$uri" "$suite"
-            done
-        printf 'deb [signed-by=%s] %s bookworm-backports main\n' "$keyring" "$mirror"
-    } >"$apt_folder/sources.list.new"
-    if cmp -s "$apt_folder/sources.list.new" "$apt_folder/sources.list" &&
-        [ -n "$(find "$apt_folder/updated" -mtime -1 2>/dev/null)" ]; then
+    while read -r uri suite options; do
+        printf 'deb %s %s %s main\ndeb-src %s %s %s main\n' \
+            "$options" "$uri" "$suite" "$options" "$uri" "$suite"
+    done <<<"$archives" >"$apt/sources.list.new"
+    read -r uri suite options <<<"$main"
+    printf 'deb %s %s bookworm-backports main\n' "$options" "$uri" >>"$apt/sources.list.new"
+    if cmp -s "$apt/sources.list.new" "$apt/sources.list" &&
+        [ -n "$(find "$apt/updated" -mtime -1 2>/dev/null)" ]; then
         return
     fi
-    mv "$apt_folder/sources.list.new" "$apt_folder/sources.list"
-    say "apt: fetching the package index (private copy in $apt_folder)"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq $(private_apt_options) update >&2
-    touch "$apt_folder/updated"
+    mv "$apt/sources.list.new" "$apt/sources.list"
+    say "apt: fetching the package index (private copy in $apt)"
+    as_root apt-get -q "${private_apt[@]}" update >&2
+    touch "$apt/updated"
 }
 
-private_apt_options() {
-    apt_folder=$(cache_folder)/apt
-    printf -- '-o Dir::Etc::SourceList=%s ' "$apt_folder/sources.list"
-    printf -- '-o Dir::Etc::SourceParts=%s ' "$apt_folder/parts"
-    printf -- '-o Dir::State::Lists=%s ' "$apt_folder/lists"
-    printf -- '-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= '
-    # The index belongs to whoever runs this; apt's own user may not read a home directory.
-    printf -- '-o APT::Sandbox::User=root\n'
+# Arguments: packages and options for apt-get install.
+apt_install() {
+    private_apt_ready
+    say "apt: installing $*"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq "${private_apt[@]}" install --yes \
+        --no-install-recommends "$@" >&2
 }
 
-# Installs those of the named packages that are missing. Further arguments to apt come in APT_MORE.
+# Installs those of the named packages that are missing.
 install_missing() {
+    local installed package missing=()
     # One query for all: this runs before each boot, where tenths of a second show.
     installed=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null || :)
-    missing=
     for package in "$@"; do
-        case "
-$installed
-" in
-        *"
-$package installed
-"*) ;;
-        *) missing="$missing $package" ;;
-        esac
+        grep -qxF "$package installed" <<<"$installed" || missing+=("$package")
     done
-    [ -n "$missing" ] || return 0
-    private_apt_ready
-    say "apt: installing$missing"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq $(private_apt_options) ${APT_MORE:-} \
-        install --yes --no-install-recommends $missing >&2
+    [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
 }
 
 install_guest_packages() {
+    # shellcheck disable=SC2086 # a list of words
     install_missing $GUEST_PACKAGES
 }
 
@@ -136,18 +141,12 @@ install_guest_packages() {
 install_qemu() {
     case $(dpkg-query -W -f='${db:Status-Status} ${Version}' qemu-system-ppc 2>/dev/null || :) in
     "installed 1:10."*) ;;
-    *)
-        private_apt_ready
-        say "apt: installing qemu-system-ppc 10.0 from bookworm-backports"
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq $(private_apt_options) \
-            install --yes --no-install-recommends -t bookworm-backports $QEMU_PACKAGES >&2
-        ;;
+    *) apt_install --target-release bookworm-backports qemu-system-ppc ;;
     esac
 }
 
-# Fetches a source package into a folder.
+# Downloads a source package into a folder.
 fetch_source() {
-    package=$1 folder=$2
     private_apt_ready
-    (cd "$folder" && apt-get -qq $(private_apt_options) source --download-only "$package" >&2)
+    (cd "$2" && apt-get -qq "${private_apt[@]}" source --download-only "$1" >&2)
 }
