@@ -239,6 +239,15 @@ pub struct MalDesc {
     pub rxde: Interrupt,
 }
 
+/// A device on an IIC bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IicSlaveDesc {
+    /// The number of the controller behind which it is.
+    pub bus: u8,
+    /// Its address, 7 bits.
+    pub address: u8,
+}
+
 /// A slot of the PCI bus: a device number on bus 0, whose four pins share one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PciSlot {
@@ -351,6 +360,8 @@ pub struct Board {
     pub uarts: [UartDesc; 4],
     /// IIC0 and IIC1.
     pub iic: [DeviceDesc; 2],
+    /// The clock chip, a DS1307.
+    pub rtc: IicSlaveDesc,
     /// The SPI controller.
     pub spi: DeviceDesc,
     /// GPIO0 and GPIO1, which have no interrupt of their own.
@@ -370,6 +381,8 @@ pub struct Board {
 
     /// Windows for virtio-mmio devices. The real board has nothing there.
     pub virtio: VirtioSlots,
+    /// The byte that takes reports of a kernel panic. The real board has nothing there.
+    pub pvpanic: Window,
     /// The power-off page. The real board has nothing there.
     pub syscon: SysconDesc,
 }
@@ -466,6 +479,10 @@ impl Board {
                     interrupt: Interrupt::uic0(7, LevelHigh),
                 },
             ],
+            rtc: IicSlaveDesc {
+                bus: 0,
+                address: 0x68,
+            },
             spi: DeviceDesc {
                 window: Window::new(0xEF60_0900, 6),
                 interrupt: Interrupt::uic0(8, LevelHigh),
@@ -533,6 +550,7 @@ impl Board {
                 count: 10,
                 first_input: 15,
             },
+            pvpanic: Window::new(0xEF7F_E000, 2),
             syscon: SysconDesc {
                 window: Window::new(0xEF7F_F000, 0x1000),
                 poweroff_offset: 0,
@@ -554,6 +572,7 @@ impl Board {
             ("pci memory".into(), self.pci.memory),
             ("pci isa memory".into(), self.pci.isa_memory),
             ("pci i/o".into(), self.pci.io),
+            ("pvpanic".into(), self.pvpanic),
             ("syscon".into(), self.syscon.window),
         ];
         let numbered = |name: &str, list: &[Window]| -> Vec<(String, Window)> {

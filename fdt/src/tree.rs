@@ -3,12 +3,13 @@
 //! The nodes are those of Linux's own source for the board, with all clocks filled in, because
 //! there is no firmware here to do it. Only hardware that the machine has is described: a driver
 //! that finds a node talks to its device at once, and one for Ethernet would search for a PHY.
-//! So the IIC controllers, the Ethernet controllers with their MAL and ZMII, and the USB host are
-//! left out unless [`TreeOptions`] asks for them.
+//! So the Ethernet controllers with their MAL and ZMII, and the USB host, are left out unless
+//! [`TreeOptions`] asks for them. The GPIO controllers and the clock chip are added; Linux's source
+//! has them only for other boards with this processor.
 //!
 //! Linux probes devices of this board only below the buses that its platform code names, so nodes
-//! that the real board lacks (virtio, power-off) stand under `/plb/opb`; directly under `/` they
-//! would be ignored.
+//! that the real board lacks (virtio, panic reports, power-off) stand under `/plb/opb`; directly
+//! under `/` they would be ignored.
 
 use crate::board::{Board, COMPATIBLE, Controller, DcrRange, DeviceDesc, Interrupt, Window};
 use vm_fdt::FdtWriter;
@@ -30,8 +31,12 @@ pub struct TreeOptions {
     pub poweroff: bool,
     /// Whether the PCI host bridge is there.
     pub pci: bool,
-    /// Whether the IIC controllers are there.
+    /// Whether the IIC controllers are there, and the clock chip.
     pub iic: bool,
+    /// Whether the GPIO controllers are there.
+    pub gpio: bool,
+    /// Whether reports of a kernel panic are taken.
+    pub pvpanic: bool,
     /// Whether the Ethernet controllers are there, and their MAC addresses.
     pub ethernet: Option<[[u8; 6]; 2]>,
     /// Whether the USB OHCI host controller is there.
@@ -39,7 +44,8 @@ pub struct TreeOptions {
 }
 
 impl Default for TreeOptions {
-    /// 256 MiB, console on UART0, power-off and PCI, nothing else that is optional.
+    /// 256 MiB, console on UART0, power-off, panic reports, IIC, GPIO and PCI, nothing else that is
+    /// optional.
     fn default() -> Self {
         TreeOptions {
             memory_bytes: 256 << 20,
@@ -49,7 +55,9 @@ impl Default for TreeOptions {
             virtio: Vec::new(),
             poweroff: true,
             pci: true,
-            iic: false,
+            iic: true,
+            gpio: true,
+            pvpanic: true,
             ethernet: None,
             usb: false,
         }
@@ -391,8 +399,13 @@ impl Generator<'_> {
                 t.uart(index)?;
             }
             if t.options.iic {
-                for iic in t.board.iic {
-                    t.iic(iic)?;
+                for index in 0..t.board.iic.len() {
+                    t.iic(index)?;
+                }
+            }
+            if t.options.gpio {
+                for window in t.board.gpio {
+                    t.gpio(window)?;
                 }
             }
             if let Some(addresses) = t.options.ethernet {
@@ -405,6 +418,11 @@ impl Generator<'_> {
                 t.usb()?;
             }
             t.virtio()?;
+            if t.options.pvpanic {
+                t.device("pvpanic", t.board.pvpanic, |t| {
+                    t.compatible(&["qemu,pvpanic-mmio"])
+                })?;
+            }
             if t.options.poweroff {
                 t.syscon()?;
                 t.poweroff()?;
@@ -443,10 +461,28 @@ impl Generator<'_> {
         })
     }
 
-    fn iic(&mut self, iic: DeviceDesc) -> Written {
-        self.device("i2c", iic.window, |t| {
+    fn iic(&mut self, index: usize) -> Written {
+        let DeviceDesc { window, interrupt } = self.board.iic[index];
+        self.device("i2c", window, |t| {
             t.compatible(&["ibm,iic-440ep", "ibm,iic-440gp", "ibm,iic"])?;
-            t.interrupts(&[iic.interrupt])
+            t.bus_cells(1, 0)?;
+            t.interrupts(&[interrupt])?;
+            let rtc = t.board.rtc;
+            if usize::from(rtc.bus) == index {
+                t.node(&format!("rtc@{:x}", rtc.address), |t| {
+                    t.compatible(&["dallas,ds1307"])?;
+                    t.cell("reg", rtc.address.into())
+                })?;
+            }
+            Ok(())
+        })
+    }
+
+    fn gpio(&mut self, window: Window) -> Written {
+        self.device("gpio", window, |t| {
+            t.compatible(&["ibm,ppc4xx-gpio"])?;
+            t.cell("#gpio-cells", 2)?;
+            t.fdt.property_null("gpio-controller")
         })
     }
 

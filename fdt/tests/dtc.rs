@@ -46,6 +46,8 @@ fn everything() -> TreeOptions {
         poweroff: true,
         pci: true,
         iic: true,
+        gpio: true,
+        pvpanic: true,
         ethernet: Some([[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]]),
         usb: true,
     }
@@ -335,6 +337,11 @@ fn only_hardware_that_the_machine_has_is_described() {
             "serial@ef600400",
             "serial@ef600500",
             "serial@ef600600",
+            "i2c@ef600700",
+            "i2c@ef600800",
+            "gpio@ef600b00",
+            "gpio@ef600c00",
+            "pvpanic@ef7fe000",
             "syscon@ef7ff000",
             "poweroff"
         ]
@@ -343,6 +350,43 @@ fn only_hardware_that_the_machine_has_is_described() {
     let aliases = node(&tree, "/aliases");
     assert_eq!(aliases.properties.len(), 4);
     assert_eq!(aliases.strings("serial2"), ["/plb/opb/serial@ef600500"]);
+}
+
+#[test]
+fn the_clock_chip_is_on_the_first_iic_bus() {
+    let tree = tree(&TreeOptions::default());
+    let rtc = node(&tree, "/plb/opb/i2c@ef600700/rtc@68");
+    assert_eq!(rtc.strings("compatible"), ["dallas,ds1307"]);
+    assert_eq!(rtc.cell("reg"), Some(0x68));
+    let bus = node(&tree, "/plb/opb/i2c@ef600700");
+    assert_eq!(bus.cell("#address-cells"), Some(1));
+    assert_eq!(bus.cell("#size-cells"), Some(0));
+    assert!(
+        node(&tree, "/plb/opb/i2c@ef600800").children.is_empty(),
+        "nothing is on the second"
+    );
+}
+
+#[test]
+fn gpio_and_panic_reports_are_there_unless_they_are_switched_off() {
+    let with = tree(&TreeOptions::default());
+    for (path, base, size, compatible) in [
+        ("gpio@ef600b00", 0xEF60_0B00, 0x48, "ibm,ppc4xx-gpio"),
+        ("gpio@ef600c00", 0xEF60_0C00, 0x48, "ibm,ppc4xx-gpio"),
+        ("pvpanic@ef7fe000", 0xEF7F_E000, 2, "qemu,pvpanic-mmio"),
+    ] {
+        let node = node(&with, &format!("/plb/opb/{path}"));
+        assert_eq!(node.cells("reg"), Some(vec![base, size]), "{path}");
+        assert_eq!(node.strings("compatible"), [compatible], "{path}");
+    }
+    let without = tree(&TreeOptions {
+        iic: false,
+        gpio: false,
+        pvpanic: false,
+        ..TreeOptions::default()
+    });
+    let rest = node(&without, "/plb/opb").children.len();
+    assert_eq!(node(&with, "/plb/opb").children.len(), rest + 5);
 }
 
 #[test]
