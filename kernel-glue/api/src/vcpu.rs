@@ -113,10 +113,7 @@ impl Vcpu {
     /// # Errors
     /// When the host refuses to run the guest; never because of what the guest does.
     pub fn run(&mut self) -> Result<VcpuExit<'_>, RunError> {
-        if !self.page.dcr_is_write() && self.page.exit_reason == ppc440_kvm::exit_reason::DCR {
-            self.page.set_dcr_data(self.dcr);
-        }
-        self.core.complete(&self.page);
+        self.take_answer();
         let exit = loop {
             match self.core.run(&mut self.hw) {
                 Exit::Wait { deadline } => self.wait(deadline),
@@ -149,6 +146,14 @@ impl Vcpu {
         })
     }
 
+    /// Gives the core what the launcher filled in for the read that exited last, if one did.
+    fn take_answer(&mut self) {
+        if !self.page.dcr_is_write() && self.page.exit_reason == ppc440_kvm::exit_reason::DCR {
+            self.page.set_dcr_data(self.dcr);
+        }
+        self.core.complete(&self.page);
+    }
+
     /// Lets time pass until the tick `deadline`, an input changes, or somebody kicks.
     fn wait(&mut self, deadline: Option<u64>) {
         match deadline {
@@ -159,6 +164,12 @@ impl Vcpu {
                 None => self.hw.cpu.skip_to(tick),
             },
         }
+    }
+
+    /// The free-running time base, in ticks of the timer clock since the machine was made. It never
+    /// goes back, whatever the guest writes into its own; under the virtual clock it is the time.
+    pub fn time_base(&self) -> u64 {
+        self.hw.cpu.time_base()
     }
 
     /// The way to this CPU from other threads.
@@ -242,8 +253,9 @@ impl Vcpu {
         self.core.translate(ea, access)
     }
 
-    /// All that the guest can tell of its CPU.
+    /// All that the guest can tell of its CPU, the answer to an exit included.
     pub fn state(&mut self) -> State {
+        self.take_answer();
         self.core.state(&self.hw)
     }
 
