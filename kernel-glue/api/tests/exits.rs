@@ -166,7 +166,7 @@ fn a_kick_ends_a_run_that_would_not_end() {
 
 #[test]
 fn addresses_translate_as_the_guest_would_find_them() {
-    let (mut vcpu, _memory) = vcpu(Clock::Virtual, &[]);
+    let (vcpu, _memory) = vcpu(Clock::Virtual, &[]);
     let found = vcpu
         .translate_now(IO + 0x123, Access::Load)
         .expect("mapped");
