@@ -53,6 +53,7 @@ mod events;
 pub mod loader;
 mod machine;
 mod outcome;
+mod time_of_day;
 mod vcpu;
 mod vm;
 

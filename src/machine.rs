@@ -10,13 +10,15 @@ use ppckvm_api::{Access, State, VmOptions};
 use ppckvm_api::{GuestMemory, Kvm, Region, TlbWord0, TlbWord1, TlbWord2, Tlbe, Vcpu, VcpuHandle};
 use ppckvm_devices::cpr::{self, Cpr};
 use ppckvm_devices::dma::Dma;
+use ppckvm_devices::ds1307::{Ds1307, Source};
 use ppckvm_devices::ebc::{self, Ebc};
 use ppckvm_devices::emac::Emac;
 use ppckvm_devices::gpio::Gpio;
 use ppckvm_devices::iic::Iic;
 use ppckvm_devices::mal::Mal;
-use ppckvm_devices::pci_bridge::{Ack, Bridge, ConfigPort, LocalRegs};
+use ppckvm_devices::pci_bridge::{Ack, Bridge, ConfigPort, IoWindow, LocalRegs, MemoryWindow};
 use ppckvm_devices::plb::{Arbiter, Plb};
+use ppckvm_devices::pvpanic::{Event, Pvpanic};
 use ppckvm_devices::sdr::Sdr;
 use ppckvm_devices::sdram::{self, Sdram};
 use ppckvm_devices::syscon::Syscon;
@@ -40,6 +42,7 @@ use crate::control::{Control, Request};
 use crate::events::EventThread;
 use crate::loader::{self, Initrd, Kernel, Placement, Plan, Segment};
 use crate::outcome::Outcome;
+use crate::time_of_day;
 use crate::vm::Vm;
 
 /// Makes the machine that `machine` asks for.
@@ -98,8 +101,11 @@ pub(crate) fn assemble(machine: Machine) -> Result<Vm, BuildError> {
     let mut buses = Buses::default();
     add_dcr_units(&mut buses.dcr, &board, &wires, banks)?;
     add_uarts(&mut buses.mmio, &board, &wires, &hub)?;
-    add_peripherals(&mut buses.mmio, &board, &wires)?;
+    let (time, virtual_time) = time_of_day::source(config.clock, board.clocks.timebase_hz);
+    add_iic(&mut buses.mmio, &board, &wires, time)?;
+    add_peripherals(&mut buses.mmio, &board)?;
     add_pci(&mut buses.mmio, &board)?;
+    add_pvpanic(&mut buses.mmio, &board)?;
     add_syscon(&mut buses.mmio, &board, &control)?;
     for extra in mmio {
         let wiring = Wiring {
@@ -128,6 +134,7 @@ pub(crate) fn assemble(machine: Machine) -> Result<Vm, BuildError> {
         placement,
         pristine,
         vcpu,
+        virtual_time,
         buses,
         unanswered: Unanswered::default(),
         ram,
@@ -477,12 +484,26 @@ fn add_uarts(
     Ok(())
 }
 
-/// The chip's other peripherals, as far as boot loaders and wrappers touch them.
-fn add_peripherals(bus: &mut MmioBus, board: &Board, wires: &Wires) -> Result<(), BuildError> {
-    for (number, desc) in board.iic.iter().enumerate() {
-        let iic = Iic::new(wires.to(desc.interrupt));
+/// The IIC controllers, with the clock chip, which counts with `time`.
+fn add_iic(
+    bus: &mut MmioBus,
+    board: &Board,
+    wires: &Wires,
+    time: Source,
+) -> Result<(), BuildError> {
+    let mut iic = board.iic.map(|desc| Iic::new(wires.to(desc.interrupt)));
+    if let Some(iic) = iic.get_mut(usize::from(board.rtc.bus)) {
+        iic.attach(board.rtc.address, Box::new(Ds1307::new(time)))
+            .expect("the clock chip's address is valid, and the bus is empty");
+    }
+    for (number, (iic, desc)) in iic.into_iter().zip(&board.iic).enumerate() {
         bus.register(range(desc.window), format!("iic{number}"), Box::new(iic))?;
     }
+    Ok(())
+}
+
+/// The chip's other peripherals.
+fn add_peripherals(bus: &mut MmioBus, board: &Board) -> Result<(), BuildError> {
     for (number, window) in board.gpio.iter().enumerate() {
         bus.register(
             range(*window),
@@ -514,8 +535,29 @@ fn add_pci(bus: &mut MmioBus, board: &Board) -> Result<(), BuildError> {
     bus.register(
         range(pci.regs),
         "pci local registers",
-        Box::new(LocalRegs(bridge)),
+        Box::new(LocalRegs(bridge.clone())),
     )?;
+    for (window, name) in [
+        (pci.memory, "pci memory"),
+        (pci.isa_memory, "pci isa memory"),
+    ] {
+        let memory = MemoryWindow::new(bridge.clone(), window.base);
+        bus.register(range(window), name, Box::new(memory))?;
+    }
+    bus.register(range(pci.io), "pci i/o", Box::new(IoWindow(bridge)))?;
+    Ok(())
+}
+
+/// The byte through which a guest reports that its kernel panicked.
+fn add_pvpanic(bus: &mut MmioBus, board: &Board) -> Result<(), BuildError> {
+    let report = |event| match event {
+        Event::Panicked => tracing::warn!("the guest reports a kernel panic"),
+        Event::CrashLoaded => {
+            tracing::warn!("the guest reports a kernel panic and starts its crash kernel");
+        }
+    };
+    let pvpanic = Pvpanic::new(Box::new(report));
+    bus.register(range(board.pvpanic), "pvpanic", Box::new(pvpanic))?;
     Ok(())
 }
 

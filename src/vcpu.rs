@@ -19,6 +19,9 @@ impl Vm {
             {
                 return request;
             }
+            if let Some(time) = &self.virtual_time {
+                time.set(self.vcpu.time_base());
+            }
             let exit = match self.vcpu.run() {
                 Ok(exit) => exit,
                 Err(error) => return Request::End(Outcome::Failed(error.to_string())),

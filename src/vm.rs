@@ -15,6 +15,7 @@ use crate::events::EventThread;
 use crate::loader::Placement;
 use crate::machine::{self, Buses, Ram};
 use crate::outcome::Outcome;
+use crate::time_of_day::VirtualTime;
 
 /// What [`Vm::run_until`] waits for, besides the end of the run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,6 +87,8 @@ pub struct Vm {
     /// The CPU as it was made, for the next start.
     pub(crate) pristine: State,
     pub(crate) vcpu: Vcpu,
+    /// Where the virtual clock's time goes for the devices, if it is in use.
+    pub(crate) virtual_time: Option<Arc<VirtualTime>>,
     pub(crate) buses: Buses,
     pub(crate) unanswered: Unanswered,
     pub(crate) ram: Ram,
