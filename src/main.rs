@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(false)
         .with_target(false)
         .without_time()
         .init();
@@ -65,13 +65,11 @@ fn run(args: RunArgs) -> Result<u8, Failure> {
     say(vm.description());
     let terminal = RawTerminal::enter()
         .map_err(|error| format!("the terminal cannot be made raw: {error}"))?;
-    signals.set_terminal(terminal.clone());
+    signals.set_terminal(terminal.as_ref().map(RawTerminal::handle));
     let start = Instant::now();
     let outcome = vm.run();
     let elapsed = start.elapsed();
-    if let Some(terminal) = terminal {
-        terminal.restore();
-    }
+    drop(terminal);
 
     let signal = signals.caught();
     match signal {

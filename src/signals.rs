@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ppckvm::Stopper;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use crate::terminal::RawTerminal;
+use crate::terminal::TerminalHandle;
 
 /// What the exit status of a run that a signal ended is, less the signal's number.
 pub const STATUS: u8 = 128;
@@ -20,7 +20,7 @@ const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 /// Signals, caught for as long as the process lives.
 pub struct Signals {
     caught: Arc<AtomicUsize>,
-    terminal: Arc<Mutex<Option<RawTerminal>>>,
+    terminal: Arc<Mutex<Option<TerminalHandle>>>,
 }
 
 impl Signals {
@@ -58,7 +58,7 @@ impl Signals {
     }
 
     /// The terminal to make raw again after a stop.
-    pub fn set_terminal(&self, terminal: Option<RawTerminal>) {
+    pub fn set_terminal(&self, terminal: Option<TerminalHandle>) {
         *self.terminal.lock().unwrap_or_else(PoisonError::into_inner) = terminal;
     }
 

@@ -1,19 +1,22 @@
 //! The host's terminal: raw while the guest has it, and as it was afterwards.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::termios::{InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use rustix::termios::{isatty, tcgetattr, tcgetpgrp, tcsetattr};
 
-/// Standard input in raw mode; dropping the last clone restores it, also when a panic unwinds.
-#[derive(Clone)]
+/// Standard input in raw mode; dropping this restores it, also when a panic unwinds.
 pub struct RawTerminal(Arc<Saved>);
+
+/// The same terminal for another thread, as long as it is in use.
+#[derive(Clone)]
+pub struct TerminalHandle(Weak<Saved>);
 
 struct Saved {
     before: Termios,
-    /// Whether the terminal is raw now.
-    raw: Mutex<bool>,
+    /// Whether the terminal may be made raw; not once it was given back.
+    ours: Mutex<bool>,
 }
 
 impl RawTerminal {
@@ -29,16 +32,32 @@ impl RawTerminal {
         }
         let terminal = RawTerminal(Arc::new(Saved {
             before: tcgetattr(stdin)?,
-            raw: Mutex::new(false),
+            ours: Mutex::new(true),
         }));
-        terminal.make_raw()?;
+        terminal.0.make_raw()?;
         Ok(Some(terminal))
     }
 
+    /// A handle for another thread.
+    pub fn handle(&self) -> TerminalHandle {
+        TerminalHandle(Arc::downgrade(&self.0))
+    }
+}
+
+impl TerminalHandle {
     /// Makes the terminal raw again, for when a shell has had it in between.
     pub fn make_raw(&self) -> io::Result<()> {
-        let mut raw = self.0.raw.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut mode = self.0.before.clone();
+        self.0.upgrade().map_or(Ok(()), |saved| saved.make_raw())
+    }
+}
+
+impl Saved {
+    fn make_raw(&self) -> io::Result<()> {
+        let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*ours {
+            return Ok(());
+        }
+        let mut mode = self.before.clone();
         // Output is still processed, so that messages on standard error begin at the left.
         mode.input_modes -= InputModes::BRKINT
             | InputModes::ICRNL
@@ -56,28 +75,20 @@ impl RawTerminal {
         mode.special_codes[SpecialCodeIndex::VMIN] = 1;
         mode.special_codes[SpecialCodeIndex::VTIME] = 0;
         tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &mode)?;
-        *raw = true;
         Ok(())
     }
 
-    /// Gives the terminal back as it was.
-    pub fn restore(&self) {
-        self.0.restore();
-    }
-}
-
-impl Saved {
     fn restore(&self) {
-        let mut raw = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::take(&mut *raw) {
+        let mut ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut *ours) {
             // Nothing is left to do about a terminal that is gone.
             let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.before);
         }
     }
 }
 
-impl Drop for Saved {
+impl Drop for RawTerminal {
     fn drop(&mut self) {
-        self.restore();
+        self.0.restore();
     }
 }

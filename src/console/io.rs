@@ -220,14 +220,13 @@ impl MutEventSubscriber for ConsoleIo {
         if let Err(error) = ops.add(Events::with_data(&self.wake, WAKE, EventSet::IN)) {
             tracing::error!("cannot wait for the console: {error}");
         }
-        if let Some((file, waiting)) = &mut self.input {
-            if ops
+        if let Some((file, waiting)) = &mut self.input
+            && ops
                 .add(Events::with_data(file, INPUT, EventSet::IN))
                 .is_err()
-            {
-                *waiting = Waiting::Always;
-                self.read(ops);
-            }
+        {
+            *waiting = Waiting::Always;
+            self.read(ops);
         }
     }
 }

@@ -137,6 +137,15 @@ impl Asm {
         self.li(30, register).li(31, value).stw(31, 30, 0).spin()
     }
 
+    /// Another program after this one; its labels are its own.
+    pub fn append(self, other: Asm) -> Self {
+        let words = other.bytes();
+        let words = words
+            .chunks_exact(4)
+            .map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
+        words.fold(self, Asm::word)
+    }
+
     /// Zeros up to a guest physical address.
     pub fn org(mut self, gpa: usize) -> Self {
         assert!(self.words.len() <= gpa / 4);
