@@ -37,7 +37,7 @@ cached() {
     folder=$cache/$name-$key
     [ ! -d "$folder" ] || return 0
     exec 9>"$cache/$name.lock"
-    flock 9
+    flock -n 9 || { say "another build of $name is running; waiting for it"; flock 9; }
     if [ ! -d "$folder" ]; then
         rm -rf "$folder.unfinished"
         mkdir -p "$folder.unfinished"
