@@ -9,11 +9,12 @@
 //! allows is looked at when the operation runs. Big-endian pages are the only ones decoded here,
 //! so the RAM address is the whole key.
 
-use crate::interp::{Op, predecode};
+use ppc440_isa::Regs;
+
+use crate::interp::{Exec, Flow, Op, PageOps, WORDS, predecode};
 use crate::ram::Ram;
 
 const PAGE: u32 = 4096;
-const WORDS: usize = 1024;
 
 /// Words decoded at a time, at most; the end of a block usually comes first.
 const AHEAD: usize = 64;
@@ -25,7 +26,7 @@ struct Page {
     /// RAM page number, or `None` when this slot of the cache is free.
     ram_page: Option<u32>,
     /// The operation of each word.
-    ops: Box<[Op]>,
+    ops: PageOps,
     /// Which words are decoded, one bit each, the first in the lowest bit of the first.
     decoded: [u32; WORDS / 32],
 }
@@ -37,7 +38,7 @@ impl Page {
         let was = self.decoded[word / 32] & bit != 0;
         if was {
             self.decoded[word / 32] &= !bit;
-            self.ops[word] = Op::UNDECODED;
+            self.ops.set(word, Op::UNDECODED);
         }
         was
     }
@@ -96,7 +97,7 @@ impl CodeCache {
             None if self.pages.len() < PAGES => {
                 self.pages.push(Page {
                     ram_page: None,
-                    ops: vec![Op::UNDECODED; WORDS].into_boxed_slice(),
+                    ops: PageOps::new(),
                     decoded: [0; WORDS / 32],
                 });
                 self.pages.len() - 1
@@ -125,14 +126,21 @@ impl CodeCache {
                 *entry = 0;
             }
         }
-        page.ops.fill(Op::UNDECODED);
+        page.ops.clear();
         page.decoded = [0; WORDS / 32];
     }
 
-    /// The operations of a page, one for each word.
+    /// Runs the operations of a page from word `first` on, see [`PageOps::run`].
     #[inline(always)]
-    pub fn ops(&self, index: usize) -> &[Op] {
-        &self.pages[index].ops
+    pub fn run(
+        &mut self,
+        index: usize,
+        first: usize,
+        limit: u32,
+        exec: &mut Exec,
+        regs: &mut Regs,
+    ) -> (Flow, u32) {
+        self.pages[index].ops.run(first, limit, exec, regs)
     }
 
     /// Decodes from a word up to the end of its block, or up to what is decoded already.
@@ -149,7 +157,7 @@ impl CodeCache {
             let offset = word as u32 * 4;
             // Inside RAM, since the page is; a word that is not would be an illegal instruction.
             let (op, ends_block) = predecode(memory.load(base + offset).unwrap_or(0), offset);
-            page.ops[word] = op;
+            page.ops.set(word, op);
             page.decoded[word / 32] |= bit;
             self.statistics.instructions += 1;
             if ends_block {

@@ -29,7 +29,7 @@ pub use watch::CodeWatch;
 
 use clock::TimeBase;
 use code::CodeCache;
-use interp::{Exec, Flow, Op, predecode};
+use interp::{Exec, Flow, predecode, run_one};
 use mmu::Mmu;
 use ram::Ram;
 
@@ -54,12 +54,7 @@ impl Cpu {
         let ram = Ram::new(ram)?;
         let code = CodeCache::new(&ram);
         Ok(Cpu {
-            exec: Exec {
-                mmu: Mmu::new(ram)?,
-                trap: Trap::Budget,
-                changed: (0, 0),
-                left: 0,
-            },
+            exec: Exec::new(Mmu::new(ram)?),
             code,
             pins,
             time: TimeBase::new(clock, timer_hz),
@@ -101,7 +96,7 @@ impl Cpu {
     pub fn execute(&mut self, regs: &mut Regs, word: u32) -> Option<Trap> {
         let (op, _) = predecode(word, 0);
         let behind = regs.pc.wrapping_add(4);
-        match Op::run_all(&[op], &mut self.exec, regs) {
+        match run_one(op, &mut self.exec, regs) {
             Flow::Jump => {}
             Flow::Next => regs.pc = behind,
             Flow::CodeChanged => {
@@ -141,12 +136,8 @@ impl Cpu {
                 page_ea = pc & !0xFFF;
             }
             let first = (pc >> 2 & 0x3FF) as usize;
-            let ops = &self.code.ops(page)[first..];
-            let ops = &ops[..ops.len().min(*left as usize)];
             regs.pc = page_ea;
-            let flow = Op::run_all(ops, &mut self.exec, regs);
-
-            let done = ops.len() as u32 - self.exec.left;
+            let (flow, done) = self.code.run(page, first, *left, &mut self.exec, regs);
             let behind = pc.wrapping_add(4 * done);
             *left -= done;
             match flow {

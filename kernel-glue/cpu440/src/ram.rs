@@ -1,6 +1,6 @@
 //! Guest RAM as the running CPU reaches it: one flat host mapping, addressed by byte offset.
 //!
-//! This file and `table.rs` hold the crate's only `unsafe` code.
+//! This file, `table.rs` and `interp/thread.rs` hold the crate's only `unsafe` code.
 #![allow(unsafe_code)]
 
 use std::io;

@@ -47,7 +47,10 @@ impl CodeWatch {
 
     /// The ranges written since the last call.
     pub(crate) fn take_written(&self) -> Vec<(u32, u32)> {
-        if !self.any_written.swap(false, Ordering::SeqCst) {
+        // Looked at with every entry: a plain load, until there is something.
+        if !self.any_written.load(Ordering::Relaxed)
+            || !self.any_written.swap(false, Ordering::SeqCst)
+        {
             return Vec::new();
         }
         std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner))

@@ -13,16 +13,19 @@ mod memory;
 mod multiply;
 mod predecode;
 mod system;
+mod thread;
 
 use ppc440_isa::{Regs, Trap, Word, regs::msr};
 
 use crate::mmu::Mmu;
 
 pub(crate) use predecode::predecode;
+use thread::Thread;
+pub(crate) use thread::{PageOps, WORDS, run_one};
 
-/// Does an operation, which changes registers and memory or traps and changes nothing; then the
-/// rest of its block. How far that went is in [`Exec::left`].
-type Handler = fn(&mut Exec, &mut Regs, &Op, &[Op]) -> Flow;
+/// Does an operation, which changes registers and memory or traps and changes nothing; then those
+/// behind it, until one stops.
+type Handler = fn(&mut Exec, &mut Regs, Thread<'_>) -> Flow;
 
 /// One predecoded instruction.
 #[derive(Clone, Copy, Debug)]
@@ -41,23 +44,10 @@ impl Op {
         imm: 0,
         word: Word(0),
     };
-
-    /// Runs operations until one does not go on with the next.
-    #[inline(always)]
-    pub fn run_all(ops: &[Op], exec: &mut Exec, regs: &mut Regs) -> Flow {
-        match ops.split_first() {
-            Some((op, rest)) => (op.run)(exec, regs, op, rest),
-            None => {
-                exec.left = 0;
-                Flow::Next
-            }
-        }
-    }
 }
 
-fn undecoded(exec: &mut Exec, _: &mut Regs, _: &Op, rest: &[Op]) -> Flow {
-    exec.left = rest.len() as u32;
-    Flow::Undecoded
+fn undecoded(exec: &mut Exec, _: &mut Regs, at: Thread<'_>) -> Flow {
+    at.stop(exec, Flow::Undecoded)
 }
 
 /// How a block goes on after an operation.
@@ -85,11 +75,20 @@ pub(crate) struct Exec {
     pub trap: Trap,
     /// The RAM range, offset and length, of the last store over decoded code.
     pub changed: (u32, u32),
-    /// Operations of the block that the last one to run left undone.
-    pub left: u32,
+    /// Address of the operation that stopped last.
+    stopped: usize,
 }
 
 impl Exec {
+    pub fn new(mmu: Mmu) -> Self {
+        Exec {
+            mmu,
+            trap: Trap::Budget,
+            changed: (0, 0),
+            stopped: 0,
+        }
+    }
+
     #[inline(always)]
     fn trap(&mut self, trap: Trap) -> Flow {
         self.trap = trap;

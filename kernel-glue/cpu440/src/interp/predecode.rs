@@ -7,22 +7,18 @@ use super::memory::{
     Algebraic, Byte, D, D0, Double, Du, Half, HalfReversed, IntegerWord, Single, Word as W,
     WordReversed, X, Xu,
 };
-use super::{Exec, Flow, Handler, Op, branch, float, integer, memory, multiply, system};
+use super::{Exec, Flow, Handler, Op, Thread, branch, float, integer, memory, multiply, system};
 
 /// The handler that does an operation and goes on with the next of its block.
 ///
 /// Going on from within the handler, by a call in tail position, gives each operation a dispatch
 /// of its own to predict; one loop around them all would share one. Where the compiler does not
-/// turn it into a jump, the depth is bounded by the block's length.
+/// turn it into a jump, the depth is bounded by the page's length.
 macro_rules! chain {
     ($operation:expr) => {
-        |exec: &mut Exec, regs: &mut Regs, op: &Op, rest: &[Op]| {
-            let flow = $operation(exec, regs, op);
-            if flow == Flow::Next {
-                return Op::run_all(rest, exec, regs);
-            }
-            exec.left = rest.len() as u32;
-            flow
+        |exec: &mut Exec, regs: &mut Regs, at: Thread<'_>| match $operation(exec, regs, at.op()) {
+            Flow::Next => at.go_on(exec, regs),
+            flow => at.stop(exec, flow),
         }
     };
 }
