@@ -47,7 +47,8 @@ pub struct MachineArgs {
     /// Initial RAM disk: a cpio archive, compressed or not, with or without a uImage header.
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
-    /// Kernel command line, in place of the default `console=ttyS0,115200` or of the tree's.
+    /// Kernel command line; without it, a tree given with --dtb keeps its own. The console is UART0
+    /// in any case.
     #[arg(long, value_name = "STR")]
     append: Option<String>,
     /// Device tree blob in place of the generated one; memory, command line and initrd are filled
