@@ -160,6 +160,15 @@ impl MemOp {
         })
     }
 
+    /// Whether the address is no multiple of the operand's size; of strings each byte is an
+    /// operand, of multiples each word.
+    pub fn is_misaligned(&self) -> bool {
+        match self.unit {
+            Unit::String(_) => false,
+            _ => !self.ea.is_multiple_of(u32::from(self.element.max(1))),
+        }
+    }
+
     /// Whether it works on a cache line, which no page boundary divides.
     pub fn is_line(&self) -> bool {
         matches!(self.special, Special::Zero | Special::Touch)

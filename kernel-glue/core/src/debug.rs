@@ -8,8 +8,9 @@
 use ppc440_isa::Access;
 use ppc440_isa::regs::{dbcr0, msr};
 
-use crate::access::{MemOp, branch_taken};
+use crate::access::{MemOp, Special, branch_taken};
 use crate::hw::Hw;
+use crate::interrupt::Interrupt;
 use crate::stats::Cause;
 use crate::tlb::permits;
 use crate::vcpu::{Resume, Vcpu};
@@ -102,6 +103,18 @@ impl Vcpu {
         if compares != 0 {
             return self.debug_stop(compares);
         }
+        if self.strict_alignment()
+            && let Some(op) = self.operation(hw)
+            && !op.fp
+            && matches!(
+                op.special,
+                Special::Plain | Special::Reserve | Special::Conditional
+            )
+            && op.is_misaligned()
+            && self.is_allowed(&op)
+        {
+            return self.data_fault(hw, Interrupt::Alignment, op.ea, op.store, false);
+        }
         let events = self.data_and_branch_events(hw);
         if events != 0 {
             return self.debug_stop(events);
@@ -160,6 +173,36 @@ impl Vcpu {
         events
     }
 
+    /// The instruction at `pc`, if it can be fetched.
+    fn instruction<H: Hw>(&self, hw: &mut H) -> Option<u32> {
+        let fetch = self.translate(self.regs.pc, Access::Fetch)?;
+        fetch
+            .execute
+            .then(|| self.fetch_word(hw, fetch.gpa, fetch.little_endian))?
+    }
+
+    /// The access that the instruction at `pc` makes.
+    fn operation<H: Hw>(&self, hw: &mut H) -> Option<MemOp> {
+        let op = MemOp::of(self.instruction(hw)?, &self.regs)?;
+        (op.len != 0).then_some(op)
+    }
+
+    /// Whether an access is translated and permitted: misses and storage faults go first.
+    fn is_allowed(&self, op: &MemOp) -> bool {
+        let access = if op.store {
+            Access::Store
+        } else {
+            Access::Load
+        };
+        let context = self.context(msr::DS);
+        let last = op.ea.wrapping_add(u32::from(op.len) - 1);
+        [op.ea, last].iter().all(|&ea| {
+            self.mmu
+                .lookup(ea, context.pid, context.ts)
+                .is_some_and(|index| permits(self.mmu.entry(index), access, context.user))
+        })
+    }
+
     /// BRT and DAC events of the instruction at `pc`; none when it cannot be fetched, or when
     /// its access would fault: faults go first.
     fn data_and_branch_events<H: Hw>(&mut self, hw: &mut H) -> u32 {
@@ -167,13 +210,7 @@ impl Vcpu {
         if self.sprs.dbcr0 & watched == 0 {
             return 0;
         }
-        let Some(fetch) = self
-            .translate(self.regs.pc, Access::Fetch)
-            .filter(|t| t.execute)
-        else {
-            return 0;
-        };
-        let Some(word) = self.fetch_word(hw, fetch.gpa, fetch.little_endian) else {
+        let Some(word) = self.instruction(hw) else {
             return 0;
         };
         if self.sprs.dbcr0 & dbcr0::BRT != 0 && branch_taken(word, &self.regs) {
@@ -187,27 +224,17 @@ impl Vcpu {
 
     fn data_compares(&self, op: &MemOp) -> u32 {
         let sprs = &self.sprs;
-        let access = if op.store {
-            Access::Store
-        } else {
-            Access::Load
-        };
-        let context = self.context(msr::DS);
-        let (first, last) = (op.ea, op.ea.saturating_add(u32::from(op.len) - 1));
-        let allowed = [first, last].iter().all(|&ea| {
-            self.mmu
-                .lookup(ea, context.pid, context.ts)
-                .is_some_and(|index| permits(self.mmu.entry(index), access, context.user))
-        });
-        if !allowed {
+        if !self.is_allowed(op) {
             return 0;
         }
+        let user = self.regs.msr & msr::PR != 0;
+        let (first, last) = (op.ea, op.ea.saturating_add(u32::from(op.len) - 1));
         let pair = Pair::from_code(sprs.dbcr2 >> 22);
         let mut events = 0;
         for n in 0..2 {
             let enable = if op.store { dbcr0::DAC1W } else { dbcr0::DAC1R } >> (2 * n);
             if sprs.dbcr0 & enable != 0
-                && admits(sprs.dbcr2 >> (30 - 4 * n), context.user)
+                && admits(sprs.dbcr2 >> (30 - 4 * n), user)
                 && pair.meets(sprs.dac, n, first, last)
             {
                 events |= enable;

@@ -6,7 +6,7 @@
 //! in [`InFlight`]. `pc` and the base register of update forms are written when the first exit
 //! leaves, as KVM does; a loaded register when the last byte is there.
 
-use ppc440_isa::regs::msr;
+use ppc440_isa::regs::{ccr0, msr};
 use ppc440_isa::{Access, Cr};
 
 use crate::access::{MemOp, Special, Unit};
@@ -70,15 +70,15 @@ struct Part {
 /// Whether the access, its translations and permissions being right, is an Alignment interrupt
 /// (section 6.5.6).
 ///
-/// The 440 demands alignment of `lwarx` and `stwcx.`, of the FPU's accesses to a word, and
-/// refuses `dcbz` where there is no cached write-back page. CCR0\[FLSTA\] is not honoured: the
-/// hardware completes aligned-or-not integer accesses without asking.
-fn alignment_required(op: &MemOp, parts: &[Part; 2]) -> bool {
+/// `strict` is CCR0\[FLSTA\]: without it integer accesses complete at any address, and so do
+/// `lwarx` and `stwcx.`. The FPU's accesses must not cross a quadword, and the 440EP's FPU asks
+/// for words besides. `dcbz` needs a page that is cached and written back.
+fn alignment_required(op: &MemOp, strict: bool, uncached: bool) -> bool {
     match op.special {
-        Special::Reserve | Special::Conditional => op.ea & 3 != 0,
-        Special::Zero => parts[0].uncached,
-        Special::Plain => op.fp && op.ea & 3 != 0,
+        Special::Zero => uncached,
         Special::Touch => false,
+        _ if op.fp => op.ea & 3 != 0 || op.ea % 16 + u32::from(op.len) > 16,
+        _ => strict && op.is_misaligned(),
     }
 }
 
@@ -230,7 +230,8 @@ impl Vcpu {
                 return self.data_fault(hw, Interrupt::DataTlb, address, op.store, op.fp);
             };
             let entry = self.mmu.entry(index);
-            if !permits(entry, access, context.user) {
+            // A store that will not happen needs no permission, though it can miss.
+            if !permits(entry, access, context.user) && !self.conditional_fails(op.special) {
                 return self.data_fault(hw, Interrupt::DataStorage, address, op.store, op.fp);
             }
             part.gpa = entry.real(at);
@@ -240,7 +241,7 @@ impl Vcpu {
             at = at.wrapping_add(u32::from(part.len));
             address = at;
         }
-        if alignment_required(&op, &parts) {
+        if alignment_required(&op, self.strict_alignment(), parts[0].uncached) {
             return self.data_fault(hw, Interrupt::Alignment, op.ea, op.store, op.fp);
         }
         let mut transfer = Transfer {
@@ -285,6 +286,18 @@ impl Vcpu {
                 Resume::Host(exit)
             }
         }
+    }
+
+    /// Whether the operation is a `stwcx.` without a reservation, which completes without a data
+    /// storage interrupt (chapter 9, `stwcx.`).
+    pub(crate) fn conditional_fails(&self, special: Special) -> bool {
+        special == Special::Conditional && !self.regs.reservation
+    }
+
+    /// CCR0\[FLSTA\]: misaligned integer accesses are Alignment interrupts.
+    #[inline]
+    pub(crate) fn strict_alignment(&self) -> bool {
+        self.sprs.ccr0 & ccr0::FLSTA != 0
     }
 
     /// Fills the bytes of a store from its registers.

@@ -104,11 +104,14 @@ impl Vcpu {
         let Some(index) = self.mmu.lookup(ea, context.pid, context.ts) else {
             return self.data_fault(hw, Interrupt::DataTlb, ea, store, access::is_fp(word));
         };
-        if !permits(self.mmu.entry(index), access, context.user) {
+        let permitted = permits(self.mmu.entry(index), access, context.user);
+        if !permitted
+            && !MemOp::of(word, &self.regs).is_some_and(|op| self.conditional_fails(op.special))
+        {
             return self.data_fault(hw, Interrupt::DataStorage, ea, store, access::is_fp(word));
         }
         let may_cross = ea % HW_PAGE > HW_PAGE - LONGEST as u32;
-        if !may_cross || !self.crosses(word, ea) {
+        if permitted && (!may_cross || !self.crosses(word, ea)) {
             // The same trap again, with the translation in place, is about something else.
             let here = Some((hw.retired(), self.regs.pc, ea, false));
             if self.progress.last_fill != here

@@ -196,7 +196,7 @@ impl Vcpu {
                 }
             }
             self.select(hw);
-            let resume = if self.debug_armed() {
+            let resume = if self.debug_armed() || self.strict_alignment() {
                 self.step_watched(hw)
             } else {
                 self.enter(hw)

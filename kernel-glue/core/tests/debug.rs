@@ -2,7 +2,7 @@
 
 mod support;
 
-use ppc440_isa::regs::{dbcr0, dbsr, msr, tcr};
+use ppc440_isa::regs::{ccr0, dbcr0, dbsr, esr, msr, tcr};
 use ppc440_kvm::{Exit, State};
 use support::*;
 
@@ -253,4 +253,54 @@ fn timers_freeze_while_an_event_is_recorded_if_asked() {
     assert_eq!(m.mfspr(0x16), 700);
     let State { timers, .. } = m.vcpu.state(&m.hw);
     assert_eq!(timers.dec, 700);
+}
+
+/// Runs `word` from memory with CCR0[FLSTA] set or not and r4 = `ea`; where `pc` is then.
+fn aligned_or_not(word: u32, ea: u32, flsta: u32) -> (Machine, u32) {
+    let mut m = Machine::new();
+    m.set_sprs(|s| s.ccr0 = flsta);
+    m.program(PC, &[word, 0x4800_0000]);
+    m.program(vector(5), &[0x4800_0000]);
+    m.program(vector(13), &[0x4800_0000]);
+    m.vcpu.regs.gpr[4] = ea;
+    // A few turns: translations are given to the hardware first.
+    for _ in 0..5 {
+        if m.vcpu.regs.pc == PC {
+            m.turn(1);
+        }
+    }
+    let pc = m.vcpu.regs.pc;
+    (m, pc)
+}
+
+#[test]
+fn misaligned_integer_accesses_are_interrupts_only_under_flsta() {
+    const DATA: u32 = 0x8000;
+    let cases = [
+        (d_form(32, 5, 4, 0), 2, 0),            // lwz
+        (d_form(44, 5, 4, 0), 1, esr::ST),      // sth
+        (d_form(46, 30, 4, 0), 2, 0),           // lmw
+        (d_form(47, 30, 4, 0), 3, esr::ST),     // stmw
+        (x_form(20, 5, 0, 4), 1, 0),            // lwarx
+        (x_form(150, 5, 0, 4) | 1, 2, esr::ST), // stwcx., without a reservation
+        (x_form(662, 5, 0, 4), 1, esr::ST),     // stwbrx
+    ];
+    for (word, off, syndrome) in cases {
+        let (m, pc) = aligned_or_not(word, DATA + off, ccr0::FLSTA);
+        assert_eq!(pc, vector(5), "{word:08x}");
+        let s = m.vcpu.sprs();
+        assert_eq!((s.dear, s.esr, s.srr0), (DATA + off, syndrome, PC));
+        assert_eq!(aligned_or_not(word, DATA + off, 0).1, PC + 4, "{word:08x}");
+        assert_eq!(
+            aligned_or_not(word, DATA, ccr0::FLSTA).1,
+            PC + 4,
+            "{word:08x}"
+        );
+        // A miss goes first.
+        assert_eq!(aligned_or_not(word, 0xE000_0001, ccr0::FLSTA).1, vector(13));
+    }
+    // Bytes and strings of bytes are always aligned.
+    for word in [d_form(34, 5, 4, 0), x_form(597, 5, 4, 8)] {
+        assert_eq!(aligned_or_not(word, DATA + 1, ccr0::FLSTA).1, PC + 4);
+    }
 }

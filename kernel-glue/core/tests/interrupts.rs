@@ -52,7 +52,6 @@ const NOTHING: Case = Case {
 };
 
 fn cases() -> Vec<Case> {
-    let lwarx = x_form(20, 5, 0, 4);
     let stfs = d_form(52, 5, 4, 0);
     let lfd = d_form(50, 5, 4, 0);
     vec![
@@ -106,30 +105,12 @@ fn cases() -> Vec<Case> {
             ..NOTHING
         },
         Case {
-            name: "misaligned lwarx",
-            n: 5,
-            word: lwarx,
-            prepare: |m| with_entry(m, ALL),
-            esr: Some(0),
-            dear: Some(PAGE + 0x123),
-            ..NOTHING
-        },
-        Case {
             name: "misaligned lfd",
             n: 5,
             word: lfd,
             msr: msr::FP | msr::DS,
             prepare: |m| with_entry(m, ALL),
             esr: Some(esr::FP),
-            dear: Some(PAGE + 0x123),
-            ..NOTHING
-        },
-        Case {
-            name: "misaligned stwcx. without reservation",
-            n: 5,
-            word: x_form(150, 5, 0, 4) | 1,
-            prepare: |m| with_entry(m, ALL),
-            esr: Some(esr::ST),
             dear: Some(PAGE + 0x123),
             ..NOTHING
         },

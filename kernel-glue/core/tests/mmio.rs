@@ -257,6 +257,9 @@ fn floating_point_forms_convert_and_update() {
             _ => 0x0102_0304_0506_0708,
         };
         for (place, ea) in places(8) {
+            if place == Place::Crossing && !single {
+                continue; // It crosses a quadword too, which is an interrupt.
+            }
             let mut m = machine();
             address(&mut m, ea, word >> 26 == 31);
             if name.starts_with('s') {
@@ -493,6 +496,45 @@ fn misses_and_storage_faults_go_before_alignment() {
     m.vcpu.regs.msr = msr::FP;
     m.vcpu.regs.gpr[4] = CROSS + 0xFFA;
     m.interrupted(d_form(48, 5, 4, 0), 5);
+}
+
+#[test]
+fn floats_must_not_cross_a_quadword() {
+    let mut m = machine();
+    for (opcode, at, fits) in [
+        (48, 0x0C, true),
+        (50, 0x08, true),
+        (50, 0x0C, false),
+        (54, 0x1C, false),
+    ] {
+        m.vcpu.regs.msr = msr::FP;
+        m.vcpu.regs.gpr[4] = CROSS + at;
+        let word = d_form(opcode, 5, 4, 0);
+        if fits {
+            m.complete(word);
+        } else {
+            m.interrupted(word, 5);
+        }
+    }
+}
+
+#[test]
+fn a_conditional_store_without_reservation_needs_no_permission() {
+    const READ_ONLY: u32 = 0x4200_0000;
+    let stwcx = x_form(150, 5, 0, 4) | 1;
+    let mut m = machine();
+    m.vcpu
+        .set_tlb(6, entry(READ_ONLY, 0x8000, 1, 0, false, 0x3F & !0x12));
+    m.vcpu.regs.gpr[4] = READ_ONLY;
+    m.vcpu.regs.cr.0[0] = 15;
+    m.complete(stwcx);
+    assert_eq!(m.vcpu.regs.cr.0[0], 0);
+    m.vcpu.regs.reservation = true;
+    m.interrupted(stwcx, 2);
+    m.vcpu.regs.reservation = false;
+    m.vcpu.regs.msr = 0;
+    m.vcpu.regs.gpr[4] = READ_ONLY + 0x1000;
+    m.interrupted(stwcx, 13);
 }
 
 #[test]

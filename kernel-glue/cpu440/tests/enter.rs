@@ -225,8 +225,11 @@ fn accesses_that_cross_a_page_and_stores_that_may_not_are_left_to_the_core() {
         (d_form(47, 28, 4, 0), 0x2FF4, Access::Store),
         (x_form(5, 4, 16, 597), 0x2FF1, Access::Load),
         (x_form(3, 4, 16, 725), 0x2FF1, Access::Store),
-        (x_form(3, 0, 4, 20), 0x2002, Access::Load),
-        (x_form(3, 0, 4, 150) | 1, 0x2001, Access::Store),
+        (x_form(3, 0, 4, 20), 0x2FFE, Access::Load),
+        (x_form(3, 0, 4, 150) | 1, 0x2FFD, Access::Store),
+        (x_form(3, 0, 4, 150) | 1, 0x5004, Access::Store),
+        (d_form(50, 3, 4, 0), 0x2002, Access::Load),
+        (d_form(54, 3, 4, 0), 0x200C, Access::Store),
         (stw(3, 4, 0), 0x5000, Access::Store),
         (x_form(0, 0, 4, 1014), 0x5010, Access::Store),
     ];
@@ -234,6 +237,7 @@ fn accesses_that_cross_a_page_and_stores_that_may_not_are_left_to_the_core() {
         let mut m = Machine::new(&[word]);
         m.map(0x5000, 0x5000, false);
         m.regs.gpr[4] = ea;
+        m.regs.msr = msr::FP;
         let before = m.regs;
         assert_eq!(m.enter(), Trap::Data { ea, access, word }, "{word:08x}");
         assert_eq!(m.regs, before, "{word:08x}");

@@ -1,7 +1,7 @@
 //! Loads, stores and cache instructions (PPC440x5 user's manual, sections 2.3 and 4.2, chapter 9).
 //!
 //! Only what one mapped page (or the pinned range) serves is done here. Everything else -- no
-//! translation, no permission, a page crossing, a misalignment that matters, a page that is
+//! translation, no permission, a page crossing, an FPU access that is misaligned, a page that is
 //! little-endian, small or not RAM -- traps with nothing changed, and the KVM core decides or
 //! performs the access itself.
 
@@ -210,11 +210,11 @@ impl FloatKind for IntegerWord {
     }
 }
 
-/// Whether the hardware leaves a floating-point access to the core: one that is not word-aligned
-/// may be an Alignment interrupt (section 6.5, Alignment).
+/// Whether the core must look at a floating-point access because it may be an Alignment
+/// interrupt: it is not word-aligned, or crosses a quadword (section 6.5.6).
 #[inline(always)]
-fn misaligned(ea: u32) -> bool {
-    ea & 3 != 0
+fn misaligned<T>(ea: u32) -> bool {
+    ea & 3 != 0 || ea % 16 + size_of::<T>() as u32 > 16
 }
 
 pub(super) fn load_float<K: FloatKind, F: Form>(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
@@ -222,7 +222,7 @@ pub(super) fn load_float<K: FloatKind, F: Form>(exec: &mut Exec, regs: &mut Regs
         return Flow::Trap;
     }
     let ea = F::ea(regs, op);
-    let loaded = if misaligned(ea) {
+    let loaded = if misaligned::<K::Memory>(ea) {
         None
     } else {
         exec.mmu.load::<K::Memory>(ea)
@@ -246,7 +246,7 @@ pub(super) fn store_float<K: FloatKind, F: Form>(
         return Flow::Trap;
     }
     let ea = F::ea(regs, op);
-    if misaligned(ea) {
+    if misaligned::<K::Memory>(ea) {
         return fault(exec, op, ea, Access::Store);
     }
     let flow = put(exec, op, ea, K::truncate(regs.fpr[op.word.frs()]));
@@ -258,12 +258,7 @@ pub(super) fn store_float<K: FloatKind, F: Form>(
 
 pub(super) fn lwarx(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     let ea = X::ea(regs, op);
-    let loaded = if misaligned(ea) {
-        None
-    } else {
-        exec.mmu.load::<u32>(ea)
-    };
-    let Some(value) = loaded else {
+    let Some(value) = exec.mmu.load::<u32>(ea) else {
         return fault(exec, op, ea, Access::Load);
     };
     regs.gpr[op.word.rt()] = value;
@@ -275,7 +270,7 @@ pub(super) fn lwarx(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
 /// TLB miss is taken (chapter 9, `stwcx.`).
 pub(super) fn stwcx(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     let ea = X::ea(regs, op);
-    if misaligned(ea) || exec.mmu.writable(ea, 4).is_none() {
+    if exec.mmu.writable(ea, 4).is_none() {
         return fault(exec, op, ea, Access::Store);
     }
     let reserved = std::mem::take(&mut regs.reservation);
