@@ -25,6 +25,8 @@ pub const BCR_BASE: u32 = 0xFFF0_0000;
 pub const BCR_SIZE: u32 = 0x000E_0000;
 /// BnCR: usage, 0 off, 1 read only, 2 write only, 3 both.
 pub const BCR_USAGE: u32 = 0x0001_8000;
+/// BnCR: usage, read only.
+pub const BCR_USAGE_READ: u32 = 0x0000_8000;
 /// BnCR: bus width.
 pub const BCR_WIDTH: u32 = 0x0000_6000;
 
@@ -35,6 +37,11 @@ pub const BANKS: usize = 8;
 /// a size of 1 MiB << `size_field` (0..=7).
 pub const fn bank(base: u32, size_field: u32) -> u32 {
     (base & BCR_BASE) | ((size_field << 17) & BCR_SIZE) | BCR_USAGE
+}
+
+/// BnCR of a bank as [`bank`] gives it, but only for reading.
+pub const fn read_only_bank(base: u32, size_field: u32) -> u32 {
+    (bank(base, size_field) & !BCR_USAGE) | BCR_USAGE_READ
 }
 
 /// What a snapshot of the external bus controller must hold.
@@ -158,6 +165,8 @@ mod tests {
             }
         }
         assert_eq!(found, [(0, 0xFFF0_0000_u32, 0x10_0000)]);
+        assert_eq!(bank(0xFF80_0000, 3), 0xFF87_8000);
+        assert_eq!(read_only_bank(0xFFF0_0000, 0), 0xFFF0_8000);
     }
 
     #[test]

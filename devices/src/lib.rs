@@ -41,6 +41,7 @@ pub mod dma;
 pub mod ds1307;
 pub mod ebc;
 pub mod emac;
+pub mod flash;
 pub mod gpio;
 pub mod iic;
 mod indirect;

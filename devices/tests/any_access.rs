@@ -10,7 +10,7 @@ use ppckvm_devices::pci_bridge::{Ack, Bridge, ConfigPort, IoWindow, LocalRegs, M
 use ppckvm_devices::uart16550::Uart;
 use ppckvm_devices::uic::Uic;
 use ppckvm_devices::{
-    cpr, dma, ds1307, ebc, emac, gpio, iic, mal, plb, pvpanic, sdr, sdram, syscon, zmii,
+    cpr, dma, ds1307, ebc, emac, flash, gpio, iic, mal, plb, pvpanic, sdr, sdram, syscon, zmii,
 };
 
 /// A small generator, so that a failure comes back with the same accesses.
@@ -69,6 +69,7 @@ fn mmio_devices() -> Vec<Box<dyn MmioDevice>> {
         Box::new(uart),
         Box::new(iic),
         Box::new(gpio::Gpio::new()),
+        Box::new(flash::Flash::new([0x48; 0x100])),
         Box::new(zmii::Zmii::new()),
         Box::new(emac::Emac::new()),
         Box::new(syscon::Syscon::new(0, 0x5555, Box::new(|| ()))),

@@ -214,8 +214,10 @@ pub struct EmacDesc {
     pub mal_tx: [u32; 2],
     /// Its MAL receive channel.
     pub mal_rx: u32,
-    /// Where the PIBS monitor keeps its MAC address, as ASCII, in the boot flash.
+    /// Where the PIBS monitor keeps its MAC address, as twelve hexadecimal digits, in the boot flash.
     pub mac_string: u32,
+    /// The MAC address that is there: one that is administered locally.
+    pub mac: [u8; 6],
 }
 
 /// The memory access layer: the DMA engine of the Ethernet controllers.
@@ -500,6 +502,7 @@ impl Board {
                     mal_tx: [0, 1],
                     mal_rx: 0,
                     mac_string: 0xFFFC_0400,
+                    mac: [0x02, 0x00, 0x44, 0x0E, 0x50, 0x00],
                 },
                 EmacDesc {
                     window: Window::new(0xEF60_0F00, 0x70),
@@ -508,6 +511,7 @@ impl Board {
                     mal_tx: [2, 3],
                     mal_rx: 1,
                     mac_string: 0xFFFC_0500,
+                    mac: [0x02, 0x00, 0x44, 0x0E, 0x50, 0x01],
                 },
             ],
             usb_ohci: Window::new(0xEF60_1000, 0x80),
