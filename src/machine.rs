@@ -13,6 +13,7 @@ use ppckvm_devices::dma::Dma;
 use ppckvm_devices::ds1307::{Ds1307, Source};
 use ppckvm_devices::ebc::{self, Ebc};
 use ppckvm_devices::emac::Emac;
+use ppckvm_devices::flash::{self, Flash};
 use ppckvm_devices::gpio::Gpio;
 use ppckvm_devices::iic::Iic;
 use ppckvm_devices::mal::Mal;
@@ -105,6 +106,7 @@ pub(crate) fn assemble(machine: Machine) -> Result<Vm, BuildError> {
     add_iic(&mut buses.mmio, &board, &wires, time)?;
     add_peripherals(&mut buses.mmio, &board)?;
     add_pci(&mut buses.mmio, &board)?;
+    add_flash(&mut buses.mmio, &board)?;
     add_pvpanic(&mut buses.mmio, &board)?;
     add_syscon(&mut buses.mmio, &board, &control)?;
     for extra in mmio {
@@ -420,6 +422,15 @@ fn dcrs(range: DcrRange) -> std::ops::Range<u32> {
     u32::from(range.base)..u32::from(range.base) + u32::from(range.count)
 }
 
+/// The external bus's chip selects: the first is the boot flash's.
+fn chip_selects(board: &Board) -> [u32; ebc::BANKS] {
+    let mut banks = [0; ebc::BANKS];
+    // The size field counts doublings of 1 MiB.
+    let size = (board.boot_flash.size >> 20).max(1).ilog2();
+    banks[0] = ebc::read_only_bank(board.boot_flash.base, size);
+    banks
+}
+
 /// The units behind DCRs.
 fn add_dcr_units(
     bus: &mut DcrBus,
@@ -445,7 +456,7 @@ fn add_dcr_units(
             Box::new(Sdr::new([board.clocks.sdr0_uart; 4])),
         ),
         (board.sdram0, "sdram0", Box::new(Sdram::new(banks))),
-        (board.ebc0, "ebc0", Box::new(Ebc::new([0; ebc::BANKS]))),
+        (board.ebc0, "ebc0", Box::new(Ebc::new(chip_selects(board)))),
         (board.plb3a0, "plb3a0", Box::new(Arbiter::new())),
         (board.plb4a0, "plb4a0", Box::new(Arbiter::new())),
         (board.plb4a1, "plb4a1", Box::new(Arbiter::new())),
@@ -545,6 +556,29 @@ fn add_pci(bus: &mut MmioBus, board: &Board) -> Result<(), BuildError> {
         bus.register(range(window), name, Box::new(memory))?;
     }
     bus.register(range(pci.io), "pci i/o", Box::new(IoWindow(bridge)))?;
+    Ok(())
+}
+
+/// The boot flash: erased, except for what the board's monitor leaves for boot wrappers.
+fn add_flash(bus: &mut MmioBus, board: &Board) -> Result<(), BuildError> {
+    let window = board.boot_flash;
+    let mut contents = vec![flash::ERASED; window.size as usize];
+    for emac in &board.emacs {
+        let digits: String = emac.mac.iter().map(|byte| format!("{byte:02X}")).collect();
+        let place = emac
+            .mac_string
+            .checked_sub(window.base)
+            .and_then(|offset| {
+                contents
+                    .get_mut(offset as usize..)?
+                    .get_mut(..=digits.len())
+            })
+            .expect("the board keeps its addresses in its flash");
+        let (text, end) = place.split_at_mut(digits.len());
+        text.copy_from_slice(digits.as_bytes());
+        end.fill(0);
+    }
+    bus.register(range(window), "boot flash", Box::new(Flash::new(contents)))?;
     Ok(())
 }
 
