@@ -61,7 +61,7 @@ pub use builder::{BuildError, Machine, Wiring};
 pub use config::{Accel, Clock, Cpu, Image, MemorySize, OnReset, SizeError, VmConfig};
 pub use console::{Console, ConsoleInput, ConsoleOutput};
 pub use control::Stopper;
-pub use outcome::Outcome;
+pub use outcome::{Hang, Outcome};
 pub use vm::{MemoryAccessError, Reached, Until, Vm};
 
 pub use ppckvm_api::{

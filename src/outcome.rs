@@ -11,10 +11,24 @@ use ppckvm_api::{ResetKind, Stuck};
 pub enum Outcome {
     /// The guest powered the machine off.
     PoweredOff,
+    /// The guest's kernel stopped, said so, and stays where it is.
+    Halted,
     /// The guest reset itself through DBCR0, and `--on-reset` said to end.
     Reset(ResetKind),
     /// The watchdog reset the guest.
     WatchdogReset(ResetKind),
+    /// The guest's kernel panicked, whatever it did next.
+    KernelPanic {
+        /// What it said of the reason; `None` when it said nothing that could be found.
+        message: Option<String>,
+    },
+    /// Nothing can ever wake or move the guest.
+    Hang {
+        /// The effective address at which it stands.
+        pc: u32,
+        /// How it stands there.
+        how: Hang,
+    },
     /// The CPU cannot go on, whatever happens.
     CannotGoOn {
         /// The effective address at which it stands.
@@ -34,20 +48,62 @@ pub enum Outcome {
     Failed(String),
 }
 
+/// How a guest can hang.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hang {
+    /// It branches to itself with interrupts off.
+    Spins,
+    /// It waits (MSR\[WE\]) and every interrupt that could wake it is off, in the core or in the
+    /// interrupt controller.
+    Waits,
+}
+
 impl Outcome {
+    /// The ending for what the core says of a CPU that does nothing more.
+    pub(crate) fn stuck(pc: u32, reason: Stuck) -> Self {
+        match reason {
+            Stuck::Spins => Outcome::Hang {
+                pc,
+                how: Hang::Spins,
+            },
+            Stuck::WaitsDeaf => Outcome::Hang {
+                pc,
+                how: Hang::Waits,
+            },
+            Stuck::EndlessInterrupts | Stuck::MachineCheckDisabled => {
+                Outcome::CannotGoOn { pc, reason }
+            }
+        }
+    }
+
     /// The exit status of the command for this ending.
     ///
-    /// 0: the guest powered off or reset, or the user quit. 1: the launcher's own error. 33: the
-    /// CPU cannot go on. 36: the watchdog reset the guest. 124: the time ran out. 34 and 35 are
-    /// kept for a kernel panic and a hang.
+    /// 0: the guest powered off, halted or reset, or the user quit. 1: the launcher's own error.
+    /// 33: the CPU cannot go on. 34: the kernel panicked. 35: the guest hangs. 36: the watchdog
+    /// reset the guest. 124: the time ran out.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Outcome::PoweredOff | Outcome::Reset(_) | Outcome::Stopped | Outcome::Quit => 0,
+            Outcome::PoweredOff
+            | Outcome::Halted
+            | Outcome::Reset(_)
+            | Outcome::Stopped
+            | Outcome::Quit => 0,
             Outcome::ConsoleLost(_) | Outcome::Failed(_) => 1,
             Outcome::CannotGoOn { .. } => 33,
+            Outcome::KernelPanic { .. } => 34,
+            Outcome::Hang { .. } => 35,
             Outcome::WatchdogReset(_) => 36,
             Outcome::TimedOut(_) => 124,
         }
+    }
+
+    /// Whether what the guest stood at, its registers and its kernel's log say why it ended.
+    pub fn wants_explanation(&self) -> bool {
+        matches!(
+            self,
+            Outcome::KernelPanic { .. } | Outcome::Hang { .. } | Outcome::CannotGoOn { .. }
+        )
     }
 
     /// Whether the guest itself came to an end, so that running it on makes no sense.
@@ -63,6 +119,20 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Outcome::PoweredOff => f.write_str("the guest powered off"),
+            Outcome::Halted => f.write_str("the guest halted"),
+            Outcome::KernelPanic {
+                message: Some(message),
+            } => write!(f, "kernel panic: {message}"),
+            Outcome::KernelPanic { message: None } => {
+                f.write_str("kernel panic, and the kernel did not say why")
+            }
+            Outcome::Hang { pc, how } => {
+                let how = match how {
+                    Hang::Spins => "it branches to itself with interrupts off",
+                    Hang::Waits => "it waits, and everything that could wake it is off",
+                };
+                write!(f, "the guest hangs at pc {pc:#010x}: {how}")
+            }
             Outcome::Reset(kind) => write!(f, "the guest reset the {}", reach(*kind)),
             Outcome::WatchdogReset(kind) => write!(f, "the watchdog reset the {}", reach(*kind)),
             Outcome::CannotGoOn { pc, reason } => {
@@ -71,6 +141,7 @@ impl fmt::Display for Outcome {
                         "interrupt follows interrupt and no instruction completes"
                     }
                     Stuck::MachineCheckDisabled => "a machine check came while MSR[ME] is 0",
+                    Stuck::Spins | Stuck::WaitsDeaf => "nothing can move it any more",
                 };
                 write!(f, "the cpu cannot go on at pc {pc:#010x}: {reason}")
             }
@@ -106,10 +177,14 @@ mod tests {
         let reason = Stuck::EndlessInterrupts;
         for (outcome, status) in [
             (Outcome::PoweredOff, 0),
+            (Outcome::Halted, 0),
             (Outcome::Reset(ResetKind::System), 0),
             (Outcome::Quit, 0),
             (Outcome::ConsoleLost("broken pipe".into()), 1),
             (Outcome::CannotGoOn { pc: 0x100, reason }, 33),
+            (Outcome::KernelPanic { message: None }, 34),
+            (Outcome::stuck(0x100, Stuck::Spins), 35),
+            (Outcome::stuck(0x100, Stuck::WaitsDeaf), 35),
             (Outcome::WatchdogReset(ResetKind::Chip), 36),
             (Outcome::TimedOut(Duration::from_secs(90)), 124),
         ] {

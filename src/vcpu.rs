@@ -64,7 +64,7 @@ impl Vm {
                     continue;
                 }
                 VcpuExit::CannotGoOn { pc, reason } => {
-                    return Request::End(Outcome::CannotGoOn { pc, reason });
+                    return Request::End(Outcome::stuck(pc, reason));
                 }
                 // The enum can grow; whatever comes, the guest must not be run on blindly.
                 other => {

@@ -18,6 +18,6 @@ pub use ppc440_cpu::{Clock, CodeStatistics, CodeWatch, GuestMemory, Region};
 pub use ppc440_isa::tlb::{ENTRIES as TLB_ENTRIES, TlbWord0, TlbWord1, TlbWord2, Tlbe};
 pub use ppc440_isa::{Access, Regs};
 pub use ppc440_kvm::{
-    Cause, Charge, Inject, ResetKind, Slot, SlotError, Sprs, State, Stats, Stuck, TimerState,
-    Timing, Translation,
+    Cause, Charge, Inject, Interrupt, ResetKind, Slot, SlotError, Sprs, State, Stats, Stuck, Taken,
+    TimerState, Timing, Translation,
 };

@@ -7,7 +7,7 @@ use ppc440_cpu::{CodeStatistics, Pins};
 use ppc440_isa::Access;
 use ppc440_isa::tlb::{ENTRIES, Tlbe};
 use ppc440_kvm::{
-    Exit, ExitData, Inject, ResetKind, RunPage, State, Stats, Stuck, Timing, Translation,
+    Exit, ExitData, Inject, ResetKind, RunPage, State, Stats, Stuck, Taken, Timing, Translation,
 };
 
 use crate::inproc::InProcess;
@@ -35,6 +35,14 @@ pub enum VcpuExit<'a> {
         kind: ResetKind,
         /// The watchdog ran out; otherwise the guest wrote DBCR0\[RST\].
         by_watchdog: bool,
+    },
+    /// The guest waits (MSR\[WE\]) for an interrupt that no timer will bring, and would wait in
+    /// [`Vcpu::run`]; said once for each wait, and only with [`Vcpu::set_hang_exits`].
+    Waits {
+        /// An external interrupt would wake it (MSR\[EE\]).
+        external: bool,
+        /// A critical interrupt would wake it (MSR\[CE\]).
+        critical: bool,
     },
     /// The CPU can do nothing more, whatever comes.
     CannotGoOn {
@@ -87,6 +95,9 @@ pub struct Vcpu {
     page: RunPage,
     /// The value of a DCR read until the next run.
     dcr: u32,
+    hang_exits: bool,
+    /// [`VcpuExit::Waits`] was returned, and the guest has not gone on since.
+    told: bool,
 }
 
 impl fmt::Debug for Vcpu {
@@ -104,6 +115,8 @@ impl Vcpu {
             hw,
             page: RunPage::default(),
             dcr: 0,
+            hang_exits: false,
+            told: false,
         }
     }
 
@@ -116,10 +129,16 @@ impl Vcpu {
         self.take_answer();
         let exit = loop {
             match self.core.run(&mut self.hw) {
+                Exit::Wait { deadline: None } if self.hang_exits && !self.told => {
+                    self.told = true;
+                    return Ok(self.waits());
+                }
                 Exit::Wait { deadline } => self.wait(deadline),
                 exit => break exit,
             }
         };
+        // A kick says nothing about the guest: it waits on.
+        self.told &= exit == Exit::Interrupted;
         exit.write_to(&mut self.page);
         Ok(match exit {
             Exit::Mmio {
@@ -144,6 +163,27 @@ impl Vcpu {
             // The loop above ends no `Wait`; as a spurious kick it would do no harm.
             Exit::Interrupted | Exit::Wait { .. } => VcpuExit::Kicked,
         })
+    }
+
+    fn waits(&self) -> VcpuExit<'static> {
+        let msr = self.core.regs.msr;
+        VcpuExit::Waits {
+            external: msr & ppc440_isa::regs::msr::EE != 0,
+            critical: msr & ppc440_isa::regs::msr::CE != 0,
+        }
+    }
+
+    /// Whether a guest that nothing can move any more makes [`Vcpu::run`] return: one that spins
+    /// or waits with interrupts off as [`VcpuExit::CannotGoOn`], one that waits for an interrupt
+    /// from outside as [`VcpuExit::Waits`]. Otherwise it is run, or waits, as on hardware.
+    pub fn set_hang_exits(&mut self, on: bool) {
+        self.hang_exits = on;
+        self.core.set_hang_exits(on);
+    }
+
+    /// The interrupts that the guest took last, at most 32, the latest last.
+    pub fn recent_interrupts(&self) -> Vec<Taken> {
+        self.core.recent_interrupts().copied().collect()
     }
 
     /// Gives the core what the launcher filled in for the read that exited last, if one did.

@@ -173,17 +173,9 @@ impl Vcpu {
         events
     }
 
-    /// The instruction at `pc`, if it can be fetched.
-    fn instruction<H: Hw>(&self, hw: &mut H) -> Option<u32> {
-        let fetch = self.translate(self.regs.pc, Access::Fetch)?;
-        fetch
-            .execute
-            .then(|| self.fetch_word(hw, fetch.gpa, fetch.little_endian))?
-    }
-
     /// The access that the instruction at `pc` makes.
     fn operation<H: Hw>(&self, hw: &mut H) -> Option<MemOp> {
-        let op = MemOp::of(self.instruction(hw)?, &self.regs)?;
+        let op = MemOp::of(self.instruction_at(hw, self.regs.pc)?, &self.regs)?;
         (op.len != 0).then_some(op)
     }
 
@@ -210,7 +202,7 @@ impl Vcpu {
         if self.sprs.dbcr0 & watched == 0 {
             return 0;
         }
-        let Some(word) = self.instruction(hw) else {
+        let Some(word) = self.instruction_at(hw, self.regs.pc) else {
             return 0;
         };
         if self.sprs.dbcr0 & dbcr0::BRT != 0 && branch_taken(word, &self.regs) {

@@ -4,6 +4,7 @@
 use ppc440_isa::regs::{dbsr, esr, mcsr, msr};
 
 use crate::hw::Pins;
+use crate::recent::Taken;
 use crate::vcpu::Vcpu;
 
 /// The interrupts, by the number of their IVOR.
@@ -99,6 +100,13 @@ impl Vcpu {
     #[inline]
     pub(crate) fn take(&mut self, kind: Interrupt, address: u32) {
         let old = self.regs.msr;
+        self.recent.push(Taken {
+            kind,
+            address,
+            msr: old,
+            esr: self.sprs.esr,
+            dear: self.sprs.dear,
+        });
         let sprs = &mut self.sprs;
         let kept = match kind {
             Interrupt::CriticalInput | Interrupt::Watchdog | Interrupt::Debug => {

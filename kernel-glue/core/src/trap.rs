@@ -35,7 +35,8 @@ impl Vcpu {
                 self.cause = Cause::FpUnavail;
                 self.reflect(hw, Interrupt::FpUnavailable)
             }
-            Trap::Budget | Trap::Attention => Resume::Guest,
+            Trap::Budget => self.after_slice(hw),
+            Trap::Attention => Resume::Guest,
         }
     }
 
@@ -206,6 +207,14 @@ impl Vcpu {
             None | Some(Trap::Fetch) => Resume::Guest,
             Some(trap) => self.handle(hw, trap),
         }
+    }
+
+    /// The instruction at an effective address, if it can be fetched.
+    pub(crate) fn instruction_at<H: Hw>(&self, hw: &mut H, ea: u32) -> Option<u32> {
+        let fetch = self.translate(ea, Access::Fetch)?;
+        fetch
+            .execute
+            .then(|| self.fetch_word(hw, fetch.gpa, fetch.little_endian))?
     }
 
     /// The instruction at a guest-physical address; `None` when there is no RAM.

@@ -35,6 +35,10 @@ pub enum Stuck {
     EndlessInterrupts,
     /// A machine check while MSR\[ME\] is 0.
     MachineCheckDisabled,
+    /// A branch to itself with interrupts off; only with [`crate::Vcpu::set_hang_exits`].
+    Spins,
+    /// A wait (MSR\[WE\]) with interrupts off; only with [`crate::Vcpu::set_hang_exits`].
+    WaitsDeaf,
 }
 
 /// Why [`crate::Vcpu::run`] returned.

@@ -8,6 +8,7 @@ use crate::hw::Hw;
 use crate::interrupt::Pending;
 use crate::memory::{Slot, SlotError, Slots};
 use crate::mmio::InFlight;
+use crate::recent::{Recent, Taken};
 use crate::sprs::Sprs;
 use crate::stats::{Cause, Stats, Timing};
 use crate::timer::{Requests, Timer, TimerState};
@@ -25,6 +26,9 @@ pub(crate) enum Resume {
 
 /// A mode that no MSR and PID have: selects anew at the next entry.
 const NO_MODE: u32 = u32::MAX;
+
+/// Instructions after which a guest is looked at for a hang, where time asks for no earlier look.
+const HANG_SLICE: u32 = 1 << 24;
 
 /// One guest CPU.
 #[derive(Debug)]
@@ -54,6 +58,9 @@ pub struct Vcpu {
     /// An ICMP debug event is due once the access in flight is complete.
     pub(crate) icmp_due: bool,
     pub(crate) unknown_sprs: UnknownSprs,
+    pub(crate) recent: Recent,
+    /// A guest that nothing can move makes `run` return.
+    pub(crate) hang_exits: bool,
     timing: Timing,
     timed: bool,
 }
@@ -153,6 +160,8 @@ impl Vcpu {
                 seen: [0; 32],
                 fresh: None,
             },
+            recent: Recent::default(),
+            hang_exits: false,
             timing: Timing::default(),
             timed: false,
         }
@@ -262,7 +271,10 @@ impl Vcpu {
                 by_watchdog: true,
             });
         }
-        let budget = hw.budget(self.timer.next_deadline()).max(1);
+        let mut budget = hw.budget(self.timer.next_deadline()).max(1);
+        if self.hang_exits {
+            budget = budget.min(HANG_SLICE);
+        }
         self.slice_end = hw.retired().saturating_add(u64::from(budget));
         None
     }
@@ -273,12 +285,14 @@ impl Vcpu {
         self.cause = Cause::EmulWait;
         let non_critical = self.regs.msr & msr::EE != 0;
         let critical = self.regs.msr & msr::CE != 0;
-        Exit::Wait {
-            deadline: self.timer.deadline_of(Requests {
-                decrementer: non_critical,
-                fixed_interval: non_critical,
-                watchdog: critical,
-            }),
+        let deadline = self.timer.deadline_of(Requests {
+            decrementer: non_critical,
+            fixed_interval: non_critical,
+            watchdog: critical,
+        });
+        match deadline {
+            None => self.deaf_wait().unwrap_or(Exit::Wait { deadline }),
+            Some(_) => Exit::Wait { deadline },
         }
     }
 
@@ -425,6 +439,11 @@ impl Vcpu {
     /// Interrupt requests that wait.
     pub fn pending(&self) -> Pending {
         self.pending
+    }
+
+    /// The interrupts that the guest took last, the latest last.
+    pub fn recent_interrupts(&self) -> impl Iterator<Item = &Taken> {
+        self.recent.iter()
     }
 
     /// The counters.
