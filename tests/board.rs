@@ -7,6 +7,7 @@ mod support;
 use std::time::{Duration, SystemTime};
 
 use ppckvm::{Clock, Machine, OnReset, Outcome, Reached, ResetKind, Until, Vm};
+use ppckvm_fdt::{Board, TreeOptions, generate};
 use support::guest;
 
 /// Many times what any of these takes; only a hang reaches it.
@@ -247,6 +248,32 @@ fn the_pci_bus_has_its_bridge_and_empty_windows() {
             "0xFFFFFFFF"
         ]
     );
+}
+
+#[test]
+fn a_probing_ethernet_driver_finds_no_transceiver() {
+    let board = Board::bamboo();
+    let options = TreeOptions {
+        ethernet: Some(board.emacs.map(|emac| emac.mac)),
+        ..TreeOptions::default()
+    };
+    let tree = generate(&board, &options).unwrap();
+    // The slim kernel has no such driver.
+    let machine = Machine::new()
+        .kernel(guest("BAMBOO_UIMAGE"))
+        .initrd(guest("ROOTFS"))
+        .append("console=ttyS0")
+        .dtb_bytes("tree with ethernet", tree);
+    let boot = shell(machine).output_text();
+    for line in [
+        "MAL v1 /plb/mcmal, 4 TX channels, 2 RX channels",
+        "ZMII /plb/opb/emac-zmii@ef600d00 initialized",
+        "/plb/opb/ethernet@ef600e00: can't find PHY!",
+        "/plb/opb/ethernet@ef600f00: can't find PHY!",
+    ] {
+        assert!(boot.contains(line), "{line:?} is not in:\n{boot}");
+    }
+    assert!(!boot.contains("reset timeout"), "{boot}");
 }
 
 #[test]
