@@ -13,6 +13,7 @@ for tool in cargo cargo-fmt cargo-clippy; do
 \`rustup component add rustfmt clippy\`"
 done
 install_guest_packages
+install_qemu qemu-user
 
 say "formatting"
 cargo fmt --all --check

@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../guests/packages.sh"
 
-install_qemu
+install_qemu qemu-system-ppc
 "$here/../guests/build.sh" slim
 first=$(cache_folder)/first-$(sha256sum <"$here/first.S" | cut -c1-16).elf
 if [ ! -f "$first" ]; then

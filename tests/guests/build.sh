@@ -5,7 +5,8 @@
 #
 # Progress goes to stderr. Stdout gets lines NAME=PATH that a script can `eval`: KERNEL_UIMAGE,
 # KERNEL_VMLINUX, SYSTEM_MAP and ROOTFS for slim, BAMBOO_UIMAGE, BAMBOO_VMLINUX, BAMBOO_SYSTEM_MAP
-# and ROOTFS for bamboo. What is in the cache already is not built again.
+# and ROOTFS for bamboo; with either, BARE_GUESTS, a folder of guests without an operating system.
+# What is in the cache already is not built again.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/packages.sh"
@@ -60,3 +61,5 @@ done
 cached rootfs "$(key_of "rootfs.sh busybox.config root/* programs/*" \
     "libc6-dev-powerpc-cross $compiler")" bash "$here/rootfs.sh"
 printf 'ROOTFS=%q\n' "$folder/rootfs.cpio.gz"
+cached bare "$(key_of "bare.sh bare/*" "$compiler")" bash "$here/bare.sh"
+printf 'BARE_GUESTS=%q\n' "$folder"

@@ -137,11 +137,12 @@ install_guest_packages() {
     install_missing $GUEST_PACKAGES
 }
 
-# Installs QEMU 10.0, also over an older one.
+# Installs a package of QEMU 10.0, also over an older one. qemu-system-ppc is what the benchmark
+# compares with; qemu-user is an oracle for the tests of single instructions.
 install_qemu() {
-    case $(dpkg-query -W -f='${db:Status-Status} ${Version}' qemu-system-ppc 2>/dev/null || :) in
+    case $(dpkg-query -W -f='${db:Status-Status} ${Version}' "$1" 2>/dev/null || :) in
     "installed 1:10."*) ;;
-    *) apt_install --target-release bookworm-backports qemu-system-ppc ;;
+    *) apt_install --target-release bookworm-backports "$1" ;;
     esac
 }
 
