@@ -144,7 +144,8 @@ impl Machine {
         }
     }
 
-    /// The kernel's file: uImage or ELF.
+    /// The kernel's file, in any of the formats that [`crate::loader`] reads, or its build
+    /// directory.
     pub fn kernel(mut self, path: impl Into<PathBuf>) -> Self {
         self.config.kernel = Some(Image::File(path.into()));
         self
@@ -159,13 +160,25 @@ impl Machine {
         self
     }
 
+    /// Where a kernel file without any header goes, and where it starts.
+    pub fn load_address(mut self, gpa: u32) -> Self {
+        self.config.kernel_options.load_address = Some(gpa);
+        self
+    }
+
+    /// The configuration of a FIT image to start, in place of its default one.
+    pub fn fit_config(mut self, name: impl Into<String>) -> Self {
+        self.config.kernel_options.fit_config = Some(name.into());
+        self
+    }
+
     /// A program without any header, at a guest physical address below 256 MiB, where it starts.
     pub fn program(mut self, gpa: u32, bytes: Vec<u8>) -> Self {
         self.config.kernel = Some(Image::Program { gpa, bytes });
         self
     }
 
-    /// The initial RAM disk's file.
+    /// The initial RAM disk's file, also in place of one that comes with the kernel.
     pub fn initrd(mut self, path: impl Into<PathBuf>) -> Self {
         self.config.initrd = Some(Image::File(path.into()));
         self

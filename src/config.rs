@@ -7,6 +7,8 @@ use std::time::Duration;
 
 pub use ppckvm_api::{Accel, Clock};
 
+use crate::loader::KernelOptions;
+
 /// Which engine executes guest instructions in the in-process core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cpu {
@@ -55,7 +57,9 @@ pub enum Image {
 pub struct VmConfig {
     /// The kernel; none makes a machine that can be described but not run.
     pub kernel: Option<Image>,
-    /// The initial RAM disk.
+    /// What there is to say about the kernel besides its file.
+    pub kernel_options: KernelOptions,
+    /// The initial RAM disk; none takes the one that came with the kernel, if any.
     pub initrd: Option<Image>,
     /// The kernel's command line; none keeps what a device tree of the user's says.
     pub append: Option<String>,
@@ -81,6 +85,7 @@ impl Default for VmConfig {
     fn default() -> Self {
         VmConfig {
             kernel: None,
+            kernel_options: KernelOptions::default(),
             initrd: None,
             append: None,
             dtb: None,

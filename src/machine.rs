@@ -4,6 +4,7 @@
 //! with what the user gave is found before the first of them.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use ppckvm_api::{Access, State, VmOptions};
@@ -41,7 +42,7 @@ use crate::console::io::ConsoleIo;
 use crate::console::port::ConsolePort;
 use crate::control::{Control, Request};
 use crate::events::EventThread;
-use crate::loader::{self, Initrd, Kernel, Placement, Plan, Segment};
+use crate::loader::{self, Firmware, Initrd, Kernel, Placement, Plan, Segment, Start};
 use crate::outcome::Outcome;
 use crate::time_of_day;
 use crate::vm::Vm;
@@ -156,33 +157,65 @@ pub(crate) fn device_tree(config: &VmConfig) -> Result<Vec<u8>, BuildError> {
     sdram::banks(config.memory.bytes())?;
     let ram = ram_bytes(config);
     // Without a kernel, the initrd is placed as if there were a very small one.
-    let kernel = match &config.kernel {
-        Some(image) => read_kernel(image, ram)?,
-        None => program(0, vec![0; 4], ram)?,
+    let plan = match &config.kernel {
+        Some(_) => plan_boot(config, ram)?,
+        None => with_initrd(config, program(0, vec![0; 4], ram)?, ram)?,
     };
-    let plan = Plan::new(kernel, read_initrd(config, ram)?, ram)?;
-    tree(config, &board, plan.initrd_range())
+    tree(config, &board, &plan)
 }
 
 /// Reads all files and gives them their places.
 fn place(config: &VmConfig, board: &Board) -> Result<Placement, BuildError> {
-    let ram = ram_bytes(config);
-    let kernel = read_kernel(config.kernel.as_ref().ok_or(BuildError::NoKernel)?, ram)?;
+    let plan = plan_boot(config, ram_bytes(config))?;
+    let kernel = plan.kernel();
     tracing::info!("kernel: {}, {}", kernel.file.display(), kernel.format);
-    let plan = Plan::new(kernel, read_initrd(config, ram)?, ram)?;
-    let fdt = tree(config, board, plan.initrd_range())?;
-    Ok(plan.finish(fdt)?)
+    for warning in kernel.warnings(plan.initrd_range().is_some()) {
+        tracing::warn!("{warning}");
+    }
+    finish(config, board, plan)
+}
+
+/// Reads the kernel and the initrd.
+pub(crate) fn plan_boot(config: &VmConfig, ram: u32) -> Result<Plan, BuildError> {
+    with_initrd(config, read_kernel(config, ram)?, ram)
+}
+
+/// Gives the initrd its place: the user's, or the one that came with the kernel.
+fn with_initrd(config: &VmConfig, mut kernel: Kernel, ram: u32) -> Result<Plan, BuildError> {
+    let own = kernel.initrd.take();
+    Ok(Plan::new(kernel, read_initrd(config, ram)?.or(own), ram)?)
+}
+
+/// Adds what the kernel is told: a device tree, or what it takes in its place.
+pub(crate) fn finish(
+    config: &VmConfig,
+    board: &Board,
+    plan: Plan,
+) -> Result<Placement, BuildError> {
+    if plan.kernel().start == Start::DeviceTree {
+        let fdt = tree(config, board, &plan)?;
+        return Ok(plan.finish(fdt)?);
+    }
+    let firmware = Firmware {
+        board,
+        bootargs: config.append.as_deref(),
+    };
+    let dtb = config.dtb.as_ref().map(Image::path);
+    Ok(plan.finish_without_tree(&firmware, dtb.as_deref())?)
 }
 
 /// RAM in bytes; the caller has checked that the board can hold it, which is at most 1 GiB.
-fn ram_bytes(config: &VmConfig) -> u32 {
+pub(crate) fn ram_bytes(config: &VmConfig) -> u32 {
     u32::try_from(config.memory.bytes()).unwrap_or(u32::MAX)
 }
 
-fn read_kernel(image: &Image, ram: u32) -> Result<Kernel, BuildError> {
-    Ok(match image {
-        Image::File(path) => Kernel::read(path, ram)?,
-        Image::Bytes { bytes, .. } => Kernel::from_bytes(&image.path(), bytes.clone(), ram)?,
+fn read_kernel(config: &VmConfig, ram: u32) -> Result<Kernel, BuildError> {
+    let options = &config.kernel_options;
+    Ok(match config.kernel.as_ref().ok_or(BuildError::NoKernel)? {
+        Image::File(path) => Kernel::read(path, options, ram)?,
+        image @ Image::Bytes { bytes, .. } => {
+            Kernel::from_bytes(&image.path(), bytes.clone(), options, ram)?
+        }
         Image::Program { gpa, bytes } => program(*gpa, bytes.clone(), ram)?,
     })
 }
@@ -190,23 +223,16 @@ fn read_kernel(image: &Image, ram: u32) -> Result<Kernel, BuildError> {
 /// A program without header, which starts at its first byte.
 fn program(gpa: u32, bytes: Vec<u8>, ram: u32) -> Result<Kernel, BuildError> {
     let fits = |size: u32| gpa.checked_add(size).is_some_and(|end| end <= ram);
-    let size = match u32::try_from(bytes.len()) {
-        Ok(size) if size > 0 && fits(size) && gpa.is_multiple_of(4) => size,
-        _ => {
-            return Err(BuildError::Program {
-                gpa,
-                bytes: bytes.len(),
-                ram,
-            });
+    match u32::try_from(bytes.len()) {
+        Ok(size) if size > 0 && fits(size) && gpa.is_multiple_of(4) => {
+            Ok(Kernel::program("program".as_ref(), gpa, bytes))
         }
-    };
-    Ok(Kernel {
-        file: "program".into(),
-        format: "program".into(),
-        segments: vec![Segment { gpa, bytes, size }],
-        entry: gpa,
-        slack: 0,
-    })
+        _ => Err(BuildError::Program {
+            gpa,
+            bytes: bytes.len(),
+            ram,
+        }),
+    }
 }
 
 fn read_initrd(config: &VmConfig, ram: u32) -> Result<Option<Initrd>, BuildError> {
@@ -219,31 +245,31 @@ fn read_initrd(config: &VmConfig, ram: u32) -> Result<Option<Initrd>, BuildError
     })
 }
 
-/// The generated tree, or the user's with what only the launcher knows filled in.
-fn tree(
-    config: &VmConfig,
-    board: &Board,
-    initrd: Option<(u32, u32)>,
-) -> Result<Vec<u8>, BuildError> {
+/// The generated tree, or the user's or the kernel's own with what only the launcher knows filled
+/// in.
+fn tree(config: &VmConfig, board: &Board, plan: &Plan) -> Result<Vec<u8>, BuildError> {
     let memory_bytes = ram_bytes(config);
-    let user: Option<(&Image, UserTree)> = match &config.dtb {
-        None => None,
-        Some(image @ Image::File(path)) => Some((image, loader::read_dtb(path, memory_bytes)?)),
-        Some(image @ (Image::Bytes { bytes, .. } | Image::Program { bytes, .. })) => {
-            Some((image, loader::dtb_from_bytes(&image.path(), bytes)?))
+    let initrd = plan.initrd_range();
+    let given: Option<(PathBuf, UserTree)> = match (&config.dtb, &plan.kernel().tree) {
+        (None, None) => None,
+        (None, Some((name, bytes))) => Some((name.clone(), loader::dtb_from_bytes(name, bytes)?)),
+        (Some(image @ Image::File(path)), _) => {
+            Some((image.path(), loader::read_dtb(path, memory_bytes)?))
+        }
+        (Some(image @ (Image::Bytes { bytes, .. } | Image::Program { bytes, .. })), _) => {
+            Some((image.path(), loader::dtb_from_bytes(&image.path(), bytes)?))
         }
     };
-    if let Some((image, tree)) = user {
+    if let Some((file, tree)) = given {
         let patch = Patch {
             memory_bytes,
             bootargs: config.append.as_deref(),
             initrd,
             clocks: Some(&board.clocks),
         };
-        return tree.patched(&patch).map_err(|error| BuildError::Patch {
-            file: image.path(),
-            error,
-        });
+        return tree
+            .patched(&patch)
+            .map_err(|error| BuildError::Patch { file, error });
     }
     let options = TreeOptions {
         memory_bytes,
@@ -653,6 +679,8 @@ pub(crate) fn initial_state(vcpu: &mut Vcpu, pristine: &State, placement: &Place
     state.regs.pc = registers.pc;
     state.regs.gpr[1] = registers.r1;
     state.regs.gpr[3] = registers.r3;
+    state.regs.gpr[4] = registers.r4;
+    state.regs.gpr[5] = registers.r5;
     state.regs.gpr[6] = registers.r6;
     state.regs.gpr[7] = registers.r7;
     vcpu.set_state(&state);

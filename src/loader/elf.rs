@@ -1,10 +1,13 @@
 //! ELF kernels: 32-bit, big-endian, PowerPC.
 //!
-//! A vmlinux is linked to virtual addresses and says in p_paddr where it lies in memory. Nothing
-//! is relocated: a relocatable kernel (ET_DYN) relocates itself.
+//! A vmlinux is linked to virtual addresses and says in p_paddr where it lies in memory. No
+//! relocation is applied: what is position independent (ET_DYN) relocates itself. So such a file
+//! that is linked above the memory that there is, as the ePAPR boot wrapper is, is moved down.
 
 use super::Segment;
 use super::error::{Fault, LoadError};
+use super::place::INITIAL_MAPPING;
+use super::report::{Section, size};
 use super::source::{Data, Source};
 use object::BigEndian;
 use object::elf;
@@ -52,13 +55,87 @@ pub(super) struct ElfKernel {
     pub entry: u32,
 }
 
+/// The memory that an ELF kernel occupies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// First physical address.
+    pub start: u32,
+    /// First physical address after it.
+    pub end: u32,
+    /// First physical address after what the file fills, without bss.
+    pub filled: u32,
+}
+
+/// The memory that an ELF kernel of any size would occupy.
+pub(super) fn extent(source: &Source) -> Result<Extent, LoadError> {
+    let (_, loads) = headers(source)?;
+    let address = |address: Option<u64>| {
+        let address = address.unwrap_or(0);
+        u32::try_from(address).map_err(|_| {
+            let reason = "the elf file reaches beyond 4 GiB".to_owned();
+            source.error_at(field::PHOFF, Fault::Elf { reason })
+        })
+    };
+    Ok(Extent {
+        start: address(loads.iter().map(|load| load.paddr).min())?,
+        end: address(loads.iter().map(|load| load.paddr + load.memsz).max())?,
+        filled: address(loads.iter().map(|load| load.paddr + load.filesz).max())?,
+    })
+}
+
+/// Says what is in an ELF file.
+pub(super) fn describe(source: &Source, section: &mut Section) {
+    section.title = "elf file".to_owned();
+    let (entry, loads) = match headers(source) {
+        Ok(headers) => headers,
+        Err(error) => return section.field("header", error.fault.to_string()),
+    };
+    section.field("entry", format!("{entry:#010x} (virtual)"));
+    for (index, load) in loads.iter().enumerate() {
+        let place = format!(
+            "{:#010x} to {:#010x}, {} from offset {:#x}",
+            load.paddr,
+            load.paddr + load.memsz,
+            size(load.filesz),
+            load.offset
+        );
+        section.field(format!("segment {index}"), place);
+    }
+}
+
+fn headers(source: &Source) -> Result<(u32, Vec<Load>), LoadError> {
+    check_identity(source)?;
+    match source.data() {
+        Data::File(file, _) => program_headers(source, &ReadCache::new(file)),
+        Data::Memory(bytes) => program_headers(source, bytes.as_slice()),
+    }
+}
+
+/// Moves a position-independent file that lies outside the memory that is mapped when it starts to
+/// the middle of that memory: its own heap then has room above, and what it unpacks to address 0
+/// below.
+fn move_down(source: &Source, loads: &mut [Load], ram: u32) -> Result<(), LoadError> {
+    let position_independent =
+        source.read(field::TYPE, 2, "elf header")? == elf::ET_DYN.0.to_be_bytes();
+    let mapped = ram.min(INITIAL_MAPPING);
+    let end = loads.iter().map(|load| load.paddr + load.memsz).max();
+    let start = loads.iter().map(|load| load.paddr).min().unwrap_or(0);
+    if !position_independent || end.is_none_or(|end| end <= mapped.into()) {
+        return Ok(());
+    }
+    // The largest page size that linkers align to.
+    const ALIGNMENT: u64 = 64 << 10;
+    let base = u64::from(mapped / 2) / ALIGNMENT * ALIGNMENT + start % ALIGNMENT;
+    for load in loads {
+        load.paddr = load.paddr - start + base;
+    }
+    Ok(())
+}
+
 /// Reads the segments of an ELF file, each checked against RAM before it is read.
 pub(super) fn read_kernel(source: &Source, ram: u32) -> Result<ElfKernel, LoadError> {
-    check_identity(source)?;
-    let (virtual_entry, mut loads) = match source.data() {
-        Data::File(file, _) => program_headers(source, &ReadCache::new(file))?,
-        Data::Memory(bytes) => program_headers(source, bytes.as_slice())?,
-    };
+    let (virtual_entry, mut loads) = headers(source)?;
+    move_down(source, &mut loads, ram)?;
     if loads.is_empty() {
         let reason = "the elf file has no segment to load".to_owned();
         return Err(source.error_at(field::PHOFF, Fault::Elf { reason }));

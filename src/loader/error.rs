@@ -36,6 +36,16 @@ impl LoadError {
     }
 }
 
+impl Fault {
+    /// A reason that is made on the spot, and what to do about it.
+    pub(super) fn image(reason: impl Into<String>, remedy: &'static str) -> Fault {
+        Fault::Image {
+            reason: reason.into(),
+            remedy,
+        }
+    }
+}
+
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.file.display())?;
@@ -80,17 +90,16 @@ pub enum Fault {
     /// A kind of file that cannot be a kernel.
     #[error("this is {0}")]
     NotAKernel(NotAKernel),
-    /// A checksum of a uImage does not match.
-    #[error(
-        "the crc of the uImage {what} is {actual:#010x}, but the header says {expected:#010x}; the file is corrupt, copy or build it again"
-    )]
-    Crc {
-        /// Header or data.
-        what: &'static str,
-        /// Computed over the file.
-        actual: u32,
-        /// Found in the header.
-        expected: u32,
+    /// A checksum does not match.
+    #[error(transparent)]
+    Checksum(Box<BadChecksum>),
+    /// Something else about an image that keeps it from starting.
+    #[error("{reason}; {remedy}")]
+    Image {
+        /// What is wrong.
+        reason: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// A field of a uImage header has a value that this guest cannot be started with.
     #[error("uImage {field} {value} is not supported; {remedy}")]
@@ -102,25 +111,25 @@ pub enum Fault {
         /// What to do.
         remedy: &'static str,
     },
-    /// A uImage that says it is not compressed holds compressed data.
+    /// A compression that is not unpacked.
     #[error(
-        "the uImage says that its data is not compressed, but the data is {0}; build it again with 'mkimage -C {0}'"
-    )]
-    HiddenCompression(Compression),
-    /// A compression that cannot be unpacked yet.
-    #[error(
-        "{0} compression is not supported yet; unpack the file first, or pass the vmlinux or a gzip uImage of the same build"
+        "{0} compression is not supported; unpack the file first, or pass the vmlinux or a gzip uImage of the same build"
     )]
     Compression(Compression),
-    /// A compressed file inside a compressed file.
-    #[error("the unpacked file is again compressed ({0}); unpack it by hand")]
-    CompressedTwice(Compression),
+    /// Images inside images inside images.
+    #[error("images are nested deeper than {0}; take the inner ones out by hand")]
+    Nested(usize),
     /// Compressed data that cannot be unpacked.
-    #[error("the gzip data is corrupt: {0}; copy or build the file again")]
-    Gzip(io::Error),
+    #[error("the {compression} data is corrupt: {error}; copy or build the file again")]
+    Packed {
+        /// The format.
+        compression: Compression,
+        /// What the decompressor said.
+        error: io::Error,
+    },
     /// Compressed data that ends early.
-    #[error("the gzip data ends early; the file is truncated, copy it again")]
-    GzipTruncated,
+    #[error("the {0} data ends early; the file is truncated, copy it again")]
+    PackedTruncated(Compression),
     /// Compressed data that unpacks to more than there is room for.
     #[error(
         "the data unpacks to more than the {limit} bytes that there is room for; give the guest more memory"
@@ -206,6 +215,24 @@ pub enum Fault {
     },
 }
 
+/// A checksum that does not match, as hexadecimal numbers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the {sum} of the {what} is {actual}, but {place} says {expected}; the file is corrupt, copy or build it again"
+)]
+pub struct BadChecksum {
+    /// The kind of checksum.
+    pub sum: String,
+    /// What it is of.
+    pub what: String,
+    /// Who says what it should be.
+    pub place: &'static str,
+    /// Computed over the file.
+    pub actual: String,
+    /// Found in the file.
+    pub expected: String,
+}
+
 /// How much is kept free after a kernel whose size in memory its file does not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slack(pub u32);
@@ -222,26 +249,18 @@ impl fmt::Display for Slack {
     }
 }
 
-/// Kinds of files that cannot be started, or not yet.
+/// Kinds of files that cannot be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAKernel {
     /// A device tree.
     #[error("a device tree, not a kernel; pass it with --dtb")]
     DeviceTree,
-    /// A FIT image.
-    #[error(
-        "a FIT image, which is not supported yet; take its kernel out with 'dumpimage -T flat_dt -p 0'"
-    )]
-    Fit,
-    /// A treeImage.
-    #[error(
-        "a treeImage, which is not supported yet; pass the uImage or vmlinux of the same build"
-    )]
-    TreeImage,
     /// An initial RAM file system.
     #[error("a cpio archive, not a kernel; pass it with --initrd")]
     Cpio,
     /// None of the known kinds.
-    #[error("neither a uImage nor an elf file; pass a uImage or vmlinux, not a raw binary")]
+    #[error(
+        "none of the known image formats; pass a uImage, a FIT or a vmlinux, or say with --load-address where a raw binary goes"
+    )]
     Raw,
 }

@@ -3,9 +3,15 @@
 //! The kernel goes where its file says. The initrd goes as high as Linux can reach it early, the
 //! device tree just below it, where the first mapping of the kernel covers it. Both move down
 //! past whatever the kernel occupies; nothing is ever placed over anything else.
+//!
+//! A boot wrapper with a device tree of its own gets none. One for U-Boot finds what U-Boot leaves:
+//! board information, command line and stack in the last megabyte of RAM, which such a wrapper
+//! keeps its heap out of.
 
+use super::bd::{self, Firmware};
 use super::error::{Fault, LoadError, Slack};
-use super::{Initrd, Kernel, Segment};
+use super::{Initrd, Kernel, Segment, Start};
+use std::path::Path;
 
 /// What the vcpu must map before the guest starts, one to one from address 0, in bytes: the size
 /// of one TLB entry, which is also what Linux maps first of itself.
@@ -24,6 +30,9 @@ const FDT_ALIGNMENT: u32 = 8;
 /// The magic number of an ePAPR boot program for Book E, in r6. Linux ignores it, and the boot
 /// wrappers that read it find the registers as they want them.
 const EPAPR_MAGIC: u32 = 0x4550_4150;
+
+/// What U-Boot occupies at the end of RAM when it starts a kernel.
+const UBOOT: u32 = 1 << 20;
 
 /// The stack pointer that QEMU gives this board's programs.
 const STACK_TOP: u32 = 16 << 20;
@@ -47,17 +56,22 @@ pub struct Placement {
 }
 
 /// The registers that are not 0 when the guest starts. MSR is 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BootRegisters {
     /// Program counter: the kernel's entry point, a physical address.
     pub pc: u32,
     /// r1: the top of a small stack, as QEMU sets it; Linux makes its own.
     pub r1: u32,
-    /// r3: physical address of the device tree.
+    /// r3: physical address of the device tree, or of U-Boot's board information.
     pub r3: u32,
-    /// r6: ePAPR's magic number.
+    /// r4: first address of the initrd, where U-Boot passes it.
+    pub r4: u32,
+    /// r5: first address after the initrd, where U-Boot passes it.
+    pub r5: u32,
+    /// r6: ePAPR's magic number, or the first address of U-Boot's command line.
     pub r6: u32,
-    /// r7: how many bytes from address 0 are RAM and mapped one to one.
+    /// r7: how many bytes from address 0 are RAM and mapped one to one, or the first address after
+    /// U-Boot's command line.
     pub r7: u32,
 }
 
@@ -70,7 +84,21 @@ impl Plan {
             ram,
         };
         if let Some(Initrd { file, bytes }) = initrd {
-            let top = ram.min(INITRD_TOP);
+            let top = match plan.kernel.start {
+                Start::DeviceTree => ram.min(INITRD_TOP),
+                Start::Uboot => ram.saturating_sub(UBOOT).min(INITRD_TOP),
+                Start::Nothing => {
+                    let fault = Fault::image(
+                        format!(
+                            "the kernel {} takes no initrd from outside",
+                            plan.kernel.file.display()
+                        ),
+                        "build it in with 'make treeImage.initrd.bamboo', or pass the uImage, \
+                         vmlinux or cuImage of the same build",
+                    );
+                    return Err(LoadError::new(&file, fault));
+                }
+            };
             let gpa = plan.find("initrd", bytes.len(), top, PAGE);
             let gpa = gpa.map_err(|fault| LoadError::new(&file, fault))?;
             plan.initrd = Some(Segment::of_bytes(gpa, bytes));
@@ -102,10 +130,74 @@ impl Plan {
             r3: gpa,
             r6: EPAPR_MAGIC,
             r7: self.ram.min(INITIAL_MAPPING),
+            ..BootRegisters::default()
         };
         let mut segments = self.kernel.segments;
         segments.extend(self.initrd);
         segments.push(Segment::of_bytes(gpa, fdt));
+        Ok(Placement {
+            segments,
+            registers,
+        })
+    }
+
+    /// Places what firmware leaves for a kernel that takes no device tree; see [`Start`].
+    ///
+    /// # Errors
+    /// A command line, or a device tree of the user's (`dtb`, its name), that cannot be passed on.
+    pub fn finish_without_tree(
+        self,
+        firmware: &Firmware<'_>,
+        dtb: Option<&Path>,
+    ) -> Result<Placement, LoadError> {
+        if let Some(dtb) = dtb {
+            let fault = Fault::image(
+                format!(
+                    "the kernel {} has a device tree inside and takes no other",
+                    self.kernel.file.display()
+                ),
+                "leave --dtb out, or pass the uImage or vmlinux of the same build",
+            );
+            return Err(LoadError::new(dtb, fault));
+        }
+        let mut registers = BootRegisters {
+            pc: self.kernel.entry,
+            r1: self.ram.min(STACK_TOP).saturating_sub(8),
+            ..BootRegisters::default()
+        };
+        let initrd = self.initrd_range();
+        let mut segments = self.kernel.segments.clone();
+        if self.kernel.start == Start::Uboot {
+            let info = bd::board_info(firmware, self.ram);
+            let mut command_line = firmware.bootargs.unwrap_or_default().as_bytes().to_vec();
+            if !command_line.is_empty() {
+                command_line.push(0);
+            }
+            let mut top = self.ram;
+            let mut put = |what, bytes: Vec<u8>| {
+                let start = self.find(what, bytes.len(), top, 16);
+                let start = start.map_err(|fault| LoadError::new(&self.kernel.file, fault))?;
+                top = start;
+                let end = start + u32::try_from(bytes.len()).expect("there was room for them");
+                segments.push(Segment::of_bytes(start, bytes));
+                Ok((start, end))
+            };
+            (registers.r3, _) = put("board information", info)?;
+            if !command_line.is_empty() {
+                (registers.r6, registers.r7) = put("command line", command_line)?;
+            }
+            (registers.r4, registers.r5) = initrd.unwrap_or_default();
+            // Room for the caller's frame, whose back chain is 0.
+            registers.r1 = top - 16;
+        } else if firmware.bootargs.is_some() {
+            let fault = Fault::image(
+                "this kernel takes no command line from outside, only from the device tree inside",
+                "leave --append out, and edit the line when the boot wrapper shows it, or pass the \
+                 uImage, vmlinux or cuImage of the same build",
+            );
+            return Err(LoadError::new(&self.kernel.file, fault));
+        }
+        segments.extend(self.initrd);
         Ok(Placement {
             segments,
             registers,
@@ -147,6 +239,9 @@ impl Plan {
             .segments
             .iter()
             .map(move |s| (s.gpa, s.end() + slack));
-        kernel.chain(self.initrd.iter().map(|s| (s.gpa, s.end())))
+        let unpacked = (self.kernel.unpacks_to > 0).then_some((0, self.kernel.unpacks_to.into()));
+        kernel
+            .chain(unpacked)
+            .chain(self.initrd.iter().map(|s| (s.gpa, s.end())))
     }
 }

@@ -85,6 +85,14 @@ impl Source {
         }
     }
 
+    /// The bytes, when they are in memory.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match &self.data {
+            Data::File(..) => &[],
+            Data::Memory(bytes) => bytes,
+        }
+    }
+
     pub(super) fn error(&self, fault: Fault) -> LoadError {
         LoadError::new(&self.name, fault)
     }

@@ -1,10 +1,14 @@
 //! Every refusal and every success, with images built by hand; this file holds the builders.
 
+mod build_directories;
 mod elf_kernels;
 mod files;
+mod fits;
 mod mutations;
+mod packed;
 mod placement;
 mod uimages;
+mod wrappers;
 
 use super::*;
 use flate2::Compression as Level;
@@ -143,8 +147,12 @@ fn name() -> &'static Path {
     Path::new("image")
 }
 
+fn options() -> KernelOptions {
+    KernelOptions::default()
+}
+
 fn kernel(bytes: Vec<u8>) -> Result<Kernel, LoadError> {
-    Kernel::from_bytes(name(), bytes, RAM)
+    Kernel::from_bytes(name(), bytes, &options(), RAM)
 }
 
 fn refusal(bytes: Vec<u8>) -> String {

@@ -1,5 +1,6 @@
 //! Random and mutated images: they are refused or consistent, and nothing panics.
 
+use super::wrappers::Wrapper;
 use super::*;
 use ppckvm_fdt::{Board, TreeOptions, generate};
 use proptest::prelude::*;
@@ -8,12 +9,15 @@ use proptest::prelude::*;
 fn check(bytes: Vec<u8>, ram: u32) {
     let _initrd = Initrd::from_bytes(name(), bytes.clone(), ram);
     let _tree = dtb_from_bytes(name(), &bytes);
-    let Ok(kernel) = Kernel::from_bytes(name(), bytes, ram) else {
+    let Ok(kernel) = Kernel::from_bytes(name(), bytes, &options(), ram) else {
         return;
     };
-    let Ok(placement) = place(kernel, Some(5000), 3000, ram) else {
-        return;
-    };
+    if let Ok(placement) = place(kernel, Some(5000), 3000, ram) {
+        check_placement(&placement, ram);
+    }
+}
+
+fn check_placement(placement: &Placement, ram: u32) {
     let mut ranges: Vec<_> = placement
         .segments
         .iter()
@@ -56,10 +60,68 @@ fn images() -> Vec<Vec<u8>> {
         gzip(&vmlinux),
         vmlinux,
         generate(&Board::bamboo(), &TreeOptions::default()).expect("valid"),
+        super::fits::fit(|_| {}),
+        Wrapper::new().uimage().build(),
+        Wrapper::new().flat(),
+        Wrapper {
+            own_stack: true,
+            ..Wrapper::new()
+        }
+        .tree_image(),
     ]
 }
 
+/// Data in the middle of what a compressor wrote, changed and cut, is unpacked or refused.
+fn check_unpack(kind: Compression, data: &[u8], changes: &[(usize, u8)], length: usize) {
+    let mut packed = super::packed::pack(kind, data);
+    for (index, value) in changes {
+        let position = index % packed.len();
+        packed[position] = *value;
+    }
+    packed.truncate(packed.len().min(length));
+    let limit = 1 << 20;
+    if let Ok(bytes) = unpack::unpack(kind, &packed, limit) {
+        assert!(bytes.len() as u64 <= limit);
+    }
+}
+
 proptest! {
+    #[test]
+    fn mutated_compressed_data_never_panics(
+        kind in 0usize..6,
+        data in proptest::collection::vec(0u8..4, 1..3000),
+        changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..4),
+        length in 0usize..2000,
+    ) {
+        check_unpack(super::packed::KINDS[kind], &data, &changes, length);
+    }
+
+    #[test]
+    fn random_bytes_after_a_magic_never_panic(
+        kind in 0usize..6,
+        bytes in proptest::collection::vec(any::<u8>(), 0..400),
+    ) {
+        let kind = super::packed::KINDS[kind];
+        let mut packed = super::packed::pack(kind, CODE);
+        packed.truncate(6);
+        packed.extend(bytes);
+        let _ = unpack::unpack(kind, &packed, 1 << 20);
+    }
+
+    #[test]
+    fn mutated_images_inside_a_compressor_never_panic(
+        image in 0usize..10,
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut bytes = images().swap_remove(image);
+        for (index, value) in changes {
+            let position = index.index(bytes.len());
+            bytes[position] = value;
+        }
+        check(gzip(&bytes), 16 * MIB);
+        check(Uimage::gzip(&bytes).build(), 16 * MIB);
+    }
+
     #[test]
     fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         check(bytes, 16 * MIB);
@@ -67,7 +129,7 @@ proptest! {
 
     #[test]
     fn mutated_images_never_panic(
-        image in 0usize..6,
+        image in 0usize..10,
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         length in proptest::option::weighted(0.2, any::<prop::sample::Index>()),
     ) {

@@ -3,17 +3,13 @@
 use super::*;
 
 fn flat(gpa: u32, size: u32, slack: u32) -> Kernel {
-    Kernel {
-        file: "kernel".into(),
-        format: "test".into(),
-        segments: vec![Segment {
-            gpa,
-            bytes: Vec::new(),
-            size,
-        }],
-        entry: gpa,
-        slack,
-    }
+    let segment = Segment {
+        gpa,
+        bytes: Vec::new(),
+        size,
+    };
+    let kernel = Kernel::new("kernel".as_ref(), "test".into(), vec![segment], gpa);
+    Kernel { slack, ..kernel }
 }
 
 #[test]
@@ -30,6 +26,7 @@ fn initrd_goes_to_the_top_and_the_tree_just_below() {
         r3: fdt.gpa,
         r6: 0x4550_4150,
         r7: RAM,
+        ..BootRegisters::default()
     };
     assert_eq!(placement.registers, registers);
 }
@@ -84,4 +81,114 @@ fn a_flat_kernel_keeps_room_for_its_bss() {
         place(flat(0, 6 * MIB, 0), Some(free + 1), 4096, ram).is_ok(),
         "an elf file knows"
     );
+}
+
+fn firmware<'a>(board: &'a ppckvm_fdt::Board, bootargs: Option<&'a str>) -> Firmware<'a> {
+    Firmware { board, bootargs }
+}
+
+fn wrapper(start: Start) -> Kernel {
+    Kernel {
+        start,
+        unpacks_to: 6 * MIB,
+        ..flat(6 * MIB, 3 * MIB, MIB)
+    }
+}
+
+#[test]
+fn what_u_boot_leaves_is_in_the_last_mebibyte() {
+    let board = &ppckvm_fdt::Board::bamboo();
+    let initrd = Initrd {
+        file: "disk".into(),
+        bytes: vec![1; 5000],
+    };
+    let plan = Plan::new(wrapper(Start::Uboot), Some(initrd), RAM).expect("there is room");
+    let placement = plan
+        .finish_without_tree(&firmware(board, Some("quiet")), None)
+        .expect("there is room");
+    let [_, info, line, disk] = &placement.segments[..] else {
+        panic!("four parts")
+    };
+    assert_eq!((info.gpa, info.size), (RAM - 128, 128));
+    assert_eq!(line.bytes, b"quiet\0");
+    assert_eq!(disk.gpa, RAM - MIB - 2 * 4096);
+    let expected = BootRegisters {
+        pc: 6 * MIB,
+        r1: line.gpa - 16,
+        r3: info.gpa,
+        r4: disk.gpa,
+        r5: disk.gpa + 5000,
+        r6: line.gpa,
+        r7: line.gpa + 6,
+    };
+    assert_eq!(placement.registers, expected);
+    assert!(expected.r1.is_multiple_of(16));
+}
+
+#[test]
+fn without_a_command_line_the_registers_for_it_are_empty() {
+    let board = &ppckvm_fdt::Board::bamboo();
+    let plan = Plan::new(wrapper(Start::Uboot), None, RAM).expect("there is room");
+    let placement = plan
+        .finish_without_tree(&firmware(board, None), None)
+        .expect("there is room");
+    let r = placement.registers;
+    assert_eq!((r.r4, r.r5, r.r6, r.r7), (0, 0, 0, 0));
+    assert_eq!(placement.segments.len(), 2);
+}
+
+#[test]
+fn nothing_lies_where_a_wrapper_unpacks_its_kernel() {
+    let ram = 16 * MIB;
+    let initrd = |size: u32| Initrd {
+        file: "disk".into(),
+        bytes: vec![1; size as usize],
+    };
+    let kernel = wrapper(Start::Uboot);
+    assert!(Plan::new(kernel.clone(), Some(initrd(5 * MIB)), ram).is_ok());
+    let error = Plan::new(kernel, Some(initrd(5 * MIB + 1)), ram).expect_err("no room");
+    assert!(
+        error
+            .to_string()
+            .contains("no room for the 5242881 bytes of the initrd"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_a_wrapper_cannot_take_is_refused() {
+    let board = &ppckvm_fdt::Board::bamboo();
+    let initrd = Initrd {
+        file: "disk".into(),
+        bytes: vec![1; 5000],
+    };
+    let error = Plan::new(wrapper(Start::Nothing), Some(initrd), RAM).expect_err("no way in");
+    assert!(
+        error
+            .to_string()
+            .starts_with("disk: the kernel kernel takes no initrd"),
+        "{error}"
+    );
+    let plan = |start| Plan::new(wrapper(start), None, RAM).expect("there is room");
+    let error = plan(Start::Nothing)
+        .finish_without_tree(&firmware(board, Some("quiet")), None)
+        .expect_err("no way in");
+    assert!(
+        error.to_string().contains("takes no command line"),
+        "{error}"
+    );
+    let error = plan(Start::Uboot)
+        .finish_without_tree(&firmware(board, None), Some("tree".as_ref()))
+        .expect_err("no way in");
+    assert!(
+        error
+            .to_string()
+            .starts_with("tree: the kernel kernel has a device tree"),
+        "{error}"
+    );
+    let placement = plan(Start::Nothing)
+        .finish_without_tree(&firmware(board, None), None)
+        .expect("nothing to place");
+    assert_eq!(placement.segments.len(), 1);
+    assert_eq!(placement.registers.r3, 0);
 }
