@@ -40,6 +40,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the device tree that `run` would pass to the kernel.
     Dtb(DtbArgs),
+    /// Say what an image is and whether `run` would boot it; status 1 when not.
+    Inspect(InspectArgs),
 }
 
 #[derive(Debug, Args)]
@@ -61,10 +63,44 @@ pub struct MachineArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct KernelOptionArgs {
+    /// Where a kernel file without any header goes and starts, for example 0 or 0x400000.
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
+    load_address: Option<u32>,
+    /// Configuration of a FIT image, in place of its default one.
+    #[arg(long, value_name = "NAME")]
+    fit_config: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Image, as for `run --kernel`.
+    #[arg(value_name = "FILE|DIRECTORY")]
+    image: PathBuf,
+    #[command(flatten)]
+    options: KernelOptionArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+/// A guest physical address, decimal or hexadecimal.
+fn parse_address(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    let address = match digits {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    address.map_err(|error| format!("{error}; write it like 4194304 or 0x400000"))
+}
+
+#[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Kernel: uImage (gzip or none) or ELF vmlinux.
-    #[arg(long, value_name = "FILE")]
+    /// Kernel: uImage, FIT, ELF (vmlinux and boot wrappers), treeImage, any of them compressed, or
+    /// a kernel's build directory.
+    #[arg(long, value_name = "FILE|DIRECTORY")]
     kernel: PathBuf,
+    #[command(flatten)]
+    kernel_options: KernelOptionArgs,
     #[command(flatten)]
     machine: MachineArgs,
     /// Where the 440 core runs: in this process, or behind /dev/kvm on a 440 host.
@@ -91,8 +127,10 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 pub struct DtbArgs {
     /// Kernel, whose size can move the initrd.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE|DIRECTORY")]
     kernel: Option<PathBuf>,
+    #[command(flatten)]
+    kernel_options: KernelOptionArgs,
     #[command(flatten)]
     machine: MachineArgs,
     /// Source text, or the blob.
@@ -172,7 +210,10 @@ impl RunArgs {
     pub fn machine(self) -> Machine {
         let mut machine = self
             .machine
-            .apply(Machine::new().kernel(self.kernel))
+            .apply(
+                self.kernel_options
+                    .apply(Machine::new().kernel(self.kernel)),
+            )
             .accel(self.accel.into())
             .cpu(self.cpu.into())
             .clock(self.clock.into())
@@ -185,10 +226,31 @@ impl RunArgs {
     }
 }
 
+impl KernelOptionArgs {
+    fn apply(self, mut machine: Machine) -> Machine {
+        if let Some(address) = self.load_address {
+            machine = machine.load_address(address);
+        }
+        if let Some(name) = self.fit_config {
+            machine = machine.fit_config(name);
+        }
+        machine
+    }
+}
+
+impl InspectArgs {
+    /// The machine that the options describe.
+    pub fn machine(self) -> Machine {
+        let machine = self.machine.apply(Machine::new().kernel(self.image));
+        self.options.apply(machine)
+    }
+}
+
 impl DtbArgs {
     /// The machine that the options describe.
     pub fn machine(self) -> Machine {
         let machine = self.machine.apply(Machine::new());
+        let machine = self.kernel_options.apply(machine);
         match self.kernel {
             Some(path) => machine.kernel(path),
             None => machine,

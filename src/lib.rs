@@ -50,6 +50,7 @@ mod config;
 mod console;
 mod control;
 mod events;
+mod inspect;
 pub mod loader;
 mod machine;
 mod outcome;
@@ -61,6 +62,7 @@ pub use builder::{BuildError, Machine, Wiring};
 pub use config::{Accel, Clock, Cpu, Image, MemorySize, OnReset, SizeError, VmConfig};
 pub use console::{Console, ConsoleInput, ConsoleOutput};
 pub use control::Stopper;
+pub use inspect::{BootPlan, Inspection};
 pub use outcome::{Hang, Outcome};
 pub use vm::{MemoryAccessError, Reached, Until, Vm};
 

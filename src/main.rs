@@ -17,7 +17,7 @@ use clap::Parser;
 use ppckvm::{Console, Tree};
 use tracing_subscriber::EnvFilter;
 
-use cli::{Cli, Command, DtbArgs, Format, RunArgs};
+use cli::{Cli, Command, DtbArgs, Format, InspectArgs, RunArgs};
 use signals::Signals;
 use terminal::RawTerminal;
 
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
     let status = match cli.command {
         Command::Run(args) => run(*args),
         Command::Dtb(args) => dtb(args),
+        Command::Inspect(args) => inspect(args),
     };
     ExitCode::from(status.unwrap_or_else(|error| {
         say(error);
@@ -98,4 +99,12 @@ fn dtb(args: DtbArgs) -> Result<u8, Failure> {
         format!("the device tree cannot be written to standard output: {error}")
     })?;
     Ok(0)
+}
+
+fn inspect(args: InspectArgs) -> Result<u8, Failure> {
+    let inspection = args.machine().inspect()?;
+    let mut stdout = std::io::stdout().lock();
+    let written = write!(stdout, "{inspection}").and_then(|()| stdout.flush());
+    written.map_err(|error| format!("the report cannot be written to standard output: {error}"))?;
+    Ok(if inspection.boots() { 0 } else { FAILED })
 }
