@@ -1,0 +1,353 @@
+//! The CPU tiers, and a machine around one for cases and for fuzzing.
+
+use std::sync::Arc;
+
+use ppc440_cpu::{Clock, Cpu, Pins, Region};
+use ppc440_isa::regs::{esr, msr};
+use ppc440_isa::tlb::{TlbWord0, TlbWord1, TlbWord2, Tlbe};
+use ppc440_isa::{Flags, Insn, Mapping, ProgramCause, Regs, SPACES, SpaceId, Trap, decode};
+use ppc440_kvm::{Exit, Hw, PVR_440EP, ResetKind, Slot, Vcpu};
+
+use super::cases::{CODE, Case, End, Memory, PAGES, Page, RAM, Registers, TRAP, WINDOWS, page_at};
+
+/// A way to execute guest code: each must give the same results.
+pub trait Tier {
+    /// Its name in test output.
+    fn name(&self) -> &'static str;
+    /// A CPU that executes this way.
+    fn cpu(&self, ram: Arc<Region>, pins: Pins) -> Cpu;
+}
+
+/// The interpreter.
+pub struct Interpreter;
+
+impl Tier for Interpreter {
+    fn name(&self) -> &'static str {
+        "interp"
+    }
+
+    fn cpu(&self, ram: Arc<Region>, pins: Pins) -> Cpu {
+        Cpu::new(ram, pins, Clock::Virtual, 1).expect("address space for the tables")
+    }
+}
+
+/// Every tier.
+pub const TIERS: &[&dyn Tier] = &[&Interpreter];
+
+/// Where interrupt n goes: nothing is mapped there.
+const IVPR: u32 = 0x7000_0000;
+
+fn vector(n: u32) -> u32 {
+    IVPR + 0x100 * n + 0x10
+}
+
+/// The TLB entries of a case's pages start at this index; those below are for the case.
+const FIRST_ENTRY: usize = 48;
+
+/// A CPU with the world of the cases in its RAM.
+pub struct Machine {
+    pub cpu: Cpu,
+    pins: Pins,
+    /// Words of the code page that are not `trap`.
+    used: usize,
+    /// The addresses at which the core may enter; elsewhere it is kicked.
+    inside: (u32, u32),
+    /// How many more instructions a case may take.
+    left: u32,
+}
+
+/// What came of a case.
+pub struct Outcome {
+    pub end: End,
+    pub registers: Registers,
+    pub memory: Memory,
+}
+
+impl Machine {
+    pub fn new(tier: &dyn Tier) -> Self {
+        let region = Arc::new(Region::new(RAM as usize).expect("anonymous memory"));
+        let pins = Pins::new();
+        let cpu = tier.cpu(region, pins.clone());
+        let mut machine = Machine {
+            cpu,
+            pins,
+            used: 1024,
+            inside: (0, 0),
+            left: 0,
+        };
+        machine.put_code(&[]);
+        machine
+    }
+
+    fn put_code(&mut self, words: &[u32]) {
+        let length = words.len().max(self.used);
+        let padded = words.iter().chain(std::iter::repeat(&TRAP)).take(length);
+        let bytes: Vec<u8> = padded.flat_map(|word| word.to_be_bytes()).collect();
+        let page = page_at(CODE).expect("the code page is a page");
+        assert!(self.cpu.store(page.ram, &bytes));
+        self.used = words.len();
+    }
+
+    fn put_memory(&mut self, memory: &Memory) {
+        for (&(at, _), bytes) in WINDOWS.iter().zip(&memory.0) {
+            assert!(self.cpu.store(ram_of(at), bytes));
+        }
+    }
+
+    fn memory(&mut self) -> Memory {
+        let mut memory = Memory::filled();
+        for (&(at, _), bytes) in WINDOWS.iter().zip(&mut memory.0) {
+            assert!(self.cpu.load(ram_of(at), bytes));
+        }
+        memory
+    }
+
+    /// Runs a user case on the CPU alone, its pages mapped; `None` when the CPU left it to the
+    /// core, with nothing changed.
+    pub fn run_alone(&mut self, case: &Case) -> Result<Option<Outcome>, String> {
+        self.put_code(&case.words);
+        self.put_memory(&case.memory_before);
+        self.cpu.clear(0);
+        self.cpu.select(0, 0);
+        for page in PAGES
+            .iter()
+            .filter(|p| p.attributes != super::cases::LITTLE)
+        {
+            let mapping = Mapping {
+                ea: page.ea,
+                bytes: 4096,
+                ram: page.ram,
+                read: true,
+                write: page.write,
+                execute: page.execute,
+                cached: page.attributes == 0,
+            };
+            self.cpu.map(0, page.ea, &mapping);
+        }
+        let mut regs = case.before.regs();
+        let trap = loop {
+            // New code asks for attention once.
+            match self.cpu.enter(&mut regs, 10_000) {
+                Trap::Attention => {}
+                trap => break trap,
+            }
+        };
+        let inside = regs.pc.wrapping_sub(CODE) < 4 * case.words.len() as u32;
+        let end = match trap {
+            Trap::Program { cause, word } => match cause {
+                ProgramCause::Trap if !inside => End::Done,
+                ProgramCause::Trap => End::Trap,
+                // The time base is the core's, and so is an SPR that problem state does not have.
+                ProgramCause::Privileged if is_spr(word) => return Ok(None),
+                ProgramCause::Privileged => End::Privileged,
+                ProgramCause::Illegal => End::Illegal,
+                ProgramCause::FloatingPoint => End::FloatingPoint,
+            },
+            Trap::Fetch => End::Done,
+            Trap::Syscall => End::SystemCall,
+            Trap::FpUnavailable => End::FpUnavailable,
+            Trap::Data { word, .. } => {
+                if case.words.len() == 1 {
+                    let memory = self.memory();
+                    if Registers::of(&regs) != case.before || memory != case.memory_before {
+                        return Err("a trap left a partial update".into());
+                    }
+                }
+                if case.words[(regs.pc.wrapping_sub(CODE) / 4) as usize] != word {
+                    return Err(format!("the trap names {word:08x}, which is not at its pc"));
+                }
+                return Ok(None);
+            }
+            Trap::Budget | Trap::Attention => return Err("the case does not end".into()),
+        };
+        Ok(Some(Outcome {
+            end,
+            registers: Registers::of(&regs),
+            memory: self.memory(),
+        }))
+    }
+
+    /// Runs a case under the core, in the case's own state.
+    pub fn run_in_vcpu(&mut self, case: &Case) -> Result<Outcome, String> {
+        self.put_code(&case.words);
+        self.put_memory(&case.memory_before);
+        // What another core mapped is not this one's.
+        for space in 0..SPACES {
+            self.cpu.clear(space as SpaceId);
+        }
+        let mut vcpu = Vcpu::new(PVR_440EP);
+        let slot = Slot {
+            gpa: 0,
+            bytes: u64::from(RAM),
+            ram: 0,
+        };
+        vcpu.add_slot(slot).map_err(|error| format!("{error:?}"))?;
+        for (n, page) in PAGES.iter().enumerate() {
+            vcpu.set_tlb(FIRST_ENTRY + n, entry(page));
+        }
+        let mut sprs = *vcpu.sprs();
+        sprs.ivpr = IVPR;
+        sprs.ivor = std::array::from_fn(|n| 0x100 * n as u32 + 0x10);
+        vcpu.set_sprs(&sprs);
+        vcpu.regs = case.before.regs();
+        self.inside = (CODE, 4 * case.words.len() as u32);
+        self.left = 10_000;
+        let exit = vcpu.run(self);
+        let mut registers = Registers::of(&vcpu.regs);
+        let end = match exit {
+            Exit::Interrupted if self.left == 0 => return Err("the case does not end".into()),
+            Exit::Interrupted => interrupt(case, &vcpu, &mut registers)?,
+            Exit::Wait { .. } => End::Wait,
+            Exit::Reset { kind, .. } => End::Reset(match kind {
+                ResetKind::Core => 1,
+                ResetKind::Chip => 2,
+                ResetKind::System => 3,
+            }),
+            Exit::Dcr {
+                dcrn, write, data, ..
+            } if write => End::DcrWrite(dcrn.into(), data),
+            Exit::Dcr { dcrn, .. } => End::DcrRead(dcrn.into()),
+            other => return Err(format!("{other:?}")),
+        };
+        Ok(Outcome {
+            end,
+            registers,
+            memory: self.memory(),
+        })
+    }
+}
+
+/// Which interrupt was taken, if one was. Its save registers, ESR and DEAR must be right; PC and
+/// MSR become those from before it.
+fn interrupt(case: &Case, vcpu: &Vcpu, registers: &mut Registers) -> Result<End, String> {
+    use super::cases::{MSR, PC};
+    let sprs = vcpu.sprs();
+    let Some(n) = (0..16).find(|&n| vcpu.regs.pc == vector(n)) else {
+        return Ok(End::Done);
+    };
+    let word = case.words[(sprs.srr0.wrapping_sub(CODE) / 4) as usize % case.words.len()];
+    let (end, syndrome) = match (n, sprs.esr & !(esr::ST | esr::FP)) {
+        (2, _) => (End::Denied(sprs.dear), data_syndrome(word)),
+        (5, _) => (End::Alignment(sprs.dear), data_syndrome(word)),
+        (13, _) => (End::Miss(sprs.dear), data_syndrome(word)),
+        (6, esr::PIL) => (End::Illegal, esr::PIL),
+        (6, esr::PPR) => (End::Privileged, esr::PPR),
+        (6, esr::PTR) => (End::Trap, esr::PTR),
+        (6, 0) => (End::FloatingPoint, esr::FP),
+        (7, _) => (End::FpUnavailable, 0),
+        (8, _) => (End::SystemCall, 0),
+        _ => return Err(format!("interrupt {n}, ESR {:08x}", sprs.esr)),
+    };
+    if sprs.esr != syndrome {
+        return Err(format!("ESR is {:08x}, not {syndrome:08x}", sprs.esr));
+    }
+    let kept = sprs.srr1 & msr::KEPT_NON_CRITICAL;
+    if vcpu.regs.msr != kept {
+        return Err(format!("MSR is {:08x}, not {kept:08x}", vcpu.regs.msr));
+    }
+    registers.0[PC] = sprs.srr0.into();
+    registers.0[MSR] = sprs.srr1.into();
+    Ok(end)
+}
+
+/// ESR of a data interrupt that this instruction causes (PPC440x5 user's manual, table 6-4).
+fn data_syndrome(word: u32) -> u32 {
+    let Some(insn) = decode(word) else { return 0 };
+    let store = insn.flags().contains(Flags::STORE) || matches!(insn, Insn::Dcbz | Insn::Dcbi);
+    let float = insn.flags().contains(Flags::FLOAT);
+    (if store { esr::ST } else { 0 }) | if float { esr::FP } else { 0 }
+}
+
+fn is_spr(word: u32) -> bool {
+    matches!(decode(word), Some(Insn::Mfspr | Insn::Mtspr | Insn::Mftb))
+}
+
+fn entry(page: &Page) -> Tlbe {
+    // Reading and, as the page allows, writing and executing, in both states; 4 KiB.
+    let permissions =
+        0x09 | if page.write { 0x12 } else { 0 } | if page.execute { 0x24 } else { 0 };
+    Tlbe {
+        tid: 0,
+        word0: TlbWord0::from(page.ea | 0x210),
+        word1: TlbWord1::from(page.ram),
+        word2: TlbWord2::from(page.attributes | permissions),
+    }
+}
+
+fn ram_of(ea: u32) -> u32 {
+    let page = page_at(ea).expect("windows are in pages");
+    page.ram + (ea - page.ea)
+}
+
+impl Hw for Machine {
+    fn select(&mut self, fetch: SpaceId, data: SpaceId) {
+        self.cpu.select(fetch, data);
+    }
+
+    /// One instruction at a time, so that the core is back before the next begins.
+    fn enter(&mut self, regs: &mut Regs, _: u32) -> Trap {
+        if regs.pc.wrapping_sub(self.inside.0) >= self.inside.1 || self.left == 0 {
+            self.pins.kick();
+            return Trap::Attention;
+        }
+        self.left -= 1;
+        loop {
+            match self.cpu.enter(regs, 1) {
+                Trap::Attention => {}
+                trap => return trap,
+            }
+        }
+    }
+
+    fn execute(&mut self, regs: &mut Regs, word: u32) -> Option<Trap> {
+        self.cpu.execute(regs, word)
+    }
+
+    fn map(&mut self, space: SpaceId, ea_wanted: u32, mapping: &Mapping) {
+        self.cpu.map(space, ea_wanted, mapping);
+    }
+
+    fn unmap(&mut self, space: SpaceId, ea: u32, bytes: u32) {
+        self.cpu.unmap(space, ea, bytes);
+    }
+
+    fn clear(&mut self, space: SpaceId) {
+        self.cpu.clear(space);
+    }
+
+    fn load(&mut self, ram: u32, bytes: &mut [u8]) -> bool {
+        self.cpu.load(ram, bytes)
+    }
+
+    fn store(&mut self, ram: u32, bytes: &[u8]) -> bool {
+        self.cpu.store(ram, bytes)
+    }
+
+    fn retire(&mut self) {
+        self.cpu.retire();
+    }
+
+    fn retired(&self) -> u64 {
+        self.cpu.retired()
+    }
+
+    fn time_base(&self) -> u64 {
+        self.cpu.time_base()
+    }
+
+    fn budget(&self, deadline: Option<u64>) -> u32 {
+        self.cpu.budget(deadline)
+    }
+
+    fn pins(&mut self) -> ppc440_kvm::Pins {
+        ppc440_kvm::Pins {
+            external: self.pins.external(),
+            critical: self.pins.critical(),
+            kick: self.pins.take_kick(),
+        }
+    }
+
+    fn stopwatch(&self) -> u64 {
+        self.cpu.stopwatch()
+    }
+}
