@@ -1,8 +1,9 @@
 //! ELF kernels: 32-bit, big-endian, PowerPC.
 //!
 //! A vmlinux is linked to virtual addresses and says in p_paddr where it lies in memory. No
-//! relocation is applied: what is position independent (ET_DYN) relocates itself. So such a file
-//! that is linked above the memory that there is, as the ePAPR boot wrapper is, is moved down.
+//! relocation is applied: what is position independent relocates itself. So such a file that is
+//! linked above the memory that there is, as the ePAPR boot wrapper is, is moved down. It is known
+//! by its type (ET_DYN) or, because linkers write ET_EXEC when the base is not 0, by its PT_DYNAMIC.
 
 use super::Segment;
 use super::error::{Fault, LoadError};
@@ -68,7 +69,7 @@ pub(super) struct Extent {
 
 /// The memory that an ELF kernel of any size would occupy.
 pub(super) fn extent(source: &Source) -> Result<Extent, LoadError> {
-    let (_, loads) = headers(source)?;
+    let Headers { loads, .. } = headers(source)?;
     let address = |address: Option<u64>| {
         let address = address.unwrap_or(0);
         u32::try_from(address).map_err(|_| {
@@ -86,7 +87,7 @@ pub(super) fn extent(source: &Source) -> Result<Extent, LoadError> {
 /// Says what is in an ELF file.
 pub(super) fn describe(source: &Source, section: &mut Section) {
     section.title = "elf file".to_owned();
-    let (entry, loads) = match headers(source) {
+    let Headers { entry, loads, .. } = match headers(source) {
         Ok(headers) => headers,
         Err(error) => return section.field("header", error.fault.to_string()),
     };
@@ -103,7 +104,17 @@ pub(super) fn describe(source: &Source, section: &mut Section) {
     }
 }
 
-fn headers(source: &Source) -> Result<(u32, Vec<Load>), LoadError> {
+/// What the headers say.
+struct Headers {
+    /// A virtual address.
+    entry: u32,
+    /// The PT_LOAD entries that occupy memory.
+    loads: Vec<Load>,
+    /// Whether the file runs wherever it is put.
+    movable: bool,
+}
+
+fn headers(source: &Source) -> Result<Headers, LoadError> {
     check_identity(source)?;
     match source.data() {
         Data::File(file, _) => program_headers(source, &ReadCache::new(file)),
@@ -114,14 +125,12 @@ fn headers(source: &Source) -> Result<(u32, Vec<Load>), LoadError> {
 /// Moves a position-independent file that lies outside the memory that is mapped when it starts to
 /// the middle of that memory: its own heap then has room above, and what it unpacks to address 0
 /// below.
-fn move_down(source: &Source, loads: &mut [Load], ram: u32) -> Result<(), LoadError> {
-    let position_independent =
-        source.read(field::TYPE, 2, "elf header")? == elf::ET_DYN.0.to_be_bytes();
+fn move_down(loads: &mut [Load], ram: u32) {
     let mapped = ram.min(INITIAL_MAPPING);
     let end = loads.iter().map(|load| load.paddr + load.memsz).max();
     let start = loads.iter().map(|load| load.paddr).min().unwrap_or(0);
-    if !position_independent || end.is_none_or(|end| end <= mapped.into()) {
-        return Ok(());
+    if end.is_none_or(|end| end <= mapped.into()) {
+        return;
     }
     // The largest page size that linkers align to.
     const ALIGNMENT: u64 = 64 << 10;
@@ -129,13 +138,18 @@ fn move_down(source: &Source, loads: &mut [Load], ram: u32) -> Result<(), LoadEr
     for load in loads {
         load.paddr = load.paddr - start + base;
     }
-    Ok(())
 }
 
 /// Reads the segments of an ELF file, each checked against RAM before it is read.
 pub(super) fn read_kernel(source: &Source, ram: u32) -> Result<ElfKernel, LoadError> {
-    let (virtual_entry, mut loads) = headers(source)?;
-    move_down(source, &mut loads, ram)?;
+    let Headers {
+        entry: virtual_entry,
+        mut loads,
+        movable,
+    } = headers(source)?;
+    if movable {
+        move_down(&mut loads, ram);
+    }
     if loads.is_empty() {
         let reason = "the elf file has no segment to load".to_owned();
         return Err(source.error_at(field::PHOFF, Fault::Elf { reason }));
@@ -230,11 +244,7 @@ fn check_identity(source: &Source) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// The entry point and all PT_LOAD entries that occupy memory.
-fn program_headers<'a, R: ReadRef<'a>>(
-    source: &Source,
-    data: R,
-) -> Result<(u32, Vec<Load>), LoadError> {
+fn program_headers<'a, R: ReadRef<'a>>(source: &Source, data: R) -> Result<Headers, LoadError> {
     let malformed = |offset: u64, error: object::read::Error| {
         let reason = format!("the elf file is malformed ({error})");
         source.error_at(offset, Fault::Elf { reason })
@@ -268,7 +278,12 @@ fn program_headers<'a, R: ReadRef<'a>>(
             loads.push(load);
         }
     }
-    Ok((header.e_entry(endian), loads))
+    let dynamic = |entry: &elf::ProgramHeader32<BigEndian>| entry.p_type(endian) == elf::PT_DYNAMIC;
+    Ok(Headers {
+        entry: header.e_entry(endian),
+        loads,
+        movable: header.e_type(endian) == elf::ET_DYN || table.iter().any(dynamic),
+    })
 }
 
 /// Where the entry point, a virtual address, lies in memory.

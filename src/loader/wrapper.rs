@@ -23,6 +23,9 @@ use ppckvm_fdt::UserTree;
 use std::path::Path;
 
 const BRANCH_NEXT_AND_LINK: u32 = 0x4800_0005;
+/// `tdi 0,r0,0x48`, with which Linux's wrappers for 64-bit servers find out their byte order, and
+/// through carelessness also its ePAPR wrapper for 32-bit boards.
+const TDI: u32 = 0x0800_0048;
 const MFLR_R10: u32 = 0x7D48_02A6;
 /// `lis rX,-4`: the upper half of the addresses in the boot flash that a treeImage reads.
 const LOAD_FLASH_ADDRESS: (u32, u32) = (0xFC1F_FFFF, 0x3C00_FFFC);
@@ -142,6 +145,13 @@ impl Wrapper {
                 .get(gpa.checked_sub(segment.gpa)? as usize..)?;
             Some(u32::from_be_bytes(*bytes.first_chunk::<4>()?))
         };
+        if word(entry) == Some(TDI) {
+            return Err(Fault::image(
+                "the first instruction is tdi, which only 64-bit processors have: Linux builds \
+                 its ePAPR zImage so, and no 440 can start it",
+                "pass the uImage, vmlinux or cuImage of the same build",
+            ));
+        }
         let code_at = |at: u32| {
             let code = (word(at)?, word(at.checked_add(4)?)?);
             (code == (BRANCH_NEXT_AND_LINK, MFLR_R10)).then_some(at)

@@ -433,3 +433,11 @@ fn what_is_inside_is_described_also_when_it_cannot_start() {
     let text = describe(b"070701....".to_vec()).to_string();
     assert!(text.starts_with("cpio archive\n"), "{text}");
 }
+
+#[test]
+fn a_start_that_no_440_can_execute_is_refused() {
+    let mut program = Wrapper::new().flat();
+    program[..4].copy_from_slice(&0x0800_0048u32.to_be_bytes());
+    let image = Uimage::kernel(&program).build();
+    assert_refused(image, "image: the first instruction is tdi, ");
+}
