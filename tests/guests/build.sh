@@ -4,9 +4,10 @@
 #   tests/guests/build.sh [slim|bamboo|all]
 #
 # Progress goes to stderr. Stdout gets lines NAME=PATH that a script can `eval`: KERNEL_UIMAGE,
-# KERNEL_VMLINUX, SYSTEM_MAP and ROOTFS for slim, BAMBOO_UIMAGE, BAMBOO_VMLINUX, BAMBOO_SYSTEM_MAP
-# and ROOTFS for bamboo; with either, BARE_GUESTS, a folder of guests without an operating system.
-# What is in the cache already is not built again.
+# KERNEL_VMLINUX, SYSTEM_MAP and ROOTFS for slim, BAMBOO_UIMAGE, BAMBOO_VMLINUX, BAMBOO_SYSTEM_MAP,
+# BAMBOO_CUIMAGE, BAMBOO_TREEIMAGE, BAMBOO_SIMPLEIMAGE, BAMBOO_EPAPR and ROOTFS for bamboo; with
+# either, BARE_GUESTS, a folder of guests without an operating system. What is in the cache already
+# is not built again.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/packages.sh"
@@ -57,6 +58,12 @@ for kernel in $kernels; do
         bash "$here/kernel.sh" "$kernel"
     printf '%s_UIMAGE=%q\n%s_VMLINUX=%q\n%s=%q\n' \
         $prefix "$folder/uImage" $prefix "$folder/vmlinux" $map "$folder/System.map"
+    [ $kernel = bamboo ] || continue
+    key=$(key_of "kernel.sh wrappers.sh" "linux-source-6.1 $compiler")
+    cached wrappers "$key" bash "$here/wrappers.sh" "$folder"
+    printf 'BAMBOO_%s=%q\n' CUIMAGE "$folder/cuImage.bamboo" TREEIMAGE \
+        "$folder/treeImage.bamboo" SIMPLEIMAGE "$folder/simpleImage.bamboo" \
+        EPAPR "$folder/zImage.epapr"
 done
 cached rootfs "$(key_of "rootfs.sh busybox.config root/* programs/*" \
     "libc6-dev-powerpc-cross $compiler")" bash "$here/rootfs.sh"

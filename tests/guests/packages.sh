@@ -9,7 +9,7 @@
 # Builds the test kernels and the root file system, and checks device trees.
 GUEST_PACKAGES="gcc gcc-powerpc-linux-gnu libc6-dev libc6-dev-powerpc-cross
 binutils-powerpc-linux-gnu linux-source-6.1 make bc bison flex libssl-dev libelf-dev cpio xz-utils
-bzip2 gzip u-boot-tools device-tree-compiler dpkg-dev"
+bzip2 gzip lz4 zstd u-boot-tools device-tree-compiler dpkg-dev"
 
 # Progress lines count from the start of the outermost script.
 : "${PPCKVM_STARTED:=$(date +%s)}"
