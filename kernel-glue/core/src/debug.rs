@@ -11,6 +11,7 @@ use ppc440_isa::regs::{dbcr0, msr};
 use crate::access::{MemOp, Special, branch_taken};
 use crate::hw::Hw;
 use crate::interrupt::Interrupt;
+use crate::mmio::alignment_required;
 use crate::stats::Cause;
 use crate::tlb::permits;
 use crate::vcpu::{Resume, Vcpu};
@@ -195,6 +196,19 @@ impl Vcpu {
         })
     }
 
+    /// Whether an access that is allowed is an Alignment interrupt, which goes before its compares.
+    fn is_refused_alignment(&self, op: &MemOp) -> bool {
+        let context = self.context(msr::DS);
+        let uncached = self
+            .mmu
+            .lookup(op.ea, context.pid, context.ts)
+            .is_some_and(|index| {
+                let word2 = self.mmu.entry(index).word2;
+                word2.w() || word2.i()
+            });
+        alignment_required(op, self.strict_alignment(), uncached)
+    }
+
     /// BRT and DAC events of the instruction at `pc`; none when it cannot be fetched, or when
     /// its access would fault: faults go first.
     fn data_and_branch_events<H: Hw>(&mut self, hw: &mut H) -> u32 {
@@ -216,7 +230,7 @@ impl Vcpu {
 
     fn data_compares(&self, op: &MemOp) -> u32 {
         let sprs = &self.sprs;
-        if !self.is_allowed(op) {
+        if !self.is_allowed(op) || self.is_refused_alignment(op) {
             return 0;
         }
         let user = self.regs.msr & msr::PR != 0;

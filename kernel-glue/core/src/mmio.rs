@@ -73,7 +73,7 @@ struct Part {
 /// `strict` is CCR0\[FLSTA\]: without it integer accesses complete at any address, and so do
 /// `lwarx` and `stwcx.`. The FPU's accesses must not cross a quadword, and the 440EP's FPU asks
 /// for words besides. `dcbz` needs a page that is cached and written back.
-fn alignment_required(op: &MemOp, strict: bool, uncached: bool) -> bool {
+pub(crate) fn alignment_required(op: &MemOp, strict: bool, uncached: bool) -> bool {
     match op.special {
         Special::Zero => uncached,
         Special::Touch => false,

@@ -304,3 +304,19 @@ fn misaligned_integer_accesses_are_interrupts_only_under_flsta() {
         assert_eq!(aligned_or_not(word, DATA + 1, ccr0::FLSTA).1, PC + 4);
     }
 }
+
+#[test]
+fn alignment_goes_before_a_data_compare() {
+    let mut m = armed(dbcr0::DAC1R, &[d_form(50, 5, 4, 0), 0x4800_0000]); // lfd
+    m.set_sprs(|s| s.dac[0] = 0x2002);
+    m.vcpu.regs.msr |= msr::FP;
+    m.program(vector(5), &[0x4800_0000]);
+    m.vcpu.regs.gpr[4] = 0x2002;
+    for _ in 0..5 {
+        if m.vcpu.regs.pc == PC {
+            m.turn(1);
+        }
+    }
+    assert_eq!(m.vcpu.regs.pc, vector(5));
+    no_event(&mut m, 1);
+}
