@@ -3,14 +3,46 @@
 use ppckvm_api::VcpuExit;
 use ppckvm_devices::{AccessError, AccessKind};
 
-use crate::config::OnReset;
+use crate::config::{OnPanic, OnReset};
 use crate::control::Request;
-use crate::outcome::Outcome;
+use crate::outcome::{Hang, Outcome};
 use crate::vm::Vm;
 
 impl Vm {
     /// Runs the guest until somebody requests otherwise or it ends.
     pub(crate) fn drive(&mut self) -> Request {
+        match self.drive_on() {
+            Request::End(outcome) => Request::End(self.judge(outcome)),
+            request => request,
+        }
+    }
+
+    /// What the ending is, all considered that the kernel said and left in memory.
+    fn judge(&mut self, outcome: Outcome) -> Outcome {
+        match self.watch.judge(outcome) {
+            Outcome::KernelPanic { message: None } => Outcome::KernelPanic {
+                message: self.post_mortem().panic_message(),
+            },
+            Outcome::Hang { pc, how } => {
+                // A kernel whose console is off halts without a word.
+                let place = self.symbols.as_ref().and_then(|symbols| symbols.place(pc));
+                match place.as_ref().map(|place| place.name.as_str()) {
+                    Some("machine_hang" | "machine_halt" | "machine_power_off") => Outcome::Halted,
+                    _ => Outcome::Hang { pc, how },
+                }
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Whether an interrupt from outside can still wake a guest that waits for one.
+    fn can_be_woken(&self, external: bool, critical: bool) -> bool {
+        let [uic0, _] = &self.uics;
+        let state = uic0.state();
+        external && state.er & !state.cr != 0 || critical && state.er & state.cr != 0
+    }
+
+    fn drive_on(&mut self) -> Request {
         loop {
             // A device, another thread or the console may have asked since the last look; a kick
             // that comes later ends the run below.
@@ -48,16 +80,25 @@ impl Vm {
                     self.buses.dcr.write(dcrn, data),
                 ),
                 VcpuExit::Kicked => continue,
+                VcpuExit::Waits { external, critical } => {
+                    if self.can_be_woken(external, critical) {
+                        continue;
+                    }
+                    let pc = self.vcpu.regs().pc as u32;
+                    let how = Hang::Waits;
+                    return Request::End(Outcome::Hang { pc, how });
+                }
                 VcpuExit::Reset { kind, by_watchdog } => {
                     let outcome = match by_watchdog {
                         true => Outcome::WatchdogReset(kind),
                         false => Outcome::Reset(kind),
                     };
-                    if self.on_reset == OnReset::Exit {
+                    let panicked = self.on_panic == OnPanic::Exit && self.watch.panic().is_some();
+                    if self.on_reset == OnReset::Exit || panicked {
                         return Request::End(outcome);
                     }
                     tracing::info!("{outcome}; it starts again");
-                    if let Err(error) = self.reboot() {
+                    if let Err(error) = self.reboot(kind) {
                         let error = format!("the guest's memory cannot be cleared: {error}");
                         return Request::End(Outcome::Failed(error));
                     }
@@ -75,8 +116,10 @@ impl Vm {
             if let Err(error) = answer {
                 self.report(kind, address, error);
             }
-            if self.hub.needs_settling() {
-                self.hub.settle();
+            for line in &self.lines {
+                if line.hub.needs_settling() {
+                    line.hub.settle();
+                }
             }
         }
     }

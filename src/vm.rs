@@ -4,18 +4,24 @@ use std::time::{Duration, Instant};
 
 use std::sync::Arc;
 
-use ppckvm_api::{Access, KvmRegs, State, Statistics, TLB_ENTRIES, Tlbe, Translation, Vcpu};
+use ppckvm_api::{
+    Access, KvmRegs, ResetKind, State, Statistics, TLB_ENTRIES, Tlbe, Translation, Vcpu, dbsr, tsr,
+};
 use ppckvm_devices::Unanswered;
+use ppckvm_devices::uic::Uic;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
-use crate::config::OnReset;
+use crate::config::{OnPanic, OnReset};
 use crate::console::{ConsoleInput, ConsoleOutput, Hub};
 use crate::control::{Control, Request, Stopper};
 use crate::events::EventThread;
 use crate::loader::Placement;
 use crate::machine::{self, Buses, Ram};
 use crate::outcome::Outcome;
+use crate::postmortem::Symbols;
+use crate::serial::Line;
 use crate::time_of_day::VirtualTime;
+use crate::verdict::Watch;
 
 /// What [`Vm::run_until`] waits for, besides the end of the run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,6 +88,7 @@ pub struct MemoryAccessError {
 pub struct Vm {
     pub(crate) description: String,
     pub(crate) on_reset: OnReset,
+    pub(crate) on_panic: OnPanic,
     pub(crate) timeout: Option<Duration>,
     pub(crate) placement: Placement,
     /// The CPU as it was made, for the next start.
@@ -92,7 +99,11 @@ pub struct Vm {
     pub(crate) buses: Buses,
     pub(crate) unanswered: Unanswered,
     pub(crate) ram: Ram,
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) uics: [Uic; 2],
+    /// The serial ports' far ends; the first is the console.
+    pub(crate) lines: Vec<Line>,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) symbols: Option<Arc<Symbols>>,
     pub(crate) control: Arc<Control>,
     pub(crate) events: EventThread,
     /// How the guest ended, after which it does not run again.
@@ -135,12 +146,12 @@ impl Vm {
                 .and_then(|time| Instant::now().checked_add(time)),
         );
         match until.text {
-            Some(text) => self.hub.search(text),
-            None => self.hub.stop_searching(),
+            Some(text) => self.console().search(text),
+            None => self.console().stop_searching(),
         }
         let request = self.drive();
         self.events.set_wait(None);
-        self.hub.stop_searching();
+        self.console().stop_searching();
         match request {
             Request::TextSeen => Reached::Text,
             Request::Deadline => Reached::Deadline,
@@ -154,13 +165,12 @@ impl Vm {
     fn finish(&mut self, outcome: &Outcome) {
         if outcome.is_final() {
             self.ended = Some(outcome.clone());
-            self.hub.end();
+            self.lines.iter().for_each(|line| line.hub.end());
         }
         // A guest that ended by itself has a reader who wants all of it; who stopped it may not.
         let patience = (!outcome.is_final()).then_some(DRAIN_PATIENCE);
-        let lost = self.hub.drain(patience);
-        if lost > 0 {
-            tracing::warn!("nobody reads the console: the last {lost} bytes of output are lost");
+        for (uart, line) in self.lines.iter().enumerate() {
+            line.drain(uart, patience);
         }
     }
 
@@ -172,13 +182,39 @@ impl Vm {
         machine::initial_state(&mut self.vcpu, &self.pristine, &self.placement, ram);
     }
 
-    /// Starts the guest anew, as if it had just been built; the console goes on.
-    pub(crate) fn reboot(&mut self) -> std::io::Result<()> {
+    /// Starts the guest anew after a reset of this kind, as if it had just been built but for the
+    /// registers that record a reset, DBSR\[MRR\] and TSR\[WRS\]; the console goes on.
+    pub(crate) fn reboot(&mut self, kind: ResetKind) -> std::io::Result<()> {
+        let by_watchdog = self.vcpu.state().timers.tsr & tsr::WRS;
         self.buses.mmio.reset();
         self.buses.dcr.reset();
         self.ram.clear()?;
+        self.watch.forget();
         self.load();
+        let mut state = self.vcpu.state();
+        state.sprs.dbsr = state.sprs.dbsr & !dbsr::MRR | (kind as u32) << 28;
+        state.timers.tsr = state.timers.tsr & !tsr::WRS | by_watchdog;
+        self.vcpu.set_state(&state);
         Ok(())
+    }
+
+    /// UART0's far end.
+    fn console(&self) -> &Arc<Hub> {
+        &self.lines[0].hub
+    }
+
+    /// The names of the serial ports that have one, with their numbers: a pseudo-terminal's path,
+    /// `unix=PATH`, or `tcp=ADDRESS:PORT`.
+    pub fn serial_names(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines = self.lines.iter().enumerate();
+        lines.filter_map(|(uart, line)| Some((uart, line.name.as_deref()?)))
+    }
+
+    /// What the guest has sent on a serial port so far, as [`Vm::output`] gives it for UART0;
+    /// nothing for a port that the board does not have.
+    pub fn serial_output(&self, uart: usize) -> Vec<u8> {
+        let line = self.lines.get(uart);
+        line.map_or_else(Vec::new, |line| line.hub.output())
     }
 
     /// One line about where and how the guest runs.
@@ -193,12 +229,12 @@ impl Vm {
 
     /// Types on the guest's console. Nothing is dropped: the guest gets it as fast as it reads.
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        self.hub.receive(bytes.as_ref());
+        self.console().receive(bytes.as_ref());
     }
 
     /// What the guest has printed so far, as bytes; at least the last mebibyte of it.
     pub fn output(&self) -> Vec<u8> {
-        self.hub.output()
+        self.console().output()
     }
 
     /// What the guest has printed so far, as text; what is not UTF-8 is replaced.
@@ -209,12 +245,12 @@ impl Vm {
     /// The guest's output as a pipe for another thread, from here on; `None` when it goes to a
     /// file, or to a pipe that was taken before.
     pub fn console_reader(&self) -> Option<ConsoleOutput> {
-        self.hub.reader()
+        self.console().reader()
     }
 
     /// The guest's input as a pipe for another thread.
     pub fn console_writer(&self) -> ConsoleInput {
-        self.hub.writer()
+        self.console().writer()
     }
 
     /// Reads guest memory.
