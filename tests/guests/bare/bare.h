@@ -47,6 +47,9 @@ enum {
 #define DBG_DAC2W 0x00010000
 #define DBCR0_FT 0x00000001
 
+/* CCR0: misaligned integer accesses are Alignment interrupts. */
+#define CCR0_FLSTA 0x00000100
+
 /* TLB words */
 #define TLB_V 0x200
 #define TLB_TS 0x100

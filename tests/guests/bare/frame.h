@@ -39,6 +39,7 @@
 #define MCSRR1 571
 #define MCSR 572
 #define MMUCR 946
+#define CCR0 947
 
 #define MSR_WE 0x00040000
 #define MSR_CE 0x00020000

@@ -310,28 +310,91 @@ CODE(align_lwarx, "lwarx 4,0,3\n");
 CODE(align_stwcx, "stwcx. 4,0,3\n");
 CODE(align_dcbz, "dcbz 0,3\n");
 CODE(align_lfd, "lfd 1,0(3)\n");
+CODE(align_lfs, "lfs 1,0(3)\n");
 CODE(align_stfs, "stfs 1,0(3)\n");
-CODE(align_free, "lwz 4,1(3)\n lhz 5,1(3)\n stw 4,5(3)\n lmw 30,2(3)\n lfd 1,4(3)\n");
+CODE(align_stfd, "stfd 1,0(3)\n");
+CODE(align_lwz, "lwz 4,0(3)\n");
+CODE(align_sth, "sth 4,0(3)\n");
+CODE(align_lmw, "lmw 30,0(3)\n");
+CODE(align_lbz, "lbz 4,0(3)\n");
+CODE(align_lswi, "lswi 4,3,8\n");
+CODE(align_free, "lwz 4,1(3)\n lhz 5,1(3)\n stw 4,5(3)\n lmw 30,2(3)\n lfd 1,4(3)\n"
+                 "lwarx 6,0,7\n stwcx. 6,0,7\n mfcr 8\n");
 
-static void alignment(void)
+static void expect_alignment(const u32 *code, u32 ea, u32 esr)
 {
-    static const struct { const u32 *code; u32 ea, esr; } cases[] = {
-        { align_lwarx, EA + 2, 0 }, { align_lwarx, EA + 1, 0 },
-        { align_stwcx, EA + 2, ESR_ST }, { align_stwcx, EA + 3, ESR_ST },
-        { align_lfd, EA + 2, ESR_FP }, { align_stfs, EA + 1, ESR_FP | ESR_ST },
-    };
+    in[3] = ea;
+    in[4] = 0x44444444;
+    run(code, USER);
+    expect_non_critical(ALIGNMENT, code, USER);
+    expect("ESR", end.esr, ESR_MCI | esr);
+    expect("DEAR", end.dear, ea);
+    expect("the register", out[4], 0x44444444);
+}
+
+/* What needs no alignment while CCR0[FLSTA] is 0 (page 186). */
+static void integer_accesses_need_no_alignment(void)
+{
     tlb_set(3, EA | TLB_TS, SIZE_4K, FREE, ALL);
     fill(FREE, 64, 1);
+    in[3] = EA;
+    in[7] = EA + 0x22;
+    run_to_end(align_free, USER);
+    expect("lwz", out[4], 0x02030405);
+    expect("lhz", out[5], 0x0203);
+    expect("lmw", out[31], 0x0304050A); /* behind the bytes that stw wrote */
+    expect("lwarx", out[6], 0x23242526);
+    expect("stwcx.", out[8] >> 28, 2);
+}
+
+/* And with CCR0[FLSTA]. */
+static void integer_accesses_are_aligned_under_flsta(void)
+{
+    static const struct { const u32 *code; u32 off, esr; } cases[] = {
+        { align_lwarx, 2, 0 }, { align_lwarx, 1, 0 }, { align_stwcx, 3, ESR_ST },
+        { align_lwz, 1, 0 }, { align_sth, 1, ESR_ST }, { align_lmw, 2, 0 },
+    };
+    u32 ccr0 = mfspr(CCR0);
+    tlb_set(3, EA | TLB_TS, SIZE_4K, FREE, ALL);
+    mtspr(CCR0, ccr0 | CCR0_FLSTA);
     for (u32 n = 0; n < 6; n++) {
         at("case", n);
-        in[3] = cases[n].ea;
-        in[4] = 0x44444444;
-        run(cases[n].code, USER);
-        expect_non_critical(ALIGNMENT, cases[n].code, USER);
-        expect("ESR", end.esr, ESR_MCI | cases[n].esr);
-        expect("DEAR", end.dear, cases[n].ea);
-        expect("the register", out[4], 0x44444444);
+        expect_alignment(cases[n].code, EA + cases[n].off, cases[n].esr);
+        in[3] = EA + 0x20;
+        run_to_end(cases[n].code, USER);
     }
+    /* Of bytes each is aligned. */
+    in[3] = EA + 1;
+    run_to_end(align_lbz, USER);
+    in[3] = EA + 1;
+    run_to_end(align_lswi, USER);
+    mtspr(CCR0, ccr0);
+}
+
+static void floats_need_words_in_one_quadword(void)
+{
+    static const struct { const u32 *code; u32 off, esr; } cases[] = {
+        { align_lfd, 2, ESR_FP }, { align_stfs, 1, ESR_FP | ESR_ST }, { align_lfs, 3, ESR_FP },
+        { align_lfd, 12, ESR_FP }, { align_stfd, 0x1C, ESR_FP | ESR_ST },
+    };
+    tlb_set(3, EA | TLB_TS, SIZE_4K, FREE, ALL);
+    for (u32 n = 0; n < 5; n++) {
+        at("case", n);
+        expect_alignment(cases[n].code, EA + cases[n].off, cases[n].esr);
+    }
+    for (u32 off = 0; off <= 8; off += 4) {
+        at("offset", off);
+        in[3] = EA + off;
+        run_to_end(align_lfd, USER);
+        in[3] = EA + off + 4;
+        run_to_end(align_stfs, USER);
+    }
+}
+
+static void dcbz_needs_a_page_that_is_cached(void)
+{
+    tlb_set(3, EA | TLB_TS, SIZE_4K, FREE, ALL);
+    fill(FREE, 64, 1);
     /* dcbz where it cannot go into a cache. */
     for (int n = 0; n < 2; n++) {
         at("dcbz", n);
@@ -347,11 +410,6 @@ static void alignment(void)
     in[3] = EA + 0x24;
     run_to_end(align_dcbz, USER);
     expect("memory", load32(FREE + 0x20) | load32(FREE + 0x3C), 0);
-    in[3] = EA;
-    run_to_end(align_free, USER);
-    expect("lwz", out[4], 0x02030405);
-    expect("lhz", out[5], 0x0203);
-    expect("lmw", out[31], 0x0304050A); /* behind the bytes that stw wrote */
 }
 
 static void external_input(void)
@@ -578,7 +636,7 @@ CODE(priv_illegal, ".long 0\n");
 
 static void priorities_inside_an_instruction(void)
 {
-    u32 msr = MSR_ME | MSR_PR | MSR_DE;
+    u32 msr = MSR_ME | MSR_PR | MSR_DE | MSR_FP;
     /* An instruction address compare goes before the miss of the same fetch. */
     mtspr(IAC1, EA);
     mtspr(DBCR0, DBCR0_IDM | DBG_IAC1);
@@ -593,20 +651,20 @@ static void priorities_inside_an_instruction(void)
     tlb_clear(3);
     /* A miss goes before alignment. */
     in[3] = EA + 2;
-    run(align_lwarx, msr);
-    expect_non_critical(DATA_TLB, align_lwarx, msr);
+    run(align_lfd, msr);
+    expect_non_critical(DATA_TLB, align_lfd, msr);
     in[3] = EA + 3;
-    run(align_stwcx, msr);
-    expect_non_critical(DATA_TLB, align_stwcx, msr);
-    expect("ESR", end.esr, ESR_MCI | ESR_ST);
+    run(align_stfs, msr);
+    expect_non_critical(DATA_TLB, align_stfs, msr);
+    expect("ESR", end.esr, ESR_MCI | ESR_FP | ESR_ST);
     /* So does the permission. */
     tlb_set(3, EA, SIZE_4K, FREE, SR | SW);
     in[3] = EA + 2;
-    run(align_lwarx, msr);
-    expect_non_critical(DATA_STORAGE, align_lwarx, msr);
+    run(align_lfd, msr);
+    expect_non_critical(DATA_STORAGE, align_lfd, msr);
     in[3] = EA + 2;
-    run(align_stwcx, msr);
-    expect_non_critical(DATA_STORAGE, align_stwcx, msr);
+    run(align_stfs, msr);
+    expect_non_critical(DATA_STORAGE, align_stfs, msr);
     tlbwe2(3, SR | SW | TLB_I | TLB_G);
     in[3] = EA;
     run(align_dcbz, msr);
@@ -616,8 +674,14 @@ static void priorities_inside_an_instruction(void)
     mtspr(DAC1, EA + 2);
     mtspr(DBCR0, DBCR0_IDM | DBG_DAC1R);
     in[3] = EA + 2;
-    run(align_lwarx, msr);
-    expect_non_critical(ALIGNMENT, align_lwarx, msr);
+    run(align_lfd, msr);
+    expect_non_critical(ALIGNMENT, align_lfd, msr);
+    mtspr(DAC1, EA);
+    tlbwe2(3, ALL | TLB_W);
+    mtspr(DBCR0, DBCR0_IDM | DBG_DAC1W);
+    in[3] = EA;
+    run(align_dcbz, msr);
+    expect_non_critical(ALIGNMENT, align_dcbz, msr);
 }
 
 /* Reservations. */
@@ -821,7 +885,9 @@ const struct test tests[] = {
     TEST(system_call), TEST(program_illegal), TEST(program_privileged),
     TEST(sprs_of_problem_state), TEST(program_trap), TEST(program_floating_point),
     TEST(fp_unavailable), TEST(data_tlb), TEST(data_storage), TEST(hints_never_fault),
-    TEST(instruction_tlb), TEST(instruction_storage), TEST(alignment), TEST(external_input),
+    TEST(instruction_tlb), TEST(instruction_storage), TEST(integer_accesses_need_no_alignment),
+    TEST(integer_accesses_are_aligned_under_flsta), TEST(floats_need_words_in_one_quadword),
+    TEST(dcbz_needs_a_page_that_is_cached), TEST(external_input),
     TEST(critical_input), TEST(decrementer), TEST(fixed_interval), TEST(watchdog),
     TEST(debug_trap_event), TEST(machine_check), TEST(unclaimed_addresses_read_0),
     TEST(critical_nests_in_non_critical), TEST(critical_waits_for_critical),
