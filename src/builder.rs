@@ -12,10 +12,12 @@ use ppckvm_fdt::board::{DcrRange, Interrupt, Window};
 use ppckvm_fdt::patch::PatchError;
 use ppckvm_fdt::tree::TreeError;
 
-use crate::config::{Cpu, Image, MemorySize, OnReset, VmConfig};
+use crate::config::{Cpu, Image, MemorySize, OnPanic, OnReset, VmConfig};
 use crate::console::Console;
 use crate::loader::LoadError;
 use crate::machine;
+use crate::postmortem::SymbolsError;
+use crate::serial::SerialError;
 use crate::vm::Vm;
 
 /// Why no machine can be built. Nothing was started.
@@ -92,6 +94,12 @@ pub enum BuildError {
     /// The CPU cannot be made.
     #[error(transparent)]
     Vcpu(#[from] VmError),
+    /// A serial port's destination.
+    #[error(transparent)]
+    Serial(#[from] SerialError),
+    /// A file that gives no symbols.
+    #[error(transparent)]
+    Symbols(#[from] SymbolsError),
     /// The host has not enough of something.
     #[error("the host gives no {what}: {error}")]
     Host {
@@ -125,7 +133,8 @@ pub(crate) struct Extra<Place, Make> {
 #[derive(Default)]
 pub struct Machine {
     pub(crate) config: VmConfig,
-    pub(crate) console: Console,
+    /// Of the serial ports in order; the rest lead nowhere.
+    pub(crate) consoles: Vec<Console>,
     pub(crate) mmio: Vec<Extra<Window, MakeMmio>>,
     pub(crate) dcr: Vec<Extra<DcrRange, MakeDcr>>,
 }
@@ -258,7 +267,29 @@ impl Machine {
 
     /// Where the console's bytes come from and go to.
     pub fn console(mut self, console: Console) -> Self {
-        self.console = console;
+        match self.consoles.first_mut() {
+            Some(first) => *first = console,
+            None => self.consoles.push(console),
+        }
+        self
+    }
+
+    /// Where the bytes of the serial ports come from and go to, UART0's first; the first is the
+    /// console. Ports beyond these lead nowhere.
+    pub fn serial(mut self, consoles: impl IntoIterator<Item = Console>) -> Self {
+        self.consoles = consoles.into_iter().collect();
+        self
+    }
+
+    /// What a panic of the guest's kernel does.
+    pub fn on_panic(mut self, on_panic: OnPanic) -> Self {
+        self.config.on_panic = on_panic;
+        self
+    }
+
+    /// The kernel's symbols: an ELF file with a symbol table, or a `System.map`.
+    pub fn symbols(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.symbols = Some(path.into());
         self
     }
 

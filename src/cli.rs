@@ -4,20 +4,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ppckvm::{Accel, Clock, Cpu, Machine, MemorySize, OnReset};
+use ppckvm::{Accel, Clock, Console, Cpu, Machine, MemorySize, OnPanic, OnReset, Serial};
 
 const AFTER_HELP: &str = "\
-Keys, when standard input is a terminal:
+Keys, when standard input is a terminal and a serial port has it:
   Ctrl-a x       quit
   Ctrl-a h       help
   Ctrl-a Ctrl-a  send one Ctrl-a to the guest
 When standard input is a pipe or a file, every byte of it is the guest's.
 
 Exit status:
-  0    the guest powered off or reset, or the user quit
+  0    the guest powered off, halted or reset, or the user quit
   1    the launcher's own error: a file, an option, the host
   2    usage
   33   the cpu cannot go on
+  34   the guest's kernel panicked
+  35   the guest hangs: nothing can ever wake or move it
   36   the watchdog reset the guest
   124  --timeout ran out
   130, 143  ended by SIGINT or SIGTERM (128 and the signal's number)
@@ -35,7 +37,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Boot a kernel; the guest's console is the terminal.
+    /// Boot a kernel; its first serial port is the terminal unless --serial says otherwise.
     #[command(after_help = AFTER_HELP)]
     Run(Box<RunArgs>),
     /// Print the device tree that `run` would pass to the kernel.
@@ -115,6 +117,18 @@ pub struct RunArgs {
     /// What to do when the guest resets.
     #[arg(long, value_enum, default_value = "exit")]
     on_reset: OnResetArg,
+    /// What to do when the guest's kernel panics.
+    #[arg(long, value_enum, default_value = "exit")]
+    on_panic: OnPanicArg,
+    /// The kernel's symbols for back traces, a vmlinux or a System.map; without this, those of a
+    /// kernel that is an ELF file or a build directory.
+    #[arg(long, value_name = "FILE")]
+    symbols: Option<PathBuf>,
+    /// Where a serial port leads, once for each port in order, UART0 first: stdio, null, file=PATH,
+    /// pty, unix=PATH or tcp=HOST:PORT, the last two listening. Without any, UART0 has stdio; ports
+    /// that are not named lead nowhere.
+    #[arg(long, value_name = "DEST")]
+    serial: Vec<Serial>,
     /// What drives the guest's time base: the host's clock, or executed instructions, which makes
     /// runs repeatable.
     #[arg(long, value_enum, default_value = "host")]
@@ -182,6 +196,12 @@ choice!(OnResetArg for OnReset {
     /// Start again from the same files.
     Reboot,
 });
+choice!(OnPanicArg for OnPanic {
+    /// End the run with status 34 once the kernel has said all of it.
+    Exit,
+    /// Go on: the kernel resets, or stays where it is.
+    Continue,
+});
 choice!(ClockArg for Clock {
     /// The host's monotonic clock.
     Host,
@@ -206,8 +226,22 @@ impl MachineArgs {
 }
 
 impl RunArgs {
+    /// Where the serial ports lead.
+    fn serial(&self) -> &[Serial] {
+        match self.serial.as_slice() {
+            [] => &[Serial::Stdio],
+            given => given,
+        }
+    }
+
+    /// Whether a serial port has standard input.
+    pub fn uses_stdio(&self) -> bool {
+        self.serial().contains(&Serial::Stdio)
+    }
+
     /// The machine that the options describe.
     pub fn machine(self) -> Machine {
+        let serial = self.serial().to_vec();
         let mut machine = self
             .machine
             .apply(
@@ -218,7 +252,12 @@ impl RunArgs {
             .cpu(self.cpu.into())
             .clock(self.clock.into())
             .on_reset(self.on_reset.into())
+            .on_panic(self.on_panic.into())
+            .serial(serial.into_iter().map(Console::serial))
             .timed(self.stats);
+        if let Some(path) = self.symbols {
+            machine = machine.symbols(path);
+        }
         if let Some(timeout) = self.timeout {
             machine = machine.timeout(timeout);
         }

@@ -31,6 +31,16 @@ pub enum OnReset {
     Reboot,
 }
 
+/// What a panic of the guest's kernel does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnPanic {
+    /// It ends the run, once the kernel has said all it says of it.
+    #[default]
+    Exit,
+    /// The guest goes on with what its kernel does then: it resets, or stays where it is.
+    Continue,
+}
+
 /// An image that is loaded into the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Image {
@@ -75,6 +85,11 @@ pub struct VmConfig {
     pub clock: Clock,
     /// What a reset does.
     pub on_reset: OnReset,
+    /// What a panic of the guest's kernel does.
+    pub on_panic: OnPanic,
+    /// The kernel's symbols: an ELF file with a symbol table, or a `System.map`. Without them, those
+    /// of a kernel that is an ELF file are used.
+    pub symbols: Option<PathBuf>,
     /// How long the guest may run.
     pub timeout: Option<Duration>,
     /// Whether time per cause is measured.
@@ -94,6 +109,8 @@ impl Default for VmConfig {
             cpu: Cpu::Auto,
             clock: Clock::Host,
             on_reset: OnReset::Exit,
+            on_panic: OnPanic::Exit,
+            symbols: None,
             timeout: None,
             timed: false,
         }

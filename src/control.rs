@@ -1,7 +1,7 @@
 //! What other threads and devices ask of a running machine: end, or come back to the caller.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ppckvm_api::VcpuHandle;
 
@@ -31,6 +31,8 @@ struct Pending {
     deadline: bool,
 }
 
+type Hook = Box<dyn Fn() + Send + Sync>;
+
 /// Requests to one machine, from whichever thread.
 #[derive(Default)]
 pub(crate) struct Control {
@@ -38,8 +40,8 @@ pub(crate) struct Control {
     /// Whether anything is pending: what the vcpu loop looks at after each exit.
     raised: AtomicBool,
     vcpu: Mutex<Option<VcpuHandle>>,
-    /// Wakes the vcpu's thread where it waits for room in the console.
-    hook: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Wake the vcpu's thread where it waits for room in a console.
+    hooks: Mutex<Vec<Hook>>,
 }
 
 impl Control {
@@ -48,9 +50,9 @@ impl Control {
         *lock(&self.vcpu) = Some(vcpu);
     }
 
-    /// What else to call with each request; only the first one counts.
+    /// What else to call with each request.
     pub fn on_request(&self, hook: impl Fn() + Send + Sync + 'static) {
-        let _ = self.hook.set(Box::new(hook));
+        lock(&self.hooks).push(Box::new(hook));
     }
 
     /// Makes the vcpu loop return; of several ends the first counts.
@@ -69,7 +71,7 @@ impl Control {
         if let Some(vcpu) = &*lock(&self.vcpu) {
             vcpu.kick();
         }
-        if let Some(hook) = self.hook.get() {
+        for hook in &*lock(&self.hooks) {
             hook();
         }
     }

@@ -11,6 +11,7 @@ use event_manager::{EventManager, MutEventSubscriber, RemoteEndpoint, Subscriber
 
 use crate::control::{Control, Request, lock};
 use crate::outcome::Outcome;
+use crate::verdict::Watch;
 
 type Subscriber = Box<dyn MutEventSubscriber + Send>;
 
@@ -44,9 +45,14 @@ impl EventThread {
         name: &str,
         subscribers: Vec<Subscriber>,
         control: Arc<Control>,
+        watch: Arc<Watch>,
     ) -> io::Result<Self> {
         let mut manager = EventManager::<Subscriber>::new().map_err(io::Error::other)?;
         let endpoint = manager.remote_endpoint();
+        let waker = manager.remote_endpoint();
+        watch.on_change(move || {
+            let _ = waker.kick();
+        });
         let stop = Arc::new(AtomicBool::new(false));
         let deadlines = Arc::new(Mutex::new(Deadlines::default()));
         let thread = std::thread::Builder::new().name(name.into()).spawn({
@@ -57,6 +63,8 @@ impl EventThread {
                 }
                 while !stop.load(Ordering::SeqCst) {
                     let next = pass(&mut lock(&deadlines), &control);
+                    let look = watch.pass(Instant::now());
+                    let next = next.into_iter().chain(look).min();
                     let timeout = next.map_or(-1, |left| {
                         // Rounded up, so that the deadline has passed when the wait is over.
                         left.as_millis()

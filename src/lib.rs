@@ -54,16 +54,21 @@ mod inspect;
 pub mod loader;
 mod machine;
 mod outcome;
+pub mod postmortem;
+mod serial;
 mod time_of_day;
 mod vcpu;
+mod verdict;
 mod vm;
 
 pub use builder::{BuildError, Machine, Wiring};
-pub use config::{Accel, Clock, Cpu, Image, MemorySize, OnReset, SizeError, VmConfig};
+pub use config::{Accel, Clock, Cpu, Image, MemorySize, OnPanic, OnReset, SizeError, VmConfig};
 pub use console::{Console, ConsoleInput, ConsoleOutput};
 pub use control::Stopper;
 pub use inspect::{BootPlan, Inspection};
 pub use outcome::{Hang, Outcome};
+pub use postmortem::PostMortem;
+pub use serial::{ParseSerialError, Serial, SerialError};
 pub use vm::{MemoryAccessError, Reached, Until, Vm};
 
 pub use ppckvm_api::{

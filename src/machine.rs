@@ -27,31 +27,31 @@ use ppckvm_devices::syscon::Syscon;
 use ppckvm_devices::uart16550::Uart;
 use ppckvm_devices::uic::Uic;
 use ppckvm_devices::zmii::Zmii;
-use ppckvm_devices::{DcrBus, DcrDevice, IrqLine, IrqSink, MmioBus, MmioDevice, Unanswered};
+use ppckvm_devices::{DcrBus, DcrDevice, IrqLine, IrqSink, MmioBus, Unanswered};
 use ppckvm_fdt::board::{Board, Controller, DcrRange, Interrupt, Trigger, Window};
 use ppckvm_fdt::{Patch, TreeOptions, UserTree, generate};
 use rustix::fs::MemfdFlags;
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestRegionMmap};
-use vmm_sys_util::eventfd::EventFd;
 
 use crate::builder::{BuildError, Extra, Machine, Wiring};
 use crate::config::{Cpu, Image, VmConfig};
-use crate::console::Hub;
-use crate::console::io::ConsoleIo;
 use crate::console::port::ConsolePort;
 use crate::control::{Control, Request};
 use crate::events::EventThread;
 use crate::loader::{self, Firmware, Initrd, Kernel, Placement, Plan, Segment, Start};
 use crate::outcome::Outcome;
+use crate::postmortem::Symbols;
+use crate::serial::{self, Line, Lines};
 use crate::time_of_day;
+use crate::verdict::Watch;
 use crate::vm::Vm;
 
 /// Makes the machine that `machine` asks for.
 pub(crate) fn assemble(machine: Machine) -> Result<Vm, BuildError> {
     let Machine {
         config,
-        console,
+        consoles,
         mmio,
         dcr,
     } = machine;
@@ -61,7 +61,8 @@ pub(crate) fn assemble(machine: Machine) -> Result<Vm, BuildError> {
     let banks = sdram::banks(config.memory.bytes())?;
     check_cpu(config.cpu)?;
     let kvm = Kvm::open(config.accel)?;
-    let placement = place(&config, &board)?;
+    let (placement, symbols) = place(&config, &board)?;
+    let symbols = symbols_of(&config, symbols)?;
     check_places(&config, &mmio, &dcr)?;
 
     // Memory and CPU.
@@ -74,41 +75,33 @@ pub(crate) fn assemble(machine: Machine) -> Result<Vm, BuildError> {
     machine.set_memory_slot(0, 0, config.memory.bytes(), 0);
     let mut vcpu = machine.create_vcpu()?;
     vcpu.set_timed(config.timed);
+    vcpu.set_hang_exits(true);
 
-    // The console and its thread.
+    // The serial ports' far ends, and the thread that serves them.
     let control = Arc::new(Control::default());
     control.attach(vcpu.handle());
-    let wake = match console.output.is_some() || console.input.is_some() {
-        true => Some(event_fd()?),
-        false => None,
-    };
-    let own = wake
-        .as_ref()
-        .map(EventFd::try_clone)
-        .transpose()
-        .map_err(no_event)?;
-    let hub = Hub::new(control.clone(), own);
-    let subscribers = wake.map(|wake| {
-        let files = ConsoleIo::new(console, hub.clone(), control.clone(), wake);
-        Box::new(files) as Box<dyn event_manager::MutEventSubscriber + Send>
-    });
-    let events = EventThread::start("events", subscribers.into_iter().collect(), control.clone())
+    let watch = Watch::new(control.clone(), config.on_panic);
+    if let Some(symbols) = &symbols {
+        watch.know(symbols, ram.memory.clone());
+    }
+    let Lines { lines, subscribers } = serial::open(consoles, board.uarts.len(), &control, &watch)?;
+    let events = EventThread::start("events", subscribers, control.clone(), watch.clone())
         .map_err(|error| BuildError::Host {
-        what: "event thread",
-        error,
-    })?;
+            what: "event thread",
+            error,
+        })?;
 
     // Devices and wires.
     let wires = Wires::new(&board, vcpu.handle());
     let mut buses = Buses::default();
     add_dcr_units(&mut buses.dcr, &board, &wires, banks)?;
-    add_uarts(&mut buses.mmio, &board, &wires, &hub)?;
+    add_uarts(&mut buses.mmio, &board, &wires, &lines)?;
     let (time, virtual_time) = time_of_day::source(config.clock, board.clocks.timebase_hz);
     add_iic(&mut buses.mmio, &board, &wires, time)?;
     add_peripherals(&mut buses.mmio, &board)?;
     add_pci(&mut buses.mmio, &board)?;
     add_flash(&mut buses.mmio, &board)?;
-    add_pvpanic(&mut buses.mmio, &board)?;
+    add_pvpanic(&mut buses.mmio, &board, &watch)?;
     add_syscon(&mut buses.mmio, &board, &control)?;
     for extra in mmio {
         let wiring = Wiring {
@@ -133,6 +126,7 @@ pub(crate) fn assemble(machine: Machine) -> Result<Vm, BuildError> {
     let mut vm = Vm {
         description: describe(&kvm),
         on_reset: config.on_reset,
+        on_panic: config.on_panic,
         timeout: config.timeout,
         placement,
         pristine,
@@ -141,7 +135,10 @@ pub(crate) fn assemble(machine: Machine) -> Result<Vm, BuildError> {
         buses,
         unanswered: Unanswered::default(),
         ram,
-        hub,
+        uics: [wires.uic0, wires.uic1],
+        lines,
+        watch,
+        symbols,
         control,
         events,
         ended: None,
@@ -164,15 +161,35 @@ pub(crate) fn device_tree(config: &VmConfig) -> Result<Vec<u8>, BuildError> {
     tree(config, &board, &plan)
 }
 
-/// Reads all files and gives them their places.
-fn place(config: &VmConfig, board: &Board) -> Result<Placement, BuildError> {
+/// Reads all files and gives them their places; also says where the kernel's symbols would be.
+fn place(config: &VmConfig, board: &Board) -> Result<(Placement, Option<PathBuf>), BuildError> {
     let plan = plan_boot(config, ram_bytes(config))?;
     let kernel = plan.kernel();
     tracing::info!("kernel: {}, {}", kernel.file.display(), kernel.format);
     for warning in kernel.warnings(plan.initrd_range().is_some()) {
         tracing::warn!("{warning}");
     }
-    finish(config, board, plan)
+    let symbols = kernel.symbols.clone();
+    Ok((finish(config, board, plan)?, symbols))
+}
+
+/// The kernel's symbols: the user's, which must be right, or those found beside the kernel.
+fn symbols_of(
+    config: &VmConfig,
+    found: Option<PathBuf>,
+) -> Result<Option<Arc<Symbols>>, BuildError> {
+    if let Some(path) = &config.symbols {
+        return Ok(Some(Arc::new(Symbols::read(path)?)));
+    }
+    let read = found.map(|path| Symbols::read(&path));
+    Ok(match read {
+        Some(Ok(symbols)) => Some(Arc::new(symbols)),
+        Some(Err(error)) => {
+            tracing::debug!("no symbols: {error}");
+            None
+        }
+        None => None,
+    })
 }
 
 /// Reads the kernel and the initrd.
@@ -310,17 +327,6 @@ fn check_places<M, D>(
         }
     }
     Ok(())
-}
-
-fn event_fd() -> Result<EventFd, BuildError> {
-    EventFd::new(0).map_err(no_event)
-}
-
-fn no_event(error: std::io::Error) -> BuildError {
-    BuildError::Host {
-        what: "event descriptor",
-        error,
-    }
 }
 
 /// Guest RAM: one mapping of one memory file, which other processes could share.
@@ -498,25 +504,23 @@ fn add_dcr_units(
     Ok(())
 }
 
-/// The serial ports; the first is the console, the others are open at the far end.
+/// The serial ports, each with its far end.
 fn add_uarts(
     bus: &mut MmioBus,
     board: &Board,
     wires: &Wires,
-    hub: &Arc<Hub>,
+    lines: &[Line],
 ) -> Result<(), BuildError> {
-    for (number, desc) in board.uarts.iter().enumerate() {
-        let irq = wires.to(desc.interrupt);
-        let device: Box<dyn MmioDevice> = if number == 0 {
-            let sink = hub.clone();
-            let uart = Uart::new(irq, Box::new(move |byte| sink.transmit(&[byte])));
-            let port = ConsolePort::new(uart, hub);
-            hub.connect(Arc::new(port.clone()));
-            Box::new(port)
-        } else {
-            Box::new(Uart::new(irq, Box::new(|_| {})))
-        };
-        bus.register(range(desc.window), format!("uart{number}"), device)?;
+    for (number, (desc, line)) in board.uarts.iter().zip(lines).enumerate() {
+        let hub = &line.hub;
+        let sink = hub.clone();
+        let uart = Uart::new(
+            wires.to(desc.interrupt),
+            Box::new(move |byte| sink.transmit(&[byte])),
+        );
+        let port = ConsolePort::new(uart, hub);
+        hub.connect(Arc::new(port.clone()));
+        bus.register(range(desc.window), format!("uart{number}"), Box::new(port))?;
     }
     Ok(())
 }
@@ -609,9 +613,10 @@ fn add_flash(bus: &mut MmioBus, board: &Board) -> Result<(), BuildError> {
 }
 
 /// The byte through which a guest reports that its kernel panicked.
-fn add_pvpanic(bus: &mut MmioBus, board: &Board) -> Result<(), BuildError> {
-    let report = |event| match event {
-        Event::Panicked => tracing::warn!("the guest reports a kernel panic"),
+fn add_pvpanic(bus: &mut MmioBus, board: &Board, watch: &Arc<Watch>) -> Result<(), BuildError> {
+    let watch = watch.clone();
+    let report = move |event| match event {
+        Event::Panicked => watch.panicked(None),
         Event::CrashLoaded => {
             tracing::warn!("the guest reports a kernel panic and starts its crash kernel");
         }

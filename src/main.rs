@@ -9,12 +9,12 @@ mod stats;
 mod terminal;
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use ppckvm::{Console, Tree};
+use ppckvm::Tree;
 use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command, DtbArgs, Format, InspectArgs, RunArgs};
@@ -54,18 +54,19 @@ type Failure = Box<dyn std::error::Error>;
 
 fn run(args: RunArgs) -> Result<u8, Failure> {
     let stats = args.stats;
-    let stdin = std::io::stdin();
-    // Duplicates, because the console closes what it is given.
-    let input = rustix::io::fcntl_dupfd_cloexec(&stdin, 3).ok();
-    let output = rustix::io::fcntl_dupfd_cloexec(std::io::stdout(), 3)
-        .map_err(|error| format!("standard output cannot be used: {error}; redirect it"))?;
-    let console = Console::files(input, output).with_escape(stdin.is_terminal());
-    let mut vm = args.machine().console(console).build()?;
+    let uses_terminal = args.uses_stdio();
+    let mut vm = args.machine().build()?;
 
     let signals = Signals::catch(vm.stopper())?;
     say(vm.description());
-    let terminal = RawTerminal::enter()
-        .map_err(|error| format!("the terminal cannot be made raw: {error}"))?;
+    for (uart, name) in vm.serial_names() {
+        say(format_args!("uart{uart} is {name}"));
+    }
+    let terminal = match uses_terminal {
+        true => RawTerminal::enter()
+            .map_err(|error| format!("the terminal cannot be made raw: {error}"))?,
+        false => None,
+    };
     signals.set_terminal(terminal.as_ref().map(RawTerminal::handle));
     let start = Instant::now();
     let outcome = vm.run();
@@ -75,7 +76,13 @@ fn run(args: RunArgs) -> Result<u8, Failure> {
     let signal = signals.caught();
     match signal {
         Some(signal) => say(format_args!("ended by signal {signal}")),
-        None => say(&outcome),
+        None => {
+            say(&outcome);
+            if outcome.wants_explanation() {
+                // It is for a person; the verdict stands without it.
+                let _ = write!(std::io::stderr(), "{}", vm.post_mortem());
+            }
+        }
     }
     if stats {
         // Statistics are asked for, but not worth a failure.

@@ -304,7 +304,7 @@ fn each_end_has_its_status_and_its_line() {
             "the watchdog reset the system",
         ),
         (
-            Asm::new().spin(),
+            Asm::new().busy(),
             &["--timeout", "10ms"],
             124,
             "still running after 10ms",
@@ -490,7 +490,7 @@ fn a_reader_that_leaves_ends_the_run_in_order() {
 fn signals_end_the_run_in_order() {
     let ppckvm = Ppckvm::new();
     for (signal, status) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)] {
-        let mut child = ppckvm.spawn(Asm::new().print("up").spin(), &[]);
+        let mut child = ppckvm.spawn(Asm::new().print("up").busy(), &[]);
         let mut up = [0; 2];
         child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
         kill_process(Pid::from_child(&child), signal).unwrap();

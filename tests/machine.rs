@@ -246,8 +246,14 @@ fn an_embedders_interrupt_wakes_a_waiting_guest() {
 #[test]
 fn another_thread_stops_a_guest_that_spins_and_one_that_waits() {
     for program in [
-        Asm::new().spin(),
-        Asm::new().li(3, 0x0004_8000).mtmsr(3).spin(),
+        Asm::new().busy(),
+        // An input that could interrupt, and a wait for it.
+        Asm::new()
+            .li(3, 0x8000_0000)
+            .mtdcr(UIC0 + 2, 3)
+            .li(3, 0x0004_8000)
+            .mtmsr(3)
+            .spin(),
     ] {
         let mut vm = vm(program);
         let stopper = vm.stopper();
@@ -295,7 +301,7 @@ fn two_machines_run_side_by_side() {
 fn the_timeout_ends_a_guest() {
     let limit = Duration::from_millis(1);
     let mut vm = small()
-        .program(0, Asm::new().spin().bytes())
+        .program(0, Asm::new().busy().bytes())
         .timeout(limit)
         .build()
         .unwrap();
@@ -430,12 +436,14 @@ fn memory_registers_and_tlb_are_those_of_a_boot() {
 
 #[test]
 fn code_that_an_embedder_writes_is_executed() {
-    let mut vm = vm(Asm::new().spin());
+    let mut vm = vm(Asm::new().busy());
     assert_eq!(
         vm.run_until(Until::time(Duration::from_millis(1))),
         Reached::Deadline
     );
-    vm.write_memory(0, &Asm::new().reset().bytes()).unwrap();
+    // The loop's two instructions do nothing now, wherever it was.
+    let program = Asm::new().word(0x6000_0000).word(0x6000_0000).reset();
+    vm.write_memory(0, &program.bytes()).unwrap();
     assert_eq!(vm.run(), Outcome::Reset(ResetKind::System));
 }
 

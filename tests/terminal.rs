@@ -124,7 +124,7 @@ fn keys_reach_the_guest_one_by_one() {
 
 #[test]
 fn ctrl_a_x_quits() {
-    let mut session = Session::start(Asm::new().print("ready").spin());
+    let mut session = Session::start(Asm::new().print("ready").busy());
     session.expect("ready");
     session.type_keys(b"\x01x");
     session.expect("quit from the console");
@@ -145,7 +145,7 @@ fn ctrl_a_h_helps_and_ctrl_a_twice_sends_one() {
 
 #[test]
 fn a_signal_restores_the_terminal() {
-    let mut session = Session::start(Asm::new().print("ready").spin());
+    let mut session = Session::start(Asm::new().print("ready").busy());
     session.expect("ready");
     assert!(session.is_raw());
     kill_process(Pid::from_child(&session.child), Signal::TERM).unwrap();

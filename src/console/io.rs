@@ -1,4 +1,4 @@
-//! The console's files, served by the event thread.
+//! A console's files, or its client at a socket, served by the event thread.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,14 +10,16 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use vmm_sys_util::eventfd::EventFd;
 
+use super::Hub;
 use super::escape::{Command, Escape, HELP};
-use super::{Console, Hub};
 use crate::control::{Control, Request};
 use crate::outcome::Outcome;
+use crate::serial::{Files, Listener, close};
 
 const INPUT: u32 = 0;
 const OUTPUT: u32 = 1;
 const WAKE: u32 = 2;
+const CLIENT: u32 = 3;
 
 /// A write of at most this many bytes to a pipe that polls writable does not block (POSIX).
 const CHUNK: usize = 4096;
@@ -33,7 +35,7 @@ enum Waiting {
     Always,
 }
 
-/// The two files of a console.
+/// The two files of a console, which are one client's where there is a socket.
 pub(crate) struct ConsoleIo {
     hub: Arc<Hub>,
     control: Arc<Control>,
@@ -43,6 +45,9 @@ pub(crate) struct ConsoleIo {
     /// The output is full and the event loop tells when it no longer is.
     armed: bool,
     escape: Option<Escape>,
+    listener: Option<Listener>,
+    /// The event loop tells of new clients.
+    listening: bool,
 }
 
 struct Output {
@@ -74,6 +79,15 @@ impl Output {
         Output { file, nonblocking }
     }
 
+    /// Whether both directions of a socket are closed.
+    fn hung_up(&self) -> bool {
+        let mut looked = [PollFd::new(&self.file, PollFlags::empty())];
+        poll(&mut looked, Some(&rustix::time::Timespec::default())).is_ok()
+            && looked[0]
+                .revents()
+                .intersects(PollFlags::HUP | PollFlags::ERR)
+    }
+
     fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
         if !self.nonblocking {
             let mut wanted = [PollFd::new(&self.file, PollFlags::OUT)];
@@ -86,17 +100,99 @@ impl Output {
 }
 
 impl ConsoleIo {
-    /// Serves the files of `console`, which are now its own.
-    pub fn new(console: Console, hub: Arc<Hub>, control: Arc<Control>, wake: EventFd) -> Self {
+    /// Serves `files`, which are now its own.
+    pub fn new(files: Files, hub: Arc<Hub>, control: Arc<Control>, wake: EventFd) -> Self {
+        let Files {
+            input,
+            output,
+            nonblocking,
+            listener,
+            escape,
+        } = files;
+        if listener.is_some() {
+            hub.set_reader(false);
+        }
         ConsoleIo {
             hub,
             control,
             wake,
-            input: console.input.map(|file| (File::from(file), Waiting::Armed)),
-            output: console.output.map(Output::new),
+            input: input.map(|file| (File::from(file), Waiting::Armed)),
+            output: output.map(|file| match nonblocking {
+                true => Output { file, nonblocking },
+                false => Output::new(file),
+            }),
             armed: false,
-            escape: console.escape.then(Escape::default),
+            escape: escape.then(Escape::default),
+            listener,
+            listening: false,
         }
+    }
+
+    /// Waits for clients while none is there who still sends.
+    fn listen(&mut self, ops: &mut EventOps) {
+        let Some(listener) = &self.listener else {
+            return;
+        };
+        let wanted = self.input.is_none();
+        if wanted != self.listening {
+            let event = Events::with_data(listener, CLIENT, EventSet::IN);
+            let changed = if wanted {
+                ops.add(event)
+            } else {
+                ops.remove(event)
+            };
+            match changed {
+                Ok(()) => self.listening = wanted,
+                Err(error) => tracing::error!("cannot wait for clients: {error}"),
+            }
+        }
+    }
+
+    /// Takes the next client; one that stopped sending before makes room for it.
+    fn accept(&mut self, ops: &mut EventOps) {
+        let Some(listener) = &self.listener else {
+            return;
+        };
+        let accepted = listener.accept().and_then(|client| {
+            let input = client.try_clone()?;
+            Ok((client, input))
+        });
+        match accepted {
+            Ok((output, input)) => {
+                self.leave(ops);
+                let input = File::from(input);
+                if let Err(error) = ops.add(Events::with_data(&input, INPUT, EventSet::IN)) {
+                    tracing::error!("cannot wait for a client's input: {error}");
+                }
+                self.input = Some((input, Waiting::Armed));
+                self.output = Some(Output {
+                    file: output,
+                    nonblocking: true,
+                });
+                self.hub.set_reader(true);
+                self.listen(ops);
+                self.write(ops);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => tracing::warn!("a client could not be taken: {error}"),
+        }
+    }
+
+    /// The client is gone, or goes; what it did not take waits for the next.
+    fn leave(&mut self, ops: &mut EventOps) {
+        if let Some((input, waiting)) = self.input.take()
+            && waiting == Waiting::Armed
+        {
+            let _ = ops.remove(Events::empty(&input));
+        }
+        if let Some(output) = self.output.take() {
+            if std::mem::take(&mut self.armed) {
+                let _ = ops.remove(Events::empty(&output.file));
+            }
+            close(output.file);
+        }
+        self.hub.set_reader(false);
+        self.listen(ops);
     }
 
     /// Reads what the guest's queue has room for.
@@ -138,6 +234,11 @@ impl ConsoleIo {
         {
             let _ = ops.remove(Events::empty(&file));
         }
+        // A client that closed its connection is gone; one that only ended its input still reads.
+        if self.listener.is_some() && self.output.as_ref().is_some_and(Output::hung_up) {
+            self.leave(ops);
+        }
+        self.listen(ops);
     }
 
     fn typed(&mut self, bytes: &[u8]) {
@@ -167,6 +268,7 @@ impl ConsoleIo {
                 Ok(written) => self.hub.took(written),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break true,
+                Err(_) if self.listener.is_some() => return self.leave(ops),
                 Err(error) => {
                     self.hub.lose();
                     let how = std::io::Error::from(error).to_string();
@@ -200,6 +302,7 @@ impl MutEventSubscriber for ConsoleIo {
         match events.data() {
             INPUT => self.read(ops),
             OUTPUT => self.write(ops),
+            CLIENT => self.accept(ops),
             _ => {
                 // Not blocking: the event says that the counter is not 0.
                 let _ = self.wake.read();
@@ -220,6 +323,7 @@ impl MutEventSubscriber for ConsoleIo {
         if let Err(error) = ops.add(Events::with_data(&self.wake, WAKE, EventSet::IN)) {
             tracing::error!("cannot wait for the console: {error}");
         }
+        self.listen(ops);
         if let Some((file, waiting)) = &mut self.input
             && ops
                 .add(Events::with_data(file, INPUT, EventSet::IN))
@@ -227,6 +331,17 @@ impl MutEventSubscriber for ConsoleIo {
         {
             *waiting = Waiting::Always;
             self.read(ops);
+        }
+    }
+}
+
+impl Drop for ConsoleIo {
+    fn drop(&mut self) {
+        if self.listener.is_some() {
+            drop(self.input.take());
+            if let Some(output) = self.output.take() {
+                close(output.file);
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The guest's console between UART0 and the outside: a terminal, a pipe, or memory.
+//! A serial port's console between the UART and the outside: a terminal, a pipe, a socket, or
+//! memory.
 //!
 //! Output is queued for its destination and kept for whoever waits for text; input is queued until
 //! the UART has room. Neither is dropped. The vcpu's thread waits where the queue of output is
@@ -19,9 +20,8 @@ use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::control::{Control, Request, lock};
-
-/// Bytes of output that may wait for the destination before the guest waits too.
-const OUTPUT_LIMIT: usize = 64 << 10;
+use crate::serial::Serial;
+use crate::verdict::{LineReader, Watch};
 
 /// Bytes of input that may wait for the guest before no more is read.
 const INPUT_LIMIT: usize = 64 << 10;
@@ -32,12 +32,17 @@ const TRANSCRIPT_LIMIT: usize = 1 << 20;
 /// How long a reader may take nothing once somebody asked for the end.
 const AFTER_REQUEST: Duration = Duration::from_secs(1);
 
-/// Where the console's bytes come from and go to.
+/// How long a client is waited for when the guest has ended, none is there, and output waits.
+const ABSENT: Duration = Duration::from_secs(5);
+
+/// Where a serial port's bytes come from and go to.
 #[derive(Debug, Default)]
 pub struct Console {
     pub(crate) input: Option<OwnedFd>,
     pub(crate) output: Option<OwnedFd>,
     pub(crate) escape: bool,
+    /// Opened when the machine is built, in place of the files.
+    pub(crate) serial: Option<Serial>,
 }
 
 impl Console {
@@ -52,6 +57,15 @@ impl Console {
             input,
             output: Some(output),
             escape: false,
+            serial: None,
+        }
+    }
+
+    /// A destination that is opened when the machine is built.
+    pub fn serial(destination: Serial) -> Self {
+        Console {
+            serial: Some(destination),
+            ..Console::default()
         }
     }
 
@@ -79,8 +93,11 @@ struct State {
     taken: bool,
     /// Why the destination takes no more.
     lost: bool,
+    /// The destination's reader has not come yet, or is gone, and may come.
+    absent: bool,
     ended: bool,
     input: VecDeque<u8>,
+    lines: LineReader,
 }
 
 impl State {
@@ -130,12 +147,24 @@ pub(crate) struct Hub {
     waiting: AtomicBool,
     /// The queue of output is full.
     full: AtomicBool,
+    /// Bytes of output that may wait for the destination before the guest waits too.
+    limit: usize,
+    /// What the guest says of itself.
+    watch: Arc<Watch>,
+    /// The guest's driver prints without interrupts, as kernels do for their own messages.
+    polled: AtomicBool,
     port: Mutex<Option<Arc<dyn Port>>>,
 }
 
 impl Hub {
-    /// A console whose output has a destination of its own when `wake` is given.
-    pub fn new(control: Arc<Control>, wake: Option<EventFd>) -> Arc<Self> {
+    /// A console whose output has a destination of its own when `wake` is given; it may be `limit`
+    /// bytes behind.
+    pub fn new(
+        control: Arc<Control>,
+        watch: Arc<Watch>,
+        wake: Option<EventFd>,
+        limit: usize,
+    ) -> Arc<Self> {
         let state = State {
             taken: wake.is_some(),
             ..State::default()
@@ -147,6 +176,9 @@ impl Hub {
             wake,
             waiting: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            limit,
+            watch,
+            polled: AtomicBool::new(true),
             port: Mutex::new(None),
         });
         let weak = Arc::downgrade(&hub);
@@ -182,11 +214,25 @@ impl Hub {
         }
         state.transcript.extend_from_slice(bytes);
         let found = state.find();
+        let polled = self.polled.load(Ordering::Relaxed);
+        let said = state.lines.take(bytes, polled);
         self.enqueue(&mut state, bytes);
         drop(state);
+        self.watch.printed(said);
         if found {
             self.control.request(Request::TextSeen);
         }
+    }
+
+    /// The guest switched the UART's interrupts: whether it now has none.
+    pub fn set_polled(&self, polled: bool) {
+        self.polled.store(polled, Ordering::Relaxed);
+    }
+
+    /// Whether somebody is there to take output; nobody means that somebody may come.
+    pub fn set_reader(&self, present: bool) {
+        lock(&self.state).absent = !present;
+        self.changed.notify_all();
     }
 
     /// Shows text to the user that the guest did not send.
@@ -201,7 +247,7 @@ impl Hub {
         let was_empty = state.queue.is_empty();
         state.queue.extend(bytes);
         self.full
-            .store(state.queue.len() >= OUTPUT_LIMIT, Ordering::SeqCst);
+            .store(state.queue.len() >= self.limit, Ordering::SeqCst);
         if was_empty && !state.queue.is_empty() {
             self.wake();
             self.changed.notify_all();
@@ -222,7 +268,7 @@ impl Hub {
         }
         if self.full.load(Ordering::SeqCst) {
             let mut state = lock(&self.state);
-            while state.queue.len() >= OUTPUT_LIMIT && !self.control.is_raised() {
+            while state.queue.len() >= self.limit && !self.control.is_raised() {
                 state = self
                     .changed
                     .wait(state)
@@ -293,7 +339,7 @@ impl Hub {
         let count = count.min(state.queue.len());
         state.queue.drain(..count);
         self.full
-            .store(state.queue.len() >= OUTPUT_LIMIT, Ordering::SeqCst);
+            .store(state.queue.len() >= self.limit, Ordering::SeqCst);
         self.changed.notify_all();
     }
 
@@ -325,7 +371,9 @@ impl Hub {
             if state.queue.len() != left {
                 (left, since) = (state.queue.len(), Instant::now());
             }
-            let patience = patience.or(self.control.is_raised().then_some(AFTER_REQUEST));
+            let patience = patience
+                .or(self.control.is_raised().then_some(AFTER_REQUEST))
+                .or(state.absent.then_some(ABSENT));
             state = match patience {
                 None => self
                     .changed
@@ -358,6 +406,12 @@ impl Hub {
     /// Stops looking for text.
     pub fn stop_searching(&self) {
         lock(&self.state).needle = None;
+    }
+
+    /// Whether the output that is kept has `text` in it.
+    pub fn contains(&self, text: &[u8]) -> bool {
+        let transcript = &lock(&self.state).transcript;
+        text.is_empty() || transcript.windows(text.len()).any(|window| window == text)
     }
 
     /// The output that is kept.
@@ -437,9 +491,14 @@ impl Write for ConsoleInput {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::OnPanic;
+
+    const OUTPUT_LIMIT: usize = 64 << 10;
 
     fn hub() -> Arc<Hub> {
-        Hub::new(Arc::new(Control::default()), None)
+        let control = Arc::new(Control::default());
+        let watch = Watch::new(control.clone(), OnPanic::Exit);
+        Hub::new(control, watch, None, OUTPUT_LIMIT)
     }
 
     /// A guest with a FIFO that somebody empties.

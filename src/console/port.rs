@@ -1,4 +1,4 @@
-//! UART0 as the console's port: when the guest gets input, and that none of it is lost.
+//! A UART as its console's port: when the guest gets input, and that none of it is lost.
 //!
 //! A driver that opens or closes the port throws away what the receiver holds. A person's terminal
 //! loses a key that way; a script would lose a command. So input is given only to a guest that
@@ -70,6 +70,9 @@ impl Shared {
         let mut listening = lock(&self.listening);
         let before = self.uart.state();
         let result = change(&self.uart, &mut listening);
+        if let Some(hub) = self.hub.upgrade() {
+            hub.set_polled(self.uart.state().ier == 0);
+        }
         if before.rx_len > 0 {
             let mut after = self.uart.state();
             let held = &before.rx[..usize::from(before.rx_len).min(before.rx.len())];
@@ -133,14 +136,18 @@ impl MmioDevice for ConsolePort {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::OnPanic;
     use crate::control::Control;
+    use crate::verdict::Watch;
     use ppckvm_devices::IrqLine;
 
     const IER: u32 = 1;
     const FCR: u32 = 2;
 
     fn port() -> (Arc<Hub>, ConsolePort) {
-        let hub = Hub::new(Arc::new(Control::default()), None);
+        let control = Arc::new(Control::default());
+        let watch = Watch::new(control.clone(), OnPanic::Exit);
+        let hub = Hub::new(control, watch, None, 1 << 16);
         let port = ConsolePort::new(Uart::new(IrqLine::detached(), Box::new(|_| {})), &hub);
         hub.connect(Arc::new(port.clone()));
         (hub, port)

@@ -113,9 +113,14 @@ impl Asm {
         self.word(word)
     }
 
-    /// Branches to itself for ever.
+    /// Branches to itself for ever, which with interrupts off is a hang.
     pub fn spin(self) -> Self {
         self.word(0x4800_0000)
+    }
+
+    /// Counts in r31 for ever.
+    pub fn busy(self) -> Self {
+        self.addi(31, 31, 1).word(0x4BFF_FFFC)
     }
 
     /// Sends the text to UART0; uses r30 and r31.

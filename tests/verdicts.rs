@@ -1,0 +1,452 @@
+//! Each way to end, with a real kernel where Linux can produce it: the value in the library, and
+//! the command's exit status and lines.
+// A test that unwraps what must be there fails at the right line.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use ppckvm::postmortem::Source;
+use ppckvm::{
+    Clock, Console, Hang, Machine, MemorySize, OnPanic, OnReset, Outcome, Reached, ResetKind,
+    Until, Vm,
+};
+use support::asm::{Asm, UIC0, spr};
+use support::guest;
+
+/// Many times what any of these runs takes; only a hang that is not seen reaches it.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// What the shell of the test guests asks with.
+const PROMPT: &str = "~ # ";
+
+/// Linux and the test guests' root, with a command that `/init` runs.
+fn linux(kernel: &str, run: &str) -> Machine {
+    Machine::new()
+        .kernel(guest(kernel))
+        .initrd(guest("ROOTFS"))
+        .append(format!("console=ttyS0 ppckvm.run=\"{run}\""))
+}
+
+/// Linux without a root file system.
+fn rootless(kernel: &str, append: &str) -> Machine {
+    Machine::new()
+        .kernel(guest(kernel))
+        .append(format!("console=ttyS0 {append}"))
+}
+
+fn end_of(vm: &mut Vm) -> Outcome {
+    match vm.run_until(Until::end().within(PATIENCE)) {
+        Reached::End(outcome) => outcome,
+        other => panic!("{other:?} before the end of:\n{}", vm.output_text()),
+    }
+}
+
+fn outcome(machine: Machine) -> Outcome {
+    end_of(&mut machine.build().unwrap())
+}
+
+/// What a panic said of its reason.
+fn message(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::KernelPanic {
+            message: Some(message),
+        } => message,
+        other => panic!("{other:?} is no panic with a message"),
+    }
+}
+
+fn small(program: Asm) -> Machine {
+    Machine::new()
+        .memory(MemorySize::from_bytes(4 << 20))
+        .program(0, program.bytes())
+}
+
+const CRASH: &str = "echo c > /proc/sysrq-trigger";
+
+#[test]
+fn no_root_is_a_panic_on_both_kernels() {
+    for kernel in ["KERNEL_UIMAGE", "BAMBOO_UIMAGE"] {
+        let mut vm = rootless(kernel, "").build().unwrap();
+        let outcome = end_of(&mut vm);
+        let reason = message(&outcome);
+        assert!(
+            reason.contains("Unable to mount root fs on"),
+            "{kernel}: {reason}"
+        );
+        assert_eq!(outcome.exit_status(), 34);
+        // The kernel's last word is there, and what comes after it is not waited for.
+        let output = vm.output_text();
+        let last = output.trim_end().lines().last().unwrap();
+        assert!(
+            last.contains("---[ end Kernel panic") || last.contains("Rebooting in"),
+            "{last}"
+        );
+        // The end is final.
+        assert_eq!(vm.run(), outcome);
+    }
+}
+
+#[test]
+fn an_init_that_ends_is_a_panic() {
+    let machine = rootless("KERNEL_UIMAGE", "rdinit=/bin/true").initrd(guest("ROOTFS"));
+    let outcome = outcome(machine);
+    assert!(
+        message(&outcome).contains("Attempted to kill init!"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn a_panic_that_then_resets_the_board_is_a_panic() {
+    // `panic=-1` resets at once, before the mark that ends other panics.
+    for timeout in [1, -1] {
+        for on_panic in [OnPanic::Exit, OnPanic::Continue] {
+            let machine = rootless("KERNEL_VMLINUX", &format!("panic={timeout}"));
+            let outcome = outcome(machine.on_panic(on_panic));
+            assert!(
+                message(&outcome).contains("Unable to mount root fs"),
+                "{timeout}: {outcome:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_panic_with_reboots_allowed_still_ends_the_run() {
+    let machine = rootless("KERNEL_VMLINUX", "panic=-1").on_reset(OnReset::Reboot);
+    assert_eq!(outcome(machine).exit_status(), 34);
+}
+
+#[test]
+fn a_continued_panic_with_reboots_boots_again() {
+    let mut vm = rootless("KERNEL_VMLINUX", "panic=-1")
+        .on_panic(OnPanic::Continue)
+        .on_reset(OnReset::Reboot)
+        .build()
+        .unwrap();
+    for _ in 0..3 {
+        let banner = Until::text("Linux version").within(PATIENCE);
+        assert_eq!(vm.run_until(banner), Reached::Text);
+    }
+}
+
+#[test]
+fn a_crash_is_a_panic_with_a_back_trace() {
+    let mut vm = linux("KERNEL_VMLINUX", CRASH).build().unwrap();
+    let outcome = end_of(&mut vm);
+    assert!(
+        message(&outcome).contains("sysrq triggered crash"),
+        "{outcome:?}"
+    );
+    let after = vm.post_mortem();
+    let functions: Vec<String> = after
+        .frames
+        .iter()
+        .filter_map(|frame| Some(after.place(frame.address)?.name))
+        .collect();
+    for function in ["panic", "sysrq_handle_crash", "vfs_write"] {
+        assert!(
+            functions.iter().any(|name| name == function),
+            "{function} is not in {functions:?}"
+        );
+    }
+    let text = after.to_string();
+    for part in ["back trace:", "registers:", "tlb: ", "last interrupts"] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+    // The kernel's own mapping of its first 256 MiB.
+    assert!(text.contains("c0000000 256M -> 000000000"), "{text}");
+    // The console said it all, so the log is not printed again.
+    assert!(!after.log_is_news && !text.contains("the kernel's log"));
+}
+
+#[test]
+fn a_silent_panic_is_known_by_its_device_or_its_memory() {
+    // No console: the driver of the panic device, or the state in memory, is all there is.
+    for (kernel, symbols) in [
+        ("KERNEL_UIMAGE", None),
+        ("BAMBOO_UIMAGE", Some("BAMBOO_SYSTEM_MAP")),
+        ("BAMBOO_VMLINUX", None),
+    ] {
+        let mut machine = Machine::new().kernel(guest(kernel)).append("console=none");
+        if let Some(symbols) = symbols {
+            machine = machine.symbols(guest(symbols));
+        }
+        let mut vm = machine.build().unwrap();
+        let outcome = end_of(&mut vm);
+        assert!(
+            message(&outcome).contains("Unable to mount root fs"),
+            "{kernel}: {outcome:?}"
+        );
+        assert_eq!(vm.output_text(), "", "{kernel}");
+        let after = vm.post_mortem();
+        assert!(after.log_is_news, "{kernel}");
+        let log = after.log.as_ref().unwrap();
+        let known = kernel == "BAMBOO_VMLINUX" || symbols.is_some();
+        assert_eq!(log.source == Source::Symbols, known, "{kernel}");
+        let text = after.to_string();
+        assert!(
+            text.contains("which the console did not show") && text.contains("Kernel panic"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_program_that_prints_of_panics_is_none() {
+    let says = "echo 'Kernel panic - not syncing: not me'; echo '---[ end Kernel panic ]---'";
+    let outcome = outcome(linux("KERNEL_UIMAGE", says));
+    assert_eq!(outcome, Outcome::Reset(ResetKind::System));
+}
+
+#[test]
+fn halt_is_recognised_on_both_kernels() {
+    for kernel in ["KERNEL_UIMAGE", "BAMBOO_UIMAGE"] {
+        let outcome = outcome(linux(kernel, "halt -f"));
+        assert_eq!(outcome, Outcome::Halted, "{kernel}");
+        assert_eq!(outcome.exit_status(), 0);
+    }
+    // The stock kernel knows no way to power the board off, and says that it is safe to.
+    let outcome = outcome(linux("BAMBOO_UIMAGE", "poweroff -f"));
+    assert_eq!(outcome.exit_status(), 0, "{outcome:?}");
+}
+
+#[test]
+fn a_silent_halt_is_known_by_its_symbols() {
+    let machine = linux("KERNEL_VMLINUX", "halt -f").append("ppckvm.run=\"halt -f\" console=none");
+    assert_eq!(outcome(machine), Outcome::Halted);
+}
+
+#[test]
+fn poweroff_and_reboot_end_in_order() {
+    let power_off = outcome(linux("KERNEL_UIMAGE", "poweroff -f"));
+    assert_eq!(power_off, Outcome::PoweredOff);
+    for kernel in ["KERNEL_UIMAGE", "BAMBOO_UIMAGE"] {
+        let reset = outcome(linux(kernel, "reboot -f"));
+        assert_eq!(reset, Outcome::Reset(ResetKind::System), "{kernel}");
+        assert_eq!(reset.exit_status(), 0);
+    }
+}
+
+#[test]
+fn a_watchdog_that_nobody_feeds_any_more_resets() {
+    // Linux's driver starts it when the device is opened; it must run out while the shell lives.
+    let run = "exec 3>/dev/watchdog; echo armed; kill -STOP $$";
+    let outcome = outcome(linux("KERNEL_UIMAGE", run).clock(Clock::Virtual));
+    assert!(matches!(outcome, Outcome::WatchdogReset(_)), "{outcome:?}");
+    assert_eq!(outcome.exit_status(), 36);
+}
+
+#[test]
+fn a_branch_to_itself_with_interrupts_off_is_a_hang() {
+    for clock in [Clock::Host, Clock::Virtual] {
+        let outcome = outcome(small(Asm::new().print("x").spin()).clock(clock));
+        // Behind two words for the port's address and two for the character.
+        let hang = Outcome::Hang {
+            pc: 16,
+            how: Hang::Spins,
+        };
+        assert_eq!(outcome, hang);
+        assert_eq!(outcome.exit_status(), 35);
+    }
+}
+
+#[test]
+fn a_wait_with_every_source_off_is_a_hang() {
+    // MSR[WE] alone, and with EE or CE where the interrupt controller has no input enabled.
+    for msr in [0x0004_0000, 0x0004_8000, 0x0006_0000] {
+        let outcome = outcome(small(Asm::new().li(3, msr).mtmsr(3).spin()));
+        let hang = Outcome::Hang {
+            pc: 12,
+            how: Hang::Waits,
+        };
+        assert_eq!(outcome, hang, "{msr:#x}");
+    }
+}
+
+#[test]
+fn a_wait_that_an_interrupt_or_a_timer_can_end_is_none() {
+    // UIC0's enable register, its first input non-critical; and the decrementer.
+    let interrupt = Asm::new().li(3, 0x8000_0000).mtdcr(UIC0 + 2, 3);
+    let decrementer = Asm::new()
+        .li(3, 0x0400_0000)
+        .mtspr(spr::TCR, 3)
+        .li(3, 0x7FFF_FFFF)
+        .mtspr(22, 3);
+    for source in [interrupt, decrementer] {
+        let program = source.li(3, 0x0004_8000).mtmsr(3).spin();
+        let mut vm = small(program).build().unwrap();
+        let wait = vm.run_until(Until::time(Duration::from_millis(300)));
+        assert_eq!(wait, Reached::Deadline);
+    }
+}
+
+#[test]
+fn an_armed_watchdog_ends_a_spin_before_it_is_a_hang() {
+    let program = Asm::new().li(3, 0x3000_0000).mtspr(spr::TCR, 3).spin();
+    let outcome = outcome(small(program).clock(Clock::Virtual));
+    assert_eq!(outcome, Outcome::WatchdogReset(ResetKind::System));
+}
+
+#[test]
+fn a_console_with_nobody_behind_it_is_watched_too() {
+    // The kernel's console is the second port, which leads nowhere.
+    let machine = Machine::new()
+        .kernel(guest("KERNEL_UIMAGE"))
+        .append("console=ttyS1")
+        .serial([Console::memory(), Console::memory()]);
+    assert!(message(&outcome(machine)).contains("Unable to mount root fs"));
+}
+
+/// The command with a kernel and arguments; `$VAR` are guests.
+fn ppckvm(args: &[&str]) -> Output {
+    let args = args.iter().map(|arg| match arg.strip_prefix('$') {
+        Some(name) => guest(name).into_os_string(),
+        None => arg.into(),
+    });
+    Command::new(env!("CARGO_BIN_EXE_ppckvm"))
+        .arg("run")
+        .args(args)
+        .env_remove("PPCKVM_LOG")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn the_command_says_a_panic_in_one_line_and_then_all_about_it() {
+    let run = format!("console=ttyS0 ppckvm.run=\"{CRASH}\"");
+    let output = ppckvm(&[
+        "--kernel",
+        "$KERNEL_UIMAGE",
+        "--initrd",
+        "$ROOTFS",
+        "--append",
+        &run,
+        "--symbols",
+        "$SYSTEM_MAP",
+    ]);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(34), "{text}");
+    let verdicts: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("kernel panic"))
+        .collect();
+    assert_eq!(verdicts, ["ppckvm: kernel panic: sysrq triggered crash"]);
+    assert!(text.contains("  sysrq_handle_crash+0x"), "{text}");
+}
+
+#[test]
+fn the_command_has_a_status_for_each_ending_of_a_kernel() {
+    let boot = |run: &str, more: &[&str]| {
+        let append = format!("console=ttyS0 ppckvm.run=\"{run}\"");
+        let args = [
+            "--kernel",
+            "$KERNEL_UIMAGE",
+            "--initrd",
+            "$ROOTFS",
+            "--append",
+            &append,
+        ];
+        ppckvm(&[&args, more].concat())
+    };
+    for (run, more, status, line) in [
+        ("poweroff -f", &[][..], 0, "the guest powered off"),
+        ("halt -f", &[], 0, "the guest halted"),
+        ("reboot -f", &[], 0, "the guest reset the system"),
+        (
+            CRASH,
+            &["--on-panic", "exit"],
+            34,
+            "kernel panic: sysrq triggered crash",
+        ),
+        (
+            "sleep 1000",
+            &["--timeout", "10s"],
+            124,
+            "still running after 10s",
+        ),
+    ] {
+        let output = boot(run, more);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(status), "{run}: {text}");
+        assert!(
+            text.contains(&format!("ppckvm: {line}")) || text.contains(line),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn the_command_explains_a_hang() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("guest");
+    // A frame with a caller, then the hang.
+    let program = Asm::new()
+        .li(1, 0x2000)
+        .li(3, 0x2020)
+        .stw(3, 1, 0)
+        .li(4, 0x1234)
+        .stw(4, 3, 4)
+        .spin();
+    std::fs::write(&path, program.elf(0, 0x4000)).unwrap();
+    let output = ppckvm(&["--kernel", &path.display().to_string()]);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(35), "{text}");
+    let line =
+        "ppckvm: the guest hangs at pc 0x00000020: it branches to itself with interrupts off";
+    assert!(text.lines().any(|is| is == line), "{text}");
+    for part in [
+        "  00000020 (pc)",
+        "  00001234\n",
+        "--symbols",
+        "tlb: 16 of 64",
+        "none was taken",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn symbols_that_are_none_are_refused_before_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("guest");
+    std::fs::write(&program, Asm::new().reset().elf(0, 0)).unwrap();
+    let map = dir.path().join("map");
+    std::fs::write(&map, "c0000000 T _stext\nnot a line\n").unwrap();
+    let absent = dir.path().join("absent");
+    let refused = |symbols: &Path, part: &str| {
+        let kernel = program.display().to_string();
+        let symbols = symbols.display().to_string();
+        let output = ppckvm(&["--kernel", &kernel, "--symbols", &symbols]);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains(&symbols) && text.contains(part), "{text}");
+    };
+    refused(&absent, "No such file");
+    refused(&map, "line 2");
+    refused(&program, "no symbols");
+}
+
+#[test]
+fn a_prompt_before_the_panic_hides_nothing() {
+    let mut vm = Machine::new()
+        .kernel(guest("KERNEL_UIMAGE"))
+        .initrd(guest("ROOTFS"))
+        .append("console=ttyS0")
+        .build()
+        .unwrap();
+    let prompt = vm.run_until(Until::text(PROMPT).within(PATIENCE));
+    assert_eq!(prompt, Reached::Text);
+    vm.write(format!("{CRASH}\n"));
+    assert!(message(&end_of(&mut vm)).contains("sysrq triggered crash"));
+}
