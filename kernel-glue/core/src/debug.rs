@@ -98,11 +98,15 @@ impl Vcpu {
         }
     }
 
-    /// Runs one instruction, with the events before and after it.
+    /// Runs one instruction, with the events before and after it. Alignment may be all that it is
+    /// looked at for: events count only while they can cause an interrupt.
     pub(crate) fn step_watched<H: Hw>(&mut self, hw: &mut H) -> Resume {
-        let compares = self.instruction_compares();
-        if compares != 0 {
-            return self.debug_stop(compares);
+        let armed = self.debug_armed();
+        if armed {
+            let compares = self.instruction_compares();
+            if compares != 0 {
+                return self.debug_stop(compares);
+            }
         }
         if self.strict_alignment()
             && let Some(op) = self.operation(hw)
@@ -116,9 +120,11 @@ impl Vcpu {
         {
             return self.data_fault(hw, Interrupt::Alignment, op.ea, op.store, false);
         }
-        let events = self.data_and_branch_events(hw);
-        if events != 0 {
-            return self.debug_stop(events);
+        if armed {
+            let events = self.data_and_branch_events(hw);
+            if events != 0 {
+                return self.debug_stop(events);
+            }
         }
         let before = hw.retired();
         let (interrupts, calls) = (self.interrupts_taken(), self.stats.sysc);
