@@ -6,4 +6,5 @@
 pub mod assembler;
 pub mod cases;
 pub mod probe;
+pub mod random;
 pub mod tiers;

@@ -8,7 +8,9 @@ use ppc440_isa::tlb::{TlbWord0, TlbWord1, TlbWord2, Tlbe};
 use ppc440_isa::{Flags, Insn, Mapping, ProgramCause, Regs, SPACES, SpaceId, Trap, decode};
 use ppc440_kvm::{Exit, Hw, PVR_440EP, ResetKind, Slot, Vcpu};
 
-use super::cases::{CODE, Case, End, Memory, PAGES, Page, RAM, Registers, TRAP, WINDOWS, page_at};
+use super::cases::{
+    CODE, Case, End, LITTLE, MSR, Memory, PAGES, PC, Page, RAM, Registers, TRAP, WINDOWS, page_at,
+};
 
 /// A way to execute guest code: each must give the same results.
 pub trait Tier {
@@ -41,6 +43,9 @@ fn vector(n: u32) -> u32 {
     IVPR + 0x100 * n + 0x10
 }
 
+/// The error of code that runs on and on.
+pub const DOES_NOT_END: &str = "the code does not end";
+
 /// The TLB entries of a case's pages start at this index; those below are for the case.
 const FIRST_ENTRY: usize = 48;
 
@@ -54,6 +59,8 @@ pub struct Machine {
     inside: (u32, u32),
     /// How many more instructions a case may take.
     left: u32,
+    /// The most instructions of one entry.
+    slice: u32,
 }
 
 /// What came of a case.
@@ -74,6 +81,7 @@ impl Machine {
             used: 1024,
             inside: (0, 0),
             left: 0,
+            slice: 1,
         };
         machine.put_code(&[]);
         machine
@@ -83,36 +91,81 @@ impl Machine {
         let length = words.len().max(self.used);
         let padded = words.iter().chain(std::iter::repeat(&TRAP)).take(length);
         let bytes: Vec<u8> = padded.flat_map(|word| word.to_be_bytes()).collect();
-        let page = page_at(CODE).expect("the code page is a page");
-        assert!(self.cpu.store(page.ram, &bytes));
+        self.put(CODE, &bytes);
         self.used = words.len();
+    }
+
+    /// Writes memory at an effective address.
+    pub fn put(&mut self, ea: u32, bytes: &[u8]) {
+        assert!(self.cpu.store(ram_of(ea), bytes));
+    }
+
+    /// Reads memory at an effective address.
+    pub fn get(&mut self, ea: u32, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        assert!(self.cpu.load(ram_of(ea), &mut bytes));
+        bytes
     }
 
     fn put_memory(&mut self, memory: &Memory) {
         for (&(at, _), bytes) in WINDOWS.iter().zip(&memory.0) {
-            assert!(self.cpu.store(ram_of(at), bytes));
+            self.put(at, bytes);
         }
     }
 
     fn memory(&mut self) -> Memory {
-        let mut memory = Memory::filled();
-        for (&(at, _), bytes) in WINDOWS.iter().zip(&mut memory.0) {
-            assert!(self.cpu.load(ram_of(at), bytes));
-        }
-        memory
+        let windows = WINDOWS.iter();
+        Memory(windows.map(|&(at, length)| self.get(at, length)).collect())
     }
 
-    /// Runs a user case on the CPU alone, its pages mapped; `None` when the CPU left it to the
-    /// core, with nothing changed.
+    /// Runs a user case on the CPU alone; `None` when the CPU left it to the core.
+    ///
+    /// # Errors
+    /// What the CPU did that no case may see.
     pub fn run_alone(&mut self, case: &Case) -> Result<Option<Outcome>, String> {
-        self.put_code(&case.words);
         self.put_memory(&case.memory_before);
+        let ran = self.alone(&case.words, &case.before)?;
+        let memory = self.memory();
+        if let (None, [_]) = (&ran.0, &case.words[..])
+            && (ran.1 != case.before || memory != case.memory_before)
+        {
+            return Err("a trap left a partial update".into());
+        }
+        Ok(ran.0.map(|end| Outcome {
+            end,
+            registers: ran.1,
+            memory,
+        }))
+    }
+
+    /// Runs a case under the core.
+    ///
+    /// # Errors
+    /// What the core did that no case may see.
+    pub fn run_in_vcpu(&mut self, case: &Case) -> Result<Outcome, String> {
+        self.put_memory(&case.memory_before);
+        let (end, registers) = self.under_core(&case.words, &case.before)?;
+        Ok(Outcome {
+            end,
+            registers,
+            memory: self.memory(),
+        })
+    }
+
+    /// Runs code of problem state on the CPU alone, the pages mapped; no end when the CPU left an
+    /// instruction to the core.
+    ///
+    /// # Errors
+    /// What the CPU did that no program may see.
+    pub fn alone(
+        &mut self,
+        words: &[u32],
+        start: &Registers,
+    ) -> Result<(Option<End>, Registers), String> {
+        self.put_code(words);
         self.cpu.clear(0);
         self.cpu.select(0, 0);
-        for page in PAGES
-            .iter()
-            .filter(|p| p.attributes != super::cases::LITTLE)
-        {
+        for page in PAGES.iter().filter(|p| p.attributes != LITTLE) {
             let mapping = Mapping {
                 ea: page.ea,
                 bytes: 4096,
@@ -124,7 +177,7 @@ impl Machine {
             };
             self.cpu.map(0, page.ea, &mapping);
         }
-        let mut regs = case.before.regs();
+        let mut regs = start.regs();
         let trap = loop {
             // New code asks for attention once.
             match self.cpu.enter(&mut regs, 10_000) {
@@ -132,45 +185,75 @@ impl Machine {
                 trap => break trap,
             }
         };
-        let inside = regs.pc.wrapping_sub(CODE) < 4 * case.words.len() as u32;
+        let at = regs.pc.wrapping_sub(CODE) as usize / 4;
         let end = match trap {
             Trap::Program { cause, word } => match cause {
-                ProgramCause::Trap if !inside => End::Done,
-                ProgramCause::Trap => End::Trap,
+                ProgramCause::Trap if at >= words.len() => Some(End::Done),
+                ProgramCause::Trap => Some(End::Trap),
                 // The time base is the core's, and so is an SPR that problem state does not have.
-                ProgramCause::Privileged if is_spr(word) => return Ok(None),
-                ProgramCause::Privileged => End::Privileged,
-                ProgramCause::Illegal => End::Illegal,
-                ProgramCause::FloatingPoint => End::FloatingPoint,
+                ProgramCause::Privileged if is_spr(word) => None,
+                ProgramCause::Privileged => Some(End::Privileged),
+                ProgramCause::Illegal => Some(End::Illegal),
+                ProgramCause::FloatingPoint => Some(End::FloatingPoint),
             },
-            Trap::Fetch => End::Done,
-            Trap::Syscall => End::SystemCall,
-            Trap::FpUnavailable => End::FpUnavailable,
+            Trap::Fetch => Some(End::Done),
+            Trap::Syscall => Some(End::SystemCall),
+            Trap::FpUnavailable => Some(End::FpUnavailable),
+            Trap::Data { word, .. } if words.get(at) == Some(&word) => None,
             Trap::Data { word, .. } => {
-                if case.words.len() == 1 {
-                    let memory = self.memory();
-                    if Registers::of(&regs) != case.before || memory != case.memory_before {
-                        return Err("a trap left a partial update".into());
-                    }
-                }
-                if case.words[(regs.pc.wrapping_sub(CODE) / 4) as usize] != word {
-                    return Err(format!("the trap names {word:08x}, which is not at its pc"));
-                }
-                return Ok(None);
+                return Err(format!("the trap names {word:08x}, which is not at its pc"));
             }
-            Trap::Budget | Trap::Attention => return Err("the case does not end".into()),
+            Trap::Budget | Trap::Attention => return Err(DOES_NOT_END.into()),
         };
-        Ok(Some(Outcome {
-            end,
-            registers: Registers::of(&regs),
-            memory: self.memory(),
-        }))
+        Ok((end, Registers::of(&regs)))
     }
 
-    /// Runs a case under the core, in the case's own state.
-    pub fn run_in_vcpu(&mut self, case: &Case) -> Result<Outcome, String> {
-        self.put_code(&case.words);
-        self.put_memory(&case.memory_before);
+    /// Runs code under the core, one instruction at a time, until it leaves for elsewhere.
+    ///
+    /// # Errors
+    /// What the core did that no program may see.
+    pub fn under_core(
+        &mut self,
+        words: &[u32],
+        start: &Registers,
+    ) -> Result<(End, Registers), String> {
+        self.put_code(words);
+        let mut vcpu = self.vcpu();
+        for (n, page) in PAGES.iter().enumerate() {
+            vcpu.set_tlb(FIRST_ENTRY + n, entry(page));
+        }
+        let mut sprs = *vcpu.sprs();
+        sprs.ivpr = IVPR;
+        sprs.ivor = std::array::from_fn(|n| 0x100 * n as u32 + 0x10);
+        vcpu.set_sprs(&sprs);
+        vcpu.regs = start.regs();
+        self.inside = (CODE, 4 * words.len() as u32);
+        self.left = 10_000;
+        self.slice = 1;
+        let exit = vcpu.run(self);
+        let mut registers = Registers::of(&vcpu.regs);
+        let end = match exit {
+            Exit::Interrupted if self.left == 0 => return Err(DOES_NOT_END.into()),
+            Exit::Interrupted => interrupt(words, &vcpu, &mut registers)?,
+            Exit::Wait { .. } => End::Wait,
+            Exit::Reset { kind, .. } => End::Reset(match kind {
+                ResetKind::Core => 1,
+                ResetKind::Chip => 2,
+                ResetKind::System => 3,
+            }),
+            Exit::Dcr {
+                dcrn,
+                write: true,
+                data,
+            } => End::DcrWrite(dcrn.into(), data),
+            Exit::Dcr { dcrn, .. } => End::DcrRead(dcrn.into()),
+            other => return Err(format!("{other:?}")),
+        };
+        Ok((end, registers))
+    }
+
+    /// A core over this machine's RAM, without translations.
+    pub fn vcpu(&mut self) -> Vcpu {
         // What another core mapped is not this one's.
         for space in 0..SPACES {
             self.cpu.clear(space as SpaceId);
@@ -181,51 +264,31 @@ impl Machine {
             bytes: u64::from(RAM),
             ram: 0,
         };
-        vcpu.add_slot(slot).map_err(|error| format!("{error:?}"))?;
-        for (n, page) in PAGES.iter().enumerate() {
-            vcpu.set_tlb(FIRST_ENTRY + n, entry(page));
-        }
-        let mut sprs = *vcpu.sprs();
-        sprs.ivpr = IVPR;
-        sprs.ivor = std::array::from_fn(|n| 0x100 * n as u32 + 0x10);
-        vcpu.set_sprs(&sprs);
-        vcpu.regs = case.before.regs();
-        self.inside = (CODE, 4 * case.words.len() as u32);
-        self.left = 10_000;
-        let exit = vcpu.run(self);
-        let mut registers = Registers::of(&vcpu.regs);
-        let end = match exit {
-            Exit::Interrupted if self.left == 0 => return Err("the case does not end".into()),
-            Exit::Interrupted => interrupt(case, &vcpu, &mut registers)?,
-            Exit::Wait { .. } => End::Wait,
-            Exit::Reset { kind, .. } => End::Reset(match kind {
-                ResetKind::Core => 1,
-                ResetKind::Chip => 2,
-                ResetKind::System => 3,
-            }),
-            Exit::Dcr {
-                dcrn, write, data, ..
-            } if write => End::DcrWrite(dcrn.into(), data),
-            Exit::Dcr { dcrn, .. } => End::DcrRead(dcrn.into()),
-            other => return Err(format!("{other:?}")),
-        };
-        Ok(Outcome {
-            end,
-            registers,
-            memory: self.memory(),
-        })
+        vcpu.add_slot(slot).expect("one slot fits");
+        vcpu
+    }
+
+    /// Lets a core run anywhere for about so many instructions, in entries of up to `slice`.
+    pub fn allow(&mut self, instructions: u32, slice: u32) {
+        self.inside = (0, u32::MAX);
+        self.left = instructions;
+        self.slice = slice;
+    }
+
+    /// Whether what [`Machine::allow`] gave is used up.
+    pub fn is_over(&self) -> bool {
+        self.left == 0
     }
 }
 
 /// Which interrupt was taken, if one was. Its save registers, ESR and DEAR must be right; PC and
 /// MSR become those from before it.
-fn interrupt(case: &Case, vcpu: &Vcpu, registers: &mut Registers) -> Result<End, String> {
-    use super::cases::{MSR, PC};
+fn interrupt(words: &[u32], vcpu: &Vcpu, registers: &mut Registers) -> Result<End, String> {
     let sprs = vcpu.sprs();
     let Some(n) = (0..16).find(|&n| vcpu.regs.pc == vector(n)) else {
         return Ok(End::Done);
     };
-    let word = case.words[(sprs.srr0.wrapping_sub(CODE) / 4) as usize % case.words.len()];
+    let word = words[(sprs.srr0.wrapping_sub(CODE) / 4) as usize % words.len()];
     let (end, syndrome) = match (n, sprs.esr & !(esr::ST | esr::FP)) {
         (2, _) => (End::Denied(sprs.dear), data_syndrome(word)),
         (5, _) => (End::Alignment(sprs.dear), data_syndrome(word)),
@@ -284,15 +347,16 @@ impl Hw for Machine {
         self.cpu.select(fetch, data);
     }
 
-    /// One instruction at a time, so that the core is back before the next begins.
-    fn enter(&mut self, regs: &mut Regs, _: u32) -> Trap {
+    /// A few instructions at a time, so that the core is back where a case ends.
+    fn enter(&mut self, regs: &mut Regs, budget: u32) -> Trap {
         if regs.pc.wrapping_sub(self.inside.0) >= self.inside.1 || self.left == 0 {
             self.pins.kick();
             return Trap::Attention;
         }
-        self.left -= 1;
+        let budget = budget.min(self.slice).min(self.left);
+        self.left -= budget;
         loop {
-            match self.cpu.enter(regs, 1) {
+            match self.cpu.enter(regs, budget) {
                 Trap::Attention => {}
                 trap => return trap,
             }
