@@ -1,6 +1,6 @@
 //! The vcpu loop: one match on why the CPU came back.
 
-use ppckvm_api::VcpuExit;
+use ppckvm_api::{Stuck, VcpuExit, msr};
 use ppckvm_devices::{AccessError, AccessKind};
 
 use crate::config::{OnPanic, OnReset};
@@ -105,6 +105,10 @@ impl Vm {
                     continue;
                 }
                 VcpuExit::CannotGoOn { pc, reason } => {
+                    let critical = self.vcpu.regs().msr as u32 & msr::CE != 0;
+                    if reason == Stuck::Spins && critical && self.can_be_woken(false, true) {
+                        continue;
+                    }
                     return Request::End(Outcome::stuck(pc, reason));
                 }
                 // The enum can grow; whatever comes, the guest must not be run on blindly.

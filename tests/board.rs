@@ -6,7 +6,7 @@ mod support;
 
 use std::time::{Duration, SystemTime};
 
-use ppckvm::{Clock, Machine, OnReset, Outcome, Reached, ResetKind, Until, Vm};
+use ppckvm::{Clock, Machine, OnPanic, OnReset, Outcome, Reached, ResetKind, Until, Vm};
 use ppckvm_fdt::{Board, TreeOptions, generate};
 use support::guest;
 
@@ -353,7 +353,8 @@ fn a_watchdog_that_is_not_fed_resets_the_guest() {
 
 #[test]
 fn a_watchdog_resets_a_guest_that_died() {
-    let mut vm = shell(machine(Clock::Virtual).append("console=ttyS0 panic=0"));
+    let machine = machine(Clock::Virtual).on_panic(OnPanic::Continue);
+    let mut vm = shell(machine.append("console=ttyS0 panic=0"));
     // The shortest period, so that the dead kernel does not spin for long.
     vm.write("watchdog -T 1 -t 10ms /dev/watchdog; sleep 1; echo c >/proc/sysrq-trigger\n");
     assert_eq!(end_of(&mut vm), Outcome::WatchdogReset(ResetKind::Chip));

@@ -162,7 +162,7 @@ fn bad_kernels_are_refused() {
         (
             "text",
             b"#!/bin/sh\n".to_vec(),
-            &["neither a uImage nor an elf file"],
+            &["none of the known image formats"],
         ),
         ("header", program()[..40].to_vec(), &["truncated"]),
         ("cut", program()[..90].to_vec(), &["truncated"]),
@@ -314,7 +314,7 @@ fn each_end_has_its_status_and_its_line() {
         let output = ppckvm.guest(program, args);
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(status), "{stderr}");
-        assert!(stderr.lines().last().unwrap().contains(line), "{stderr}");
+        assert!(stderr.lines().any(|is| is.contains(line)), "{stderr}");
     }
 }
 

@@ -510,7 +510,7 @@ fn what_cannot_be_built_is_refused_before_it_starts() {
         (small().program(0, program()).cpu(Cpu::Jit), "no translator"),
         (
             small().kernel_bytes("mine", vec![1; 100]),
-            "mine: this is neither a uImage nor an elf",
+            "mine: this is none of the known image formats",
         ),
     ];
     for (machine, reason) in refused {

@@ -15,7 +15,7 @@ pub use vcpu::{RunError, SetRegsError, Statistics, Vcpu, VcpuExit, VcpuHandle};
 pub use vm::{Vm, VmError, VmOptions};
 
 pub use ppc440_cpu::{Clock, CodeStatistics, CodeWatch, GuestMemory, Region};
-pub use ppc440_isa::regs::{dbsr, tsr};
+pub use ppc440_isa::regs::{dbsr, msr, tsr};
 pub use ppc440_isa::tlb::{ENTRIES as TLB_ENTRIES, TlbWord0, TlbWord1, TlbWord2, Tlbe};
 pub use ppc440_isa::{Access, Regs};
 pub use ppc440_kvm::{

@@ -174,7 +174,7 @@ impl Vcpu {
     }
 
     /// Whether a guest that nothing can move any more makes [`Vcpu::run`] return: one that spins
-    /// or waits with interrupts off as [`VcpuExit::CannotGoOn`], one that waits for an interrupt
+    /// (with MSR\[CE\] it still hears the critical input) or waits with interrupts off as [`VcpuExit::CannotGoOn`], one that waits for an interrupt
     /// from outside as [`VcpuExit::Waits`]. Otherwise it is run, or waits, as on hardware.
     pub fn set_hang_exits(&mut self, on: bool) {
         self.hang_exits = on;

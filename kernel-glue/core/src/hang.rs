@@ -7,6 +7,7 @@ use ppc440_isa::regs::msr;
 use ppc440_isa::{Insn, Word, decode};
 
 use crate::hw::Hw;
+use crate::timer::Requests;
 use crate::uapi::{Exit, Stuck};
 use crate::vcpu::{Resume, Vcpu};
 
@@ -15,35 +16,48 @@ const LONGEST_LOOP: u32 = 8;
 
 impl Vcpu {
     /// Whether a guest that nothing can move any more makes `run` return
-    /// [`Exit::CannotGoOn`]; otherwise it is run, or waits, as on hardware.
+    /// [`Exit::CannotGoOn`], and one that spins until a critical interrupt comes [`Exit::Wait`];
+    /// otherwise it is run, or waits, as on hardware.
     pub fn set_hang_exits(&mut self, on: bool) {
         self.hang_exits = on;
     }
 
-    /// What follows a slice that ended: the exit, if the guest will never do anything else.
+    /// What follows a slice that ended: an exit, if the guest does nothing and only an interrupt
+    /// that it does not count on could make it do anything else.
     pub(crate) fn after_slice<H: Hw>(&mut self, hw: &mut H) -> Resume {
-        if self.hang_exits && self.is_deaf() && self.loops_idly(hw) {
-            return Resume::Host(Exit::CannotGoOn {
-                pc: self.regs.pc,
-                reason: Stuck::Spins,
-            });
+        let idle = self.hang_exits
+            && self.regs.msr & msr::EE == 0
+            && !self.debug_armed()
+            && self.wake_deadline().is_none()
+            && self.loops_idly(hw);
+        if !idle {
+            return Resume::Guest;
         }
-        Resume::Guest
+        Resume::Host(
+            self.deaf(Stuck::Spins)
+                .unwrap_or(Exit::Wait { deadline: None }),
+        )
     }
 
-    /// The exit in place of a wait without end.
-    pub(crate) fn deaf_wait(&self) -> Option<Exit> {
-        (self.hang_exits && self.is_deaf()).then_some(Exit::CannotGoOn {
+    /// The exit of a guest that stands still, with no timer to move it, unless an interrupt from
+    /// outside could.
+    pub(crate) fn deaf(&self, reason: Stuck) -> Option<Exit> {
+        let deaf = self.hang_exits && self.regs.msr & (msr::EE | msr::CE) == 0;
+        deaf.then_some(Exit::CannotGoOn {
             pc: self.regs.pc,
-            reason: Stuck::WaitsDeaf,
+            reason,
         })
     }
 
-    /// Whether no interrupt, of whatever device or timer, can be taken, and no watchdog resets.
-    fn is_deaf(&self) -> bool {
-        self.regs.msr & (msr::EE | msr::CE) == 0
-            && !self.debug_armed()
-            && !self.timer.watchdog_resets()
+    /// When a timer will next interrupt the guest as its MSR is, or reset it.
+    pub(crate) fn wake_deadline(&self) -> Option<u64> {
+        let non_critical = self.regs.msr & msr::EE != 0;
+        let critical = self.regs.msr & msr::CE != 0;
+        self.timer.deadline_of(Requests {
+            decrementer: non_critical,
+            fixed_interval: non_critical,
+            watchdog: critical,
+        })
     }
 
     /// Whether the instructions at `pc` lead back to `pc` and change nothing on their way.
