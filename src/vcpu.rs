@@ -1,6 +1,6 @@
 //! The vcpu loop: one match on why the CPU came back.
 
-use ppckvm_api::{Stuck, VcpuExit, msr};
+use ppckvm_api::{VcpuExit, msr};
 use ppckvm_devices::{AccessError, AccessKind};
 
 use crate::config::{OnPanic, OnReset};
@@ -84,8 +84,12 @@ impl Vm {
                     if self.can_be_woken(external, critical) {
                         continue;
                     }
-                    let pc = self.vcpu.regs().pc as u32;
-                    let how = Hang::Waits;
+                    let regs = self.vcpu.regs();
+                    let pc = regs.pc as u32;
+                    let how = match regs.msr as u32 & msr::WE {
+                        0 => Hang::Spins,
+                        _ => Hang::Waits,
+                    };
                     return Request::End(Outcome::Hang { pc, how });
                 }
                 VcpuExit::Reset { kind, by_watchdog } => {
@@ -105,10 +109,6 @@ impl Vm {
                     continue;
                 }
                 VcpuExit::CannotGoOn { pc, reason } => {
-                    let critical = self.vcpu.regs().msr as u32 & msr::CE != 0;
-                    if reason == Stuck::Spins && critical && self.can_be_woken(false, true) {
-                        continue;
-                    }
                     return Request::End(Outcome::stuck(pc, reason));
                 }
                 // The enum can grow; whatever comes, the guest must not be run on blindly.

@@ -82,6 +82,21 @@ impl PostMortem {
         self.symbols.as_ref()?.place(address)
     }
 
+    /// The function that a frame is in, and how far its address is into it.
+    pub fn function(&self, frame: &Frame) -> Option<Place> {
+        match frame.found {
+            Found::Pc | Found::Interrupted => self.place(frame.address),
+            // Behind a call, which may be its function's last instruction.
+            Found::Lr | Found::Stack => {
+                let call = self.place(frame.address.wrapping_sub(4))?;
+                Some(Place {
+                    offset: call.offset + 4,
+                    ..call
+                })
+            }
+        }
+    }
+
     /// What the kernel's log says of the reason of a panic.
     pub(crate) fn panic_message(&self) -> Option<String> {
         let lines = &self.log.as_ref()?.lines;
@@ -143,17 +158,8 @@ impl PostMortem {
                 Found::Interrupted => " (interrupted)",
                 Found::Stack => "",
             };
-            // A return address is behind its call, which may be its function's last instruction.
-            let returns = matches!(frame.found, Found::Lr | Found::Stack);
-            let place = match returns {
-                true => self.place(frame.address.wrapping_sub(4)).map(|mut place| {
-                    place.offset += 4;
-                    place
-                }),
-                false => self.place(frame.address),
-            };
             write!(f, "  {:08x}", frame.address)?;
-            if let Some(place) = place {
+            if let Some(place) = self.function(frame) {
                 write!(f, "  {place}")?;
             }
             writeln!(f, "{found}")?;

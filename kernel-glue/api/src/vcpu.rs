@@ -36,8 +36,8 @@ pub enum VcpuExit<'a> {
         /// The watchdog ran out; otherwise the guest wrote DBCR0\[RST\].
         by_watchdog: bool,
     },
-    /// The guest waits (MSR\[WE\]) for an interrupt that no timer will bring, and would wait in
-    /// [`Vcpu::run`]; said once for each wait, and only with [`Vcpu::set_hang_exits`].
+    /// The guest waits (MSR\[WE\]) or spins until an interrupt comes that no timer will bring, and
+    /// would wait in [`Vcpu::run`]; said once for each wait, and only with [`Vcpu::set_hang_exits`].
     Waits {
         /// An external interrupt would wake it (MSR\[EE\]).
         external: bool,
@@ -174,8 +174,8 @@ impl Vcpu {
     }
 
     /// Whether a guest that nothing can move any more makes [`Vcpu::run`] return: one that spins
-    /// (with MSR\[CE\] it still hears the critical input) or waits with interrupts off as [`VcpuExit::CannotGoOn`], one that waits for an interrupt
-    /// from outside as [`VcpuExit::Waits`]. Otherwise it is run, or waits, as on hardware.
+    /// or waits with interrupts off as [`VcpuExit::CannotGoOn`], one that only an interrupt from
+    /// outside can move as [`VcpuExit::Waits`]. Otherwise it is run, or waits, as on hardware.
     pub fn set_hang_exits(&mut self, on: bool) {
         self.hang_exits = on;
         self.core.set_hang_exits(on);

@@ -174,11 +174,6 @@ impl Timer {
         self.tcr & (tcr::WIE | tcr::WRC) != 0 && !self.frozen
     }
 
-    /// Whether the watchdog can still reset.
-    pub fn watchdog_resets(&self) -> bool {
-        self.tcr & tcr::WRC != 0 && !self.frozen
-    }
-
     /// When the state will next change in a way that the guest is told of without asking, in the
     /// hardware's ticks; `None` when it never will.
     pub fn next_deadline(&self) -> Option<u64> {

@@ -70,8 +70,9 @@ pub enum Exit {
     },
     /// Somebody kicked the vcpu.
     Interrupted,
-    /// The guest waits (MSR\[WE\]) and nothing can be delivered, or it spins in interrupts that
-    /// only its watchdog can end: call `run` again when an input changes or the deadline comes.
+    /// The guest waits (MSR\[WE\]) and nothing can be delivered, or it spins until something is
+    /// (with [`crate::Vcpu::set_hang_exits`]), or it spins in interrupts that only its watchdog
+    /// can end: call `run` again when an input changes or the deadline comes.
     Wait {
         /// In ticks of [`crate::Hw::time_base`]; `None` when no timer will ever wake it.
         deadline: Option<u64>,

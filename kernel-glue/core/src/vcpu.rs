@@ -11,9 +11,9 @@ use crate::mmio::InFlight;
 use crate::recent::{Recent, Taken};
 use crate::sprs::Sprs;
 use crate::stats::{Cause, Stats, Timing};
-use crate::timer::{Requests, Timer, TimerState};
+use crate::timer::{Timer, TimerState};
 use crate::tlb::{Context, Mmu, permits};
-use crate::uapi::{Exit, ResetKind};
+use crate::uapi::{Exit, ResetKind, Stuck};
 
 /// What follows a trap.
 #[derive(Debug)]
@@ -283,15 +283,11 @@ impl Vcpu {
         self.waited = true;
         self.stats.halt += 1;
         self.cause = Cause::EmulWait;
-        let non_critical = self.regs.msr & msr::EE != 0;
-        let critical = self.regs.msr & msr::CE != 0;
-        let deadline = self.timer.deadline_of(Requests {
-            decrementer: non_critical,
-            fixed_interval: non_critical,
-            watchdog: critical,
-        });
+        let deadline = self.wake_deadline();
         match deadline {
-            None => self.deaf_wait().unwrap_or(Exit::Wait { deadline }),
+            None => self
+                .deaf(Stuck::WaitsDeaf)
+                .unwrap_or(Exit::Wait { deadline }),
             Some(_) => Exit::Wait { deadline },
         }
     }
