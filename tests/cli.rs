@@ -187,7 +187,7 @@ fn bad_kernels_are_refused() {
         &["missing/uImage", "cannot be read", "check the path"],
     );
     let output = ppckvm.run(&["run", "--kernel", "."]);
-    assert_refused(&output, &["cannot be read"]);
+    assert_refused(&output, &["the directory has no kernel", "name a file"]);
 }
 
 #[test]
