@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Line coverage of the instruction table, the core and the software CPU by their tests.
+#
+#   tests/coverage.sh [ARGUMENT...]   arguments go to `cargo test` in place of the usual ones, which
+#                                     are the three crates' own tests, those of ppckvm-api over
+#                                     them, and the instruction tests
+#
+# No test can reach what only runs while compiling (the tables of `decode.rs` and `insn.rs`) and what
+# answers a mistake in the crates themselves (an operand that no row has, an address outside RAM).
+# Prints lines reached by file, then the lines that no test reached, and leaves both with the lcov
+# record in target/coverage. Needs LLVM's tools of the version that rustc is built with: a rustup
+# component (llvm-tools) or Debian's package, which bookworm-security has for rustc's own sake and
+# which this installs.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. tests/guests/packages.sh
+
+sources=(kernel-glue/isa/src kernel-glue/core/src kernel-glue/cpu440/src)
+
+major=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+tools=$(echo "$(rustc --print sysroot)"/lib/rustlib/*/bin)
+find_tool() {
+    for tool in "$tools/$1" "$1-$major"; do
+        if command -v "$tool" >/dev/null; then
+            command -v "$tool"
+            return
+        fi
+    done
+    return 1
+}
+find_tool llvm-cov >/dev/null || install_missing "llvm-$major"
+profdata=$(find_tool llvm-profdata) && cov=$(find_tool llvm-cov) ||
+    die "no llvm-cov of version $major, which rustc has; install the rustup component llvm-tools"
+
+out=$PWD/target/coverage
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/coverage
+export RUSTFLAGS="${RUSTFLAGS:-} -C instrument-coverage"
+export LLVM_PROFILE_FILE=$out/raw/%p-%m.profraw
+mkdir -p "$out"
+rm -rf "$out/raw"
+
+# The crates' tests and, of the package's, those of instructions: others boot whole kernels.
+run() {
+    cargo test "$@"
+    # Names the test programs, all of them built by now.
+    cargo test --no-run --message-format=json "$@" 2>/dev/null |
+        grep -o '"executable":"[^"]*"' | cut -d '"' -f 4 >>"$out/programs"
+}
+: >"$out/programs"
+if [ $# = 0 ]; then
+    say "tests of the crates"
+    run -p ppc440-isa -p ppc440-kvm -p ppc440-cpu -p ppckvm-api --tests
+    say "tests of instructions"
+    install_qemu qemu-user
+    run -p ppckvm --test isa --test qemu_user
+else
+    run "$@"
+fi
+
+say "report"
+"$profdata" merge -sparse -o "$out/all.profdata" "$out"/raw/*.profraw
+programs=()
+while read -r program; do
+    programs+=(-object "$program")
+done < <(sort -u "$out/programs")
+# The first is not an option's value.
+"$cov" export -format=lcov -instr-profile "$out/all.profdata" "${programs[@]:1}" \
+    "${sources[@]/#/$PWD/}" >"$out/lcov.info" 2>"$out/warnings"
+rm -rf "$out/raw"
+
+# lcov: SF: names a file, DA:line,count a line.
+awk -v root="$PWD/" -F '[:,]' '
+    /^SF:/ { file = substr($0, 4); sub(root, "", file) }
+    /^DA:/ { lines[file]++; if ($3 > 0) reached[file]++ }
+    END { for (file in lines) printf "%5.1f%%  %5d of %5d  %s\n",
+        100 * reached[file] / lines[file], reached[file], lines[file], file }
+' "$out/lcov.info" | sort -k 5 | tee "$out/files.txt"
+awk '{ split($5, part, "/"); crate = part[2]; reached[crate] += $2; all[crate] += $4 }
+    END { for (crate in all) printf "%5.1f%%  %5d of %5d  %s in all\n",
+        100 * reached[crate] / all[crate], reached[crate], all[crate], crate }
+' "$out/files.txt" | sort -k 5
+
+# Unreached lines, neighbours as one range, with the first one's text.
+awk -v root="$PWD/" -F '[:,]' '
+    function flush() {
+        if (first) {
+            command = "sed -n " first "p " root file
+            command | getline text
+            close(command)
+            sub(/^ +/, "", text)
+            printf "%s:%s  %s\n", file, first == last ? first : first "-" last, text
+        }
+        first = 0
+    }
+    /^SF:/ { flush(); file = substr($0, 4); sub(root, "", file) }
+    /^DA:/ && $3 == 0 { if (first && $2 == last + 1) last = $2; else { flush(); first = last = $2 } }
+    /^DA:/ && $3 > 0 { flush() }
+    END { flush() }
+' "$out/lcov.info" >"$out/unreached.txt"
+say "not reached, also in target/coverage/unreached.txt:"
+cat "$out/unreached.txt"
