@@ -382,13 +382,17 @@ pub(crate) fn double_of(single: u32) -> u64 {
 }
 
 /// The single that `stfs` stores for a double: bits are dropped, never rounded, and values too
-/// small for a normal single are denormalised.
+/// small for a normal single are denormalised. Those too small for any, undefined in Book E, are a
+/// zero of their sign, as the software CPU stores them.
 pub(crate) fn single_of(double: u64) -> u32 {
     let exponent = (double >> 52 & 0x7FF) as u32;
-    if (874..=896).contains(&exponent) {
-        let significand = 0x80_0000 | (double >> 29) as u32 & 0x7F_FFFF;
-        (double >> 32) as u32 & 0x8000_0000 | significand >> (897 - exponent)
-    } else {
-        (double >> 32) as u32 & 0xC000_0000 | (double >> 29) as u32 & 0x3FFF_FFFF
+    let high = (double >> 32) as u32;
+    match exponent {
+        897.. => high & 0xC000_0000 | (double >> 29) as u32 & 0x3FFF_FFFF,
+        874..=896 => {
+            let significand = 0x80_0000 | (double >> 29) as u32 & 0x7F_FFFF;
+            high & 0x8000_0000 | significand >> (897 - exponent)
+        }
+        _ => high & 0x8000_0000,
     }
 }
