@@ -1,7 +1,7 @@
 /*
- * forkexec [COUNT]: starts /bin/true COUNT times (500), one after the other, with fork and exec, and
- * prints how long that took by the guest's own clock. Each round changes the address space four
- * times and refills the TLB, which is what this measures.
+ * forkexec [COUNT [PROGRAM]]: starts PROGRAM (/bin/true) COUNT times (500), one after the other, with
+ * fork and exec, and prints how long that took by the guest's own clock. Each round changes the
+ * address space four times and refills the TLB, which is what this measures.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +12,7 @@
 int main(int argc, char **argv)
 {
 	int count = argc > 1 ? atoi(argv[1]) : 500;
+	const char *program = argc > 2 ? argv[2] : "/bin/true";
 	struct timespec start, end;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
@@ -20,7 +21,7 @@ int main(int argc, char **argv)
 		pid_t child = fork();
 
 		if (child == 0) {
-			execl("/bin/true", "true", (char *)NULL);
+			execl(program, "true", (char *)NULL);
 			_exit(127);
 		}
 		if (child < 0 || waitpid(child, &status, 0) != child || status != 0) {
