@@ -57,6 +57,7 @@ pub mod sdram;
 pub mod syscon;
 pub mod uart16550;
 pub mod uic;
+pub mod virtio;
 pub mod zmii;
 
 pub use bus::{AccessError, AccessKind, DcrBus, DcrDevice, MmioBus, MmioDevice, Unanswered};

@@ -1,0 +1,157 @@
+//! What a virtio device looks like to its transport, and what it is given when it starts.
+
+use super::interrupt::Interrupt;
+use super::queue::Queue;
+
+/// Of a device's configuration fields and of the headers of its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByteOrder {
+    /// VIRTIO_F_VERSION_1: little-endian whatever the guest is.
+    Little,
+    /// A legacy driver on this big-endian guest: the guest's own order (virtio 1.2, 2.4.3).
+    Big,
+}
+
+macro_rules! conversions {
+    ($($read:ident $write:ident $number:ty, $bytes:literal;)*) => {$(
+        /// The number that bytes in guest memory stand for.
+        pub fn $read(self, bytes: [u8; $bytes]) -> $number {
+            match self {
+                ByteOrder::Little => <$number>::from_le_bytes(bytes),
+                ByteOrder::Big => <$number>::from_be_bytes(bytes),
+            }
+        }
+
+        /// A number as bytes in guest memory.
+        pub fn $write(self, value: $number) -> [u8; $bytes] {
+            match self {
+                ByteOrder::Little => value.to_le_bytes(),
+                ByteOrder::Big => value.to_be_bytes(),
+            }
+        }
+    )*};
+}
+
+impl ByteOrder {
+    conversions! {
+        read_u16 put_u16 u16, 2;
+        read_u32 put_u32 u32, 4;
+        read_u64 put_u64 u64, 8;
+    }
+}
+
+/// A virtio device behind any transport (virtio 1.2, chapter 2).
+///
+/// All calls come from the vcpu's thread, one after the other. None of them may wait for the host,
+/// but [`VirtioDevice::reset`] waits for the device's own threads to let go of guest memory.
+///
+/// `M` is a `vm_memory::GuestMemory` that is cheap to clone.
+pub trait VirtioDevice<M>: Send {
+    /// Which kind of device it is (virtio 1.2, chapter 5).
+    fn device_id(&self) -> u16;
+
+    /// The device-specific feature bits that are offered, 0 to 23 and 50 up. The transport adds
+    /// the bits of the queues and of its own, see [`super::transport`].
+    fn features(&self) -> u64;
+
+    /// The largest size of each virtqueue, powers of 2 up to 1024.
+    fn queue_sizes(&self) -> &[u16];
+
+    /// Answers a read of the configuration fields by filling all of `data`; offsets behind them
+    /// read as 0. [`read_fields`] does so from an image of the fields.
+    fn config_read(&mut self, offset: u32, data: &mut [u8], order: ByteOrder);
+
+    /// Takes a write to the configuration fields; read-only and missing ones ignore it.
+    fn config_write(&mut self, _offset: u32, _data: &[u8], _order: ByteOrder) {}
+
+    /// The driver is ready (DRIVER_OK): the device may use the queues from now on.
+    fn activate(&mut self, link: Link<M>);
+
+    /// The driver says that a queue has buffers. It wakes whoever serves the queue and does not
+    /// block. It comes only between `activate` and `reset`, for a queue that exists.
+    fn notify(&mut self, queue: u16);
+
+    /// Back to the state after power-on, the configuration fields too. When it returns, nothing
+    /// touches guest memory any more and the [`Link`] is dropped. It also comes when the device is
+    /// not active.
+    fn reset(&mut self);
+}
+
+impl<M, D: VirtioDevice<M> + ?Sized> VirtioDevice<M> for Box<D> {
+    fn device_id(&self) -> u16 {
+        (**self).device_id()
+    }
+
+    fn features(&self) -> u64 {
+        (**self).features()
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        (**self).queue_sizes()
+    }
+
+    fn config_read(&mut self, offset: u32, data: &mut [u8], order: ByteOrder) {
+        (**self).config_read(offset, data, order);
+    }
+
+    fn config_write(&mut self, offset: u32, data: &[u8], order: ByteOrder) {
+        (**self).config_write(offset, data, order);
+    }
+
+    fn activate(&mut self, link: Link<M>) {
+        (**self).activate(link);
+    }
+
+    fn notify(&mut self, queue: u16) {
+        (**self).notify(queue);
+    }
+
+    fn reset(&mut self) {
+        (**self).reset();
+    }
+}
+
+/// What a device works with between `activate` and `reset`.
+#[derive(Debug)]
+pub struct Link<M> {
+    /// Guest memory.
+    pub memory: M,
+    /// The queues in their order. One that the driver did not set up is there too and stays empty.
+    pub queues: Vec<Queue>,
+    /// The feature bits that both sides agreed on, the transport's too.
+    pub features: u64,
+    /// Of request headers.
+    pub order: ByteOrder,
+    /// The way to tell the driver.
+    pub interrupt: Interrupt,
+}
+
+/// Fills `data` from `offset` of the image of a device's configuration fields; 0 behind its end.
+pub fn read_fields(image: &[u8], offset: u32, data: &mut [u8]) {
+    data.fill(0);
+    let from = image.get(offset as usize..).unwrap_or_default();
+    for (to, from) in data.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_the_drivers_order() {
+        assert_eq!(ByteOrder::Little.put_u16(0x0102), [2, 1]);
+        assert_eq!(ByteOrder::Big.put_u32(0x0102_0304), [1, 2, 3, 4]);
+        assert_eq!(ByteOrder::Big.read_u64([0, 0, 0, 0, 0, 0, 1, 2]), 0x102);
+    }
+
+    #[test]
+    fn fields_end_in_zeros() {
+        let mut data = [9; 4];
+        read_fields(&[1, 2, 3], 1, &mut data);
+        assert_eq!(data, [2, 3, 0, 0]);
+        read_fields(&[1, 2, 3], u32::MAX, &mut data);
+        assert_eq!(data, [0; 4]);
+    }
+}

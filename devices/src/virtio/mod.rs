@@ -1,0 +1,23 @@
+//! Virtio (version 1.2, and the legacy interface before 1.0): transports, queues, and the devices
+//! over their queues.
+//!
+//! A transport shows a device's registers to the guest; a device implements [`VirtioDevice`] and
+//! works on its [`Queue`]s, from any thread. What is behind a device on the host — files, sockets,
+//! stacks — is not here: a device that needs some defines a trait for it.
+//!
+//! A legacy driver and one that speaks VERSION_1 differ in the byte order of everything and in the
+//! place of the rings. A device sees only [`Link::order`]; the rest is the queue's.
+
+pub mod chain;
+pub mod device;
+pub mod driver;
+pub mod interrupt;
+pub mod mmio;
+pub mod queue;
+mod ring_legacy;
+pub mod transport;
+
+pub use chain::{Chain, Reader, Writer};
+pub use device::{ByteOrder, Link, VirtioDevice, read_fields};
+pub use interrupt::Interrupt;
+pub use queue::{Queue, QueueError};

@@ -1,0 +1,313 @@
+//! A virtqueue as a device sees it, whichever ring is under it.
+
+use std::sync::atomic::{Ordering, fence};
+
+use virtio_queue::{QueueOwnedT, QueueT};
+use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryError};
+
+use super::chain::{Chain, Walk};
+use super::device::ByteOrder;
+use super::ring_legacy::{AVAIL_NO_INTERRUPT, LegacyRing};
+
+/// Why a queue is broken. Only a driver that does not keep the rules sees this.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueueError {
+    /// The ring's size, addresses or alignment cannot be.
+    #[error("the ring's size or alignment is none that a ring can have")]
+    Layout,
+    /// Something is not in guest RAM.
+    #[error("a descriptor's {bytes} bytes at {address:#x} are not inside the guest's ram")]
+    Outside {
+        /// First guest physical address.
+        address: u64,
+        /// Length in bytes.
+        bytes: u64,
+    },
+    /// More is available than the ring holds.
+    #[error("{waiting} buffers are available in a ring of {size}")]
+    AvailableIndex {
+        /// How many the driver says there are.
+        waiting: u16,
+        /// How many there can be.
+        size: u16,
+    },
+    /// A chain leaves its table, loops, or has an indirect table that is none.
+    #[error(
+        "the descriptor chain from {head} leaves its table, or loops, or its indirect table is none"
+    )]
+    BrokenChain {
+        /// The chain's first descriptor.
+        head: u16,
+    },
+    /// A chain with too many descriptors, or of 4 GiB or more.
+    #[error("the descriptor chain from {head} has more than 1024 descriptors or 4 GiB")]
+    TooLong {
+        /// The chain's first descriptor.
+        head: u16,
+    },
+    /// A chain that goes back to readable buffers.
+    #[error("the descriptor chain from {head} has readable buffers behind writable ones")]
+    ReadableAfterWritable {
+        /// The chain's first descriptor.
+        head: u16,
+    },
+    /// A request whose parts are too short or too long for its device.
+    #[error("the descriptor chain from {head} holds no request: {why}")]
+    Request {
+        /// The chain's first descriptor.
+        head: u16,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// The ring cannot be read or written.
+    #[error("the ring is not inside the guest's ram: {0}")]
+    Memory(#[from] GuestMemoryError),
+    /// What `virtio-queue` has against it.
+    #[error("{0}")]
+    Ring(#[from] virtio_queue::Error),
+}
+
+#[derive(Debug)]
+enum Ring {
+    /// The driver did not set it up.
+    Unused,
+    /// VERSION_1.
+    Split(virtio_queue::Queue),
+    Legacy(LegacyRing),
+}
+
+/// Where a driver put a ring of VERSION_1's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SplitRing {
+    /// How many descriptors, a power of 2.
+    pub size: u16,
+    /// The descriptor table.
+    pub table: u64,
+    /// The available ring.
+    pub avail: u64,
+    /// The used ring.
+    pub used: u64,
+}
+
+/// A virtqueue (virtio 1.2, 2.6): chains out of it, and back into it.
+///
+/// A queue that broke says so once. Then it is empty until the driver resets the device, so that a
+/// device's loop over its queues needs no state for this.
+#[derive(Debug)]
+pub struct Queue {
+    ring: Ring,
+    broken: bool,
+}
+
+impl Queue {
+    /// A queue that the driver did not set up: nothing comes out of it.
+    pub fn unused() -> Self {
+        Queue::over(Ring::Unused)
+    }
+
+    /// A queue of VERSION_1's.
+    ///
+    /// # Errors
+    /// When the ring is not inside guest RAM, or its numbers are none of a ring.
+    pub fn split(
+        memory: &impl GuestMemory,
+        place: SplitRing,
+        event_idx: bool,
+    ) -> Result<Self, QueueError> {
+        let mut ring = virtio_queue::Queue::new(place.size)?;
+        ring.try_set_desc_table_address(GuestAddress(place.table))?;
+        ring.try_set_avail_ring_address(GuestAddress(place.avail))?;
+        ring.try_set_used_ring_address(GuestAddress(place.used))?;
+        ring.set_event_idx(event_idx);
+        ring.set_ready(true);
+        // It takes a ring at 0 for one that is not set up.
+        if place.avail == 0 || !ring.is_valid(memory) {
+            return Err(QueueError::Layout);
+        }
+        Ok(Queue::over(Ring::Split(ring)))
+    }
+
+    /// A legacy queue: `size` entries from guest physical address `base` on, the used ring at the
+    /// next multiple of `align`, in the guest's byte order.
+    ///
+    /// # Errors
+    /// As [`Queue::split`].
+    pub fn legacy(
+        memory: &impl GuestMemory,
+        size: u16,
+        base: u64,
+        align: u32,
+        order: ByteOrder,
+        event_idx: bool,
+    ) -> Result<Self, QueueError> {
+        let ring = LegacyRing::new(memory, size, base, align, order, event_idx)?;
+        Ok(Queue::over(Ring::Legacy(ring)))
+    }
+
+    fn over(ring: Ring) -> Self {
+        Queue {
+            ring,
+            broken: false,
+        }
+    }
+
+    /// Whether the driver set it up, and it did not break since.
+    pub fn is_ready(&self) -> bool {
+        !self.broken && !matches!(self.ring, Ring::Unused)
+    }
+
+    /// The next chain that the driver made available.
+    ///
+    /// # Errors
+    /// When the driver breaks the rules; the queue is empty from then on. The device reports it
+    /// with [`super::Interrupt::queue_broken`].
+    pub fn pop<M: GuestMemory>(&mut self, memory: &M) -> Result<Option<Chain>, QueueError> {
+        if self.broken {
+            return Ok(None);
+        }
+        let popped = match &mut self.ring {
+            Ring::Unused => Ok(None),
+            Ring::Split(ring) => pop_split(ring, memory),
+            Ring::Legacy(ring) => ring.pop(memory),
+        };
+        self.broken |= popped.is_err();
+        popped
+    }
+
+    /// Gives a chain back, `written` bytes of its writable part filled from the first on.
+    ///
+    /// # Errors
+    /// As [`Queue::pop`].
+    pub fn push<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+        head: u16,
+        written: u32,
+    ) -> Result<(), QueueError> {
+        if self.broken {
+            return Ok(());
+        }
+        let pushed = match &mut self.ring {
+            Ring::Unused => Ok(()),
+            Ring::Split(ring) => ring
+                .add_used(memory, head, written)
+                .map_err(QueueError::from),
+            Ring::Legacy(ring) => ring.push(memory, head, written),
+        };
+        self.broken |= pushed.is_err();
+        pushed
+    }
+
+    /// Whether the driver wants an interrupt for what was given back since this was last asked.
+    /// Ask once behind each batch of [`Queue::push`]; a yes is followed by
+    /// [`super::Interrupt::used`].
+    pub fn needs_interrupt<M: GuestMemory>(&mut self, memory: &M) -> bool {
+        let wanted = match &mut self.ring {
+            _ if self.broken => return false,
+            Ring::Unused => return false,
+            Ring::Split(ring) => split_needs_interrupt(ring, memory),
+            Ring::Legacy(ring) => ring.needs_interrupt(memory),
+        };
+        // One interrupt too many does no harm.
+        wanted.unwrap_or(true)
+    }
+
+    /// Asks the driver for notifications again, and says whether buffers came in the meantime: then
+    /// there may be no notification for them.
+    ///
+    /// # Errors
+    /// As [`Queue::pop`].
+    pub fn enable_notification<M: GuestMemory>(&mut self, memory: &M) -> Result<bool, QueueError> {
+        if self.broken {
+            return Ok(false);
+        }
+        let enabled = match &mut self.ring {
+            Ring::Unused => Ok(false),
+            Ring::Split(ring) => ring.enable_notification(memory).map_err(QueueError::from),
+            Ring::Legacy(ring) => ring.enable_notification(memory),
+        };
+        self.broken |= enabled.is_err();
+        enabled
+    }
+
+    /// Asks the driver for no notifications; it may still send some.
+    ///
+    /// # Errors
+    /// As [`Queue::pop`].
+    pub fn disable_notification<M: GuestMemory>(&mut self, memory: &M) -> Result<(), QueueError> {
+        if self.broken {
+            return Ok(());
+        }
+        let disabled = match &mut self.ring {
+            Ring::Unused => Ok(()),
+            Ring::Split(ring) => ring.disable_notification(memory).map_err(QueueError::from),
+            Ring::Legacy(ring) => ring.disable_notification(memory),
+        };
+        self.broken |= disabled.is_err();
+        disabled
+    }
+
+    /// How far the device is in the available and the used ring, which a snapshot must hold beside
+    /// the transport's state.
+    pub fn position(&self) -> (u16, u16) {
+        match &self.ring {
+            Ring::Unused => (0, 0),
+            Ring::Split(ring) => (ring.next_avail(), ring.next_used()),
+            Ring::Legacy(ring) => (ring.next_avail, ring.next_used),
+        }
+    }
+}
+
+fn pop_split<M: GuestMemory>(
+    ring: &mut virtio_queue::Queue,
+    memory: &M,
+) -> Result<Option<Chain>, QueueError> {
+    let mut available = match ring.iter(memory) {
+        Ok(available) => available,
+        Err(virtio_queue::Error::InvalidAvailRingIndex) => {
+            let idx = ring.avail_idx(memory, Ordering::Relaxed)?;
+            return Err(QueueError::AvailableIndex {
+                waiting: idx.0.wrapping_sub(ring.next_avail()),
+                size: ring.size(),
+            });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let Some(descriptors) = available.next() else {
+        return Ok(None);
+    };
+    let head = descriptors.head_index();
+    let mut walk = Walk::new(memory, head);
+    // The library's iterator just ends at what is wrong: then the last descriptor names another.
+    let mut goes_on = true;
+    for descriptor in descriptors {
+        walk.add(
+            descriptor.addr(),
+            descriptor.len(),
+            descriptor.is_write_only(),
+        )?;
+        goes_on = descriptor.has_next();
+    }
+    match goes_on {
+        true => Err(QueueError::BrokenChain { head }),
+        false => Ok(Some(walk.finish())),
+    }
+}
+
+/// The library knows the event index only, and takes the flag that stands in for it as never set.
+fn split_needs_interrupt<M: GuestMemory>(
+    ring: &mut virtio_queue::Queue,
+    memory: &M,
+) -> Result<bool, QueueError> {
+    if ring.event_idx_enabled() {
+        return Ok(ring.needs_notification(memory)?);
+    }
+    // The index before the driver's wish: the driver writes its wish, then looks at the index.
+    fence(Ordering::SeqCst);
+    let flags: u16 = memory.load(GuestAddress(ring.avail_ring()), Ordering::Relaxed)?;
+    Ok(u16::from_le(flags) & AVAIL_NO_INTERRUPT == 0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,338 @@
+//! What all transports have in common: status, feature negotiation, the queues' places, and when the
+//! device starts and stops (virtio 1.2, chapter 3).
+//!
+//! A transport is spoken to through one of two [`Interface`]s. Over the legacy one a driver may use
+//! the device before it says DRIVER_OK, as Linux did while it read partition tables before 3.x: so
+//! there the device starts with the first notification at the latest.
+
+use virtio_bindings::virtio_config::{
+    VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_CONFIG_S_NEEDS_RESET,
+    VIRTIO_F_ANY_LAYOUT, VIRTIO_F_VERSION_1,
+};
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use vm_memory::GuestMemory;
+
+use super::device::{ByteOrder, Link, VirtioDevice};
+use super::interrupt::Interrupt;
+use super::queue::{Queue, QueueError, SplitRing};
+
+/// The feature bits that every device offers for its queues.
+pub const RING_FEATURES: u64 = 1 << VIRTIO_RING_F_INDIRECT_DESC | 1 << VIRTIO_RING_F_EVENT_IDX;
+/// The feature bit of virtio 1.0 and later.
+pub const VERSION_1: u64 = 1 << VIRTIO_F_VERSION_1;
+/// A legacy device's: requests may be cut into descriptors anyhow. All devices here read and write
+/// chains as streams.
+pub const ANY_LAYOUT: u64 = 1 << VIRTIO_F_ANY_LAYOUT;
+
+/// The driver is ready.
+pub const DRIVER_OK: u8 = VIRTIO_CONFIG_S_DRIVER_OK as u8;
+/// The driver has chosen its features, and the device accepts them.
+pub const FEATURES_OK: u8 = VIRTIO_CONFIG_S_FEATURES_OK as u8;
+/// The device cannot go on.
+pub const NEEDS_RESET: u8 = VIRTIO_CONFIG_S_NEEDS_RESET as u8;
+
+/// Which registers a driver speaks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interface {
+    /// Virtio 1.0 and later: little-endian.
+    Modern,
+    /// Before: in the guest's byte order.
+    Legacy,
+}
+
+impl Interface {
+    /// Of configuration fields and request headers.
+    pub fn order(self) -> ByteOrder {
+        match self {
+            Interface::Modern => ByteOrder::Little,
+            Interface::Legacy => ByteOrder::Big,
+        }
+    }
+}
+
+/// One queue's registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueRegs {
+    /// The largest size.
+    pub max: u16,
+    /// Where the driver put it; of a legacy ring, only the size is used.
+    pub ring: SplitRing,
+    /// Whether it is in use.
+    pub ready: bool,
+    /// A legacy ring's first page; 0 when it is not in use.
+    pub pfn: u32,
+    /// Of a legacy ring's used ring.
+    pub align: u32,
+}
+
+/// What a snapshot of a transport must hold, beside the device's own state and its queues'
+/// positions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The status register, without NEEDS_RESET.
+    pub status: u8,
+    /// Which half of the device's features is read.
+    pub device_feature_select: u32,
+    /// Which half of the driver's features is written.
+    pub driver_feature_select: u32,
+    /// The features that the driver chose.
+    pub driver_features: u64,
+    /// Which queue the queue registers are about.
+    pub queue_select: u32,
+    /// The queues.
+    pub queues: Vec<QueueRegs>,
+    /// Bytes of a legacy ring's page.
+    pub page_size: u32,
+}
+
+/// The legacy interface's page size where it has no register for it, and the used ring's alignment.
+pub const LEGACY_PAGE: u32 = 4096;
+
+/// A device and its registers, without their addresses.
+pub struct Transport<M> {
+    device: Box<dyn VirtioDevice<M>>,
+    memory: M,
+    interrupt: Interrupt,
+    state: State,
+    active: bool,
+}
+
+impl<M: GuestMemory + Clone> Transport<M> {
+    /// A device after power-on.
+    pub fn new(device: Box<dyn VirtioDevice<M>>, memory: M, interrupt: Interrupt) -> Self {
+        let state = fresh(&*device);
+        Transport {
+            device,
+            memory,
+            interrupt,
+            state,
+            active: false,
+        }
+    }
+
+    /// Which kind of device it is.
+    pub fn device_id(&self) -> u16 {
+        self.device.device_id()
+    }
+
+    /// The device's way to its driver.
+    pub fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    /// What a snapshot must hold.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The registers that have no effect of their own.
+    pub fn state_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+
+    /// Whether the device runs.
+    pub fn is_active(&self) -> bool {
+        self.active
+    }
+
+    fn offered(&self, interface: Interface) -> u64 {
+        let features = self.device.features() | RING_FEATURES;
+        match interface {
+            Interface::Modern => features | VERSION_1,
+            Interface::Legacy => (features | ANY_LAYOUT) & u64::from(u32::MAX),
+        }
+    }
+
+    /// The selected half of the device's features.
+    pub fn device_features(&self, interface: Interface) -> u32 {
+        half(self.offered(interface), self.state.device_feature_select)
+    }
+
+    /// The selected half of the driver's features.
+    pub fn driver_features(&self) -> u32 {
+        half(self.state.driver_features, self.state.driver_feature_select)
+    }
+
+    /// The driver chooses the selected half of its features; too late, and it has no effect.
+    pub fn set_driver_features(&mut self, value: u32) {
+        if self.active || self.state.status & FEATURES_OK != 0 {
+            return;
+        }
+        let shift = match self.state.driver_feature_select {
+            0 => 0,
+            1 => 32,
+            _ => return,
+        };
+        let kept = self.state.driver_features & !(u64::from(u32::MAX) << shift);
+        self.state.driver_features = kept | u64::from(value) << shift;
+    }
+
+    /// The selected queue's registers.
+    pub fn queue(&self) -> Option<&QueueRegs> {
+        self.state.queues.get(self.state.queue_select as usize)
+    }
+
+    /// The selected queue's registers, to change them; none while the device uses its queues.
+    pub fn queue_mut(&mut self) -> Option<&mut QueueRegs> {
+        let selected = self.state.queue_select as usize;
+        self.state.queues.get_mut(selected).filter(|_| !self.active)
+    }
+
+    /// The driver puts a legacy ring somewhere. Page 0 is how it takes it back, and with it the
+    /// device.
+    pub fn set_pfn(&mut self, pfn: u32) {
+        if pfn == 0 {
+            self.reset();
+        } else if let Some(queue) = self.queue_mut() {
+            queue.pfn = pfn;
+        }
+    }
+
+    /// The status register.
+    pub fn status(&self) -> u8 {
+        match self.interrupt.is_reset_needed() {
+            true => self.state.status | NEEDS_RESET,
+            false => self.state.status,
+        }
+    }
+
+    /// The driver writes the status register: 0 resets, and other bits are only added.
+    pub fn set_status(&mut self, interface: Interface, value: u8) {
+        if value == 0 {
+            return self.reset();
+        }
+        let mut added = value & !self.state.status & !NEEDS_RESET;
+        if interface == Interface::Modern {
+            let chosen = self.state.driver_features;
+            if chosen & !self.offered(interface) != 0 || chosen & VERSION_1 == 0 {
+                added &= !FEATURES_OK;
+            }
+            // A driver that goes on all the same gets no device.
+            if (self.state.status | added) & FEATURES_OK == 0 {
+                added &= !DRIVER_OK;
+            }
+        }
+        self.state.status |= added;
+        if added & DRIVER_OK != 0 {
+            self.activate(interface);
+        }
+    }
+
+    fn activate(&mut self, interface: Interface) {
+        if self.active {
+            return;
+        }
+        self.active = true;
+        let features = self.state.driver_features & self.offered(interface);
+        let event_idx = features & 1 << VIRTIO_RING_F_EVENT_IDX != 0;
+        let mut queues = Vec::new();
+        for (index, regs) in (0..).zip(&self.state.queues) {
+            let queue = self.make_queue(interface, regs, event_idx);
+            queues.push(queue.unwrap_or_else(|error| {
+                self.interrupt.queue_broken(index, &error);
+                Queue::unused()
+            }));
+        }
+        let ready: Vec<bool> = queues.iter().map(Queue::is_ready).collect();
+        self.device.activate(Link {
+            memory: self.memory.clone(),
+            queues,
+            features,
+            order: interface.order(),
+            interrupt: self.interrupt.clone(),
+        });
+        // What the driver made available, and perhaps told, before.
+        for (index, _) in (0..).zip(ready).filter(|(_, ready)| *ready) {
+            self.device.notify(index);
+        }
+    }
+
+    fn make_queue(
+        &self,
+        interface: Interface,
+        regs: &QueueRegs,
+        event_idx: bool,
+    ) -> Result<Queue, QueueError> {
+        let memory = &self.memory;
+        match interface {
+            Interface::Modern if !regs.ready => Ok(Queue::unused()),
+            Interface::Legacy if regs.pfn == 0 => Ok(Queue::unused()),
+            _ if regs.ring.size > regs.max => Err(QueueError::Layout),
+            Interface::Modern => Queue::split(memory, regs.ring, event_idx),
+            Interface::Legacy => {
+                let base = u64::from(regs.pfn) * u64::from(self.state.page_size);
+                let order = interface.order();
+                Queue::legacy(memory, regs.ring.size, base, regs.align, order, event_idx)
+            }
+        }
+    }
+
+    /// The driver says that a queue has buffers.
+    pub fn notify(&mut self, interface: Interface, queue: u32) {
+        let Some(regs) = self.state.queues.get(queue as usize) else {
+            return;
+        };
+        if !self.active {
+            if interface == Interface::Modern || regs.pfn == 0 {
+                return;
+            }
+            return self.activate(interface);
+        }
+        // There are fewer than 65536 queues.
+        self.device.notify(queue as u16);
+    }
+
+    /// Reads configuration fields.
+    pub fn config_read(&mut self, interface: Interface, offset: u32, data: &mut [u8]) {
+        self.device.config_read(offset, data, interface.order());
+    }
+
+    /// Writes configuration fields.
+    pub fn config_write(&mut self, interface: Interface, offset: u32, data: &[u8]) {
+        self.device.config_write(offset, data, interface.order());
+    }
+
+    /// Stops the device: when this returns, nothing touches guest memory, and what the guest may
+    /// count on is with the host. The registers keep what they hold.
+    pub fn stop(&mut self) {
+        self.active = false;
+        self.device.reset();
+    }
+
+    /// Puts the device and its registers back to the state after power-on.
+    pub fn reset(&mut self) {
+        self.stop();
+        self.interrupt.clear();
+        self.state = fresh(&*self.device);
+    }
+}
+
+fn half(features: u64, select: u32) -> u32 {
+    match select {
+        0 => features as u32,
+        1 => (features >> 32) as u32,
+        _ => 0,
+    }
+}
+
+fn fresh<M>(device: &dyn VirtioDevice<M>) -> State {
+    let queue = |max: &u16| QueueRegs {
+        max: *max,
+        ring: SplitRing {
+            size: *max,
+            ..SplitRing::default()
+        },
+        ready: false,
+        pfn: 0,
+        align: LEGACY_PAGE,
+    };
+    State {
+        status: 0,
+        device_feature_select: 0,
+        driver_feature_select: 0,
+        driver_features: 0,
+        queue_select: 0,
+        queues: device.queue_sizes().iter().map(queue).collect(),
+        page_size: LEGACY_PAGE,
+    }
+}
