@@ -53,6 +53,7 @@ for program in "$here"/programs/*.c; do
 done
 
 install -m 755 "$here/root/init" "$root/init"
+install -D -m 755 "$here/root/udhcpc.script" "$root/usr/share/udhcpc/default.script"
 echo 'root::0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 echo 'root:x:0:' >"$root/etc/group"
 
