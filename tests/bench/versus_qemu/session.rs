@@ -22,8 +22,28 @@ impl fmt::Display for Failure {
 pub struct Memory {
     /// The most that was ever resident.
     pub peak: f64,
-    /// How much of the guest's RAM is resident; `None` when it has no mapping of its own.
-    pub guest_ram: Option<f64>,
+    /// How much of the guest's RAM is resident.
+    pub guest_ram: f64,
+}
+
+/// How a machine's process maps the guest's RAM.
+#[derive(Clone, Copy)]
+pub enum Ram {
+    /// As a file whose name begins like this.
+    Named(&'static str),
+    /// As private memory without a name, for so many MiB of RAM: the smallest such mapping that holds
+    /// them, is writable and not executable. A neighbour may be in it.
+    Anonymous(u32),
+}
+
+/// A text that the console showed.
+pub struct Seen {
+    /// When its end came.
+    pub time: Instant,
+    /// What the process's threads had computed by then.
+    pub computed: Duration,
+    /// What came before it.
+    pub before: String,
 }
 
 /// A child process whose standard input and output are a guest's console.
@@ -74,14 +94,18 @@ impl Session {
         })
     }
 
-    /// Waits until the console shows `text`, drops everything up to it, and returns when it came.
-    pub fn wait_for(&mut self, text: &str) -> Result<Instant, Failure> {
+    /// Waits until the console shows `text`, and drops everything up to it.
+    pub fn wait_for(&mut self, text: &str) -> Result<Seen, Failure> {
         let deadline = Instant::now() + self.patience;
         loop {
             let mut windows = self.unread.windows(text.len());
             if let Some(at) = windows.position(|window| window == text.as_bytes()) {
-                self.unread.drain(..at + text.len());
-                return Ok(self.newest);
+                let passed: Vec<u8> = self.unread.drain(..at + text.len()).collect();
+                return Ok(Seen {
+                    time: self.newest,
+                    computed: self.computed(),
+                    before: String::from_utf8_lossy(&passed[..at]).into_owned(),
+                });
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match self.output.recv_timeout(left) {
@@ -109,24 +133,33 @@ impl Session {
         writeln!(input, "{line}").map_err(|error| Failure(format!("typing `{line}`: {error}")))
     }
 
-    /// The process's memory now, for a guest with `megabytes` MiB of RAM.
-    pub fn memory(&self, megabytes: u32) -> Result<Memory, Failure> {
+    /// The processor time of the process's threads; 0 when it has ended.
+    fn computed(&self) -> Duration {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let nanoseconds = threads
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|thread| {
+                let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+                number(&text)
+            });
+        Duration::from_nanos(nanoseconds.sum())
+    }
+
+    /// The process's memory now.
+    pub fn memory(&self, ram: Ram) -> Result<Memory, Failure> {
         let read = |name: &str| {
             let path = format!("/proc/{}/{name}", self.child.id());
             fs::read_to_string(&path).map_err(|error| Failure(format!("reading {path}: {error}")))
         };
         let peak = field(&read("status")?, "VmHWM:")
             .ok_or_else(|| Failure("the process's status has no VmHWM".to_owned()))?;
-        // Guest RAM is the mapping of exactly its size; in smaps, Size comes before Rss.
-        let size = u64::from(megabytes) * 1024;
-        let maps = read("smaps")?;
-        let guest_ram = maps
-            .split("\nSize:")
-            .find(|map| number(map) == Some(size))
-            .and_then(|map| field(map, "Rss:"));
+        let guest_ram = resident(&read("smaps")?, ram)
+            .ok_or_else(|| Failure("the process's smaps show no guest RAM".to_owned()))?;
         Ok(Memory {
             peak: peak as f64 / 1024.0,
-            guest_ram: guest_ram.map(|kilobytes| kilobytes as f64 / 1024.0),
+            guest_ram: guest_ram as f64 / 1024.0,
         })
     }
 
@@ -157,6 +190,43 @@ impl Drop for Session {
         // Already gone after `finish`; otherwise a failed run must not leave a machine behind.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// How many kB of the guest's RAM are resident, from the process's smaps.
+fn resident(smaps: &str, ram: Ram) -> Option<u64> {
+    let mut found = Vec::new();
+    // Each mapping starts with a line of its addresses, permissions and name, which is the only one
+    // whose first word has no colon at its end.
+    let mut head = "";
+    let mut size = 0;
+    for line in smaps.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [addresses, ..] if !addresses.ends_with(':') => head = line,
+            ["Size:", kilobytes, ..] => size = kilobytes.parse().ok()?,
+            ["Rss:", kilobytes, ..] => {
+                let is = match (ram, head.split_whitespace().collect::<Vec<_>>().as_slice()) {
+                    (Ram::Named(name), [_, _, _, _, _, path, ..]) => path.starts_with(name),
+                    (Ram::Anonymous(mebibytes), [_, "rw-p", _, _, _]) => {
+                        size >= u64::from(mebibytes) * 1024
+                    }
+                    _ => false,
+                };
+                if is {
+                    found.push((size, kilobytes.parse::<u64>().ok()?));
+                }
+            }
+            _ => {}
+        }
+    }
+    match ram {
+        // Changes of protection may have split it.
+        Ram::Named(_) => found
+            .iter()
+            .map(|(_, rss)| *rss)
+            .reduce(|all, rss| all + rss),
+        Ram::Anonymous(_) => found.iter().min().map(|(_, rss)| *rss),
     }
 }
 

@@ -1,0 +1,96 @@
+//! What is measured: the rows of the table.
+
+/// What a row times or weighs.
+pub enum What {
+    /// Start to the first byte of a guest of six instructions.
+    First,
+    /// Start to the first line of `/init`.
+    Boot,
+    /// One command, in the guests and on the host.
+    Work {
+        /// Makes the input; not timed. Shells of all three have `$BUSYBOX` (the guest's program)
+        /// and `$TRUE`.
+        prepare: &'static str,
+        command: &'static str,
+    },
+    /// The process's memory after all else.
+    Memory,
+}
+
+/// A row of the table.
+pub struct Row {
+    /// Its name for `--rows`.
+    pub key: &'static str,
+    pub title: &'static str,
+    pub what: What,
+}
+
+const fn work(
+    key: &'static str,
+    title: &'static str,
+    prepare: &'static str,
+    command: &'static str,
+) -> Row {
+    let what = What::Work { prepare, command };
+    Row { key, title, what }
+}
+
+/// Every row. What a command prints must be the same on every machine.
+pub const ROWS: &[Row] = &[
+    Row {
+        key: "first",
+        title: "start to first instruction",
+        what: What::First,
+    },
+    Row {
+        key: "boot",
+        title: "boot to init",
+        what: What::Boot,
+    },
+    work("integers", "integer compute", "true", "integers 1500"),
+    work(
+        "sha256",
+        "sha256sum of 32 MB",
+        "dd if=/dev/zero of=zeros bs=1M count=32 2>/dev/null",
+        "sha256sum zeros",
+    ),
+    work(
+        "gzip",
+        "gzip of 6.3 MB",
+        // Machine code, several times over; the repeats are further apart than gzip looks back.
+        "rm -f zeros; for i in 1 2 3 4 5 6 7 8; do cat $BUSYBOX; done | head -c 6300000 >code",
+        "gzip -c code >code.gz",
+    ),
+    work(
+        "double",
+        "floating point, double",
+        "true",
+        "floats-double 20",
+    ),
+    work(
+        "single",
+        "floating point, single",
+        "true",
+        "floats-single 20",
+    ),
+    work(
+        "forkexec",
+        "500 x fork+exec",
+        "true",
+        // It prints how long it took.
+        "forkexec 500 $TRUE >/dev/null",
+    ),
+    work("getppid", "200000 x getppid", "true", "getppid 200000"),
+    work(
+        "pingpong",
+        "20000 x pipe ping-pong",
+        "true",
+        "pingpong 20000",
+    ),
+    work("faults", "102400 page faults", "true", "faults 100"),
+    Row {
+        key: "memory",
+        title: "peak memory",
+        what: What::Memory,
+    },
+];
