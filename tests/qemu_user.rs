@@ -9,7 +9,7 @@
 mod support;
 
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ppc440_isa::disasm::disassemble;
 use ppc440_isa::regs::fpscr;
@@ -21,35 +21,13 @@ use support::cases::{
 };
 use support::probe::{self, Answer, Job};
 use support::random::{Kind, NOP, Random, excluded, program};
+use support::seeds::{first_seed, goes_on};
 use support::tiers::{DOES_NOT_END, Machine, TIERS, Tier};
 
 const KINDS: [Kind; 3] = [Kind::Double, Kind::Single, Kind::Compare];
 
 /// QEMU loses the carry between `addic` and `subfe` in long blocks.
 const OPTIONS: [&str; 1] = ["-one-insn-per-tb"];
-
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    let value = match text.strip_prefix("0x") {
-        Some(hex) => u64::from_str_radix(hex, 16).ok(),
-        None => text.parse().ok(),
-    };
-    Some(value.unwrap_or_else(|| {
-        panic!("{name} is {text}, which is no number; give a decimal or 0x number")
-    }))
-}
-
-fn seed() -> u64 {
-    number("PPCKVM_SEED").unwrap_or(440)
-}
-
-/// Whether to go on after `rounds` rounds: as long as `PPCKVM_LONG` says, or for a few.
-fn goes_on(start: Instant, rounds: u64, few: u64) -> bool {
-    match number("PPCKVM_LONG") {
-        Some(seconds) => start.elapsed() < Duration::from_secs(seconds),
-        None => rounds < few,
-    }
-}
 
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
@@ -223,7 +201,7 @@ fn describe(job: &Job) -> String {
 #[test]
 fn random_programs_do_what_qemu_does() {
     const PROGRAMS: usize = 400;
-    let (first, start) = (seed(), Instant::now());
+    let (first, start) = (first_seed(), Instant::now());
     let mut machines: Vec<_> = TIERS.iter().map(|tier| Machine::new(*tier)).collect();
     let (mut rounds, mut instructions) = (0, 0);
     let (mut programs, mut traps) = (0, 0);
@@ -386,7 +364,7 @@ fn fuzz(machine: &mut Machine, random: &mut Random, instructions: u32) -> u64 {
 
 #[test]
 fn nothing_that_a_guest_does_panics() {
-    let (first, start) = (seed(), Instant::now());
+    let (first, start) = (first_seed(), Instant::now());
     let mut machines: Vec<_> = TIERS.iter().map(|tier| Machine::new(*tier)).collect();
     let (mut rounds, mut exits) = (0, 0);
     while goes_on(start, rounds, 150) {

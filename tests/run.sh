@@ -39,7 +39,7 @@ say "$(awk '/^test result:/ { passed += $4; failed += $6; ignored += $8; suites+
     END { printf "%d passed, %d failed, %d ignored in %d suites", passed, failed, ignored, suites }
 ' "$log")"
 # What the instruction tests counted, by kind, and where QEMU is another than the manual.
-grep -E '^(cases( under qemu-ppc)?:|random (programs|machines) |  wrong in )' "$log" >&2 || :
+grep -E '^(cases( under qemu-ppc)?:|random (programs|machines|guests) |  wrong in )' "$log" >&2 || :
 grep -E '^test .* FAILED$' "$log" >&2 || :
 if [ $status != 0 ]; then
     say "FAILED"

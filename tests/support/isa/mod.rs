@@ -7,4 +7,5 @@ pub mod assembler;
 pub mod cases;
 pub mod probe;
 pub mod random;
+pub mod seeds;
 pub mod tiers;

@@ -155,7 +155,7 @@ pub fn program(random: &mut Random, kind: Kind, length: usize) -> Job {
 }
 
 /// A value near where integers change their behaviour, or any.
-fn integer(random: &mut Random) -> u32 {
+pub fn integer(random: &mut Random) -> u32 {
     let edge = random.of(&[
         0,
         1,
@@ -179,7 +179,7 @@ fn integer(random: &mut Random) -> u32 {
 }
 
 /// A double: special, near another, or any.
-fn double(random: &mut Random) -> u64 {
+pub fn double(random: &mut Random) -> u64 {
     let sign = random.bits() & 1 << 63;
     sign | match random.below(6) {
         0 => random.of(&[
@@ -201,7 +201,7 @@ fn double(random: &mut Random) -> u64 {
 }
 
 /// The bits of a single, chosen as [`double`] chooses.
-fn single(random: &mut Random) -> u32 {
+pub fn single(random: &mut Random) -> u32 {
     let sign = random.word() & 1 << 31;
     sign | match random.below(5) {
         0 => random.of(&[0, 1, 0x7F_FFFF, 0x80_0000, 0x7F7F_FFFF, 0x7F80_0000]),

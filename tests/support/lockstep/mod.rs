@@ -1,0 +1,10 @@
+//! Two CPUs in lockstep: random guests under the core, compared after every stop.
+//!
+//! [`generate::guest`] makes a guest, [`run::difference`] runs it on two sides and says where they
+//! part, [`shrink::smallest`] takes away all that the difference does not need.
+
+pub mod generate;
+pub mod guest;
+pub mod program;
+pub mod run;
+pub mod shrink;
