@@ -144,6 +144,12 @@ impl ConfigSpace {
         }
     }
 
+    /// Whether software may change anything of the 32-bit register that holds the byte at an offset.
+    pub fn is_writable(&self, register: u8) -> bool {
+        let writable = self.writable.get(Self::word(register));
+        writable.is_some_and(|writable| *writable != 0)
+    }
+
     /// The command register.
     pub fn command(&self) -> u16 {
         // The low half.

@@ -13,8 +13,12 @@ pub mod device;
 pub mod driver;
 pub mod interrupt;
 pub mod mmio;
+pub mod pci;
+#[cfg(test)]
+mod probe;
 pub mod queue;
 mod ring_legacy;
+pub mod rng;
 pub mod transport;
 
 pub use chain::{Chain, Reader, Writer};

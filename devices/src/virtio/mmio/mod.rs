@@ -224,3 +224,6 @@ impl<M: GuestMemory + Clone + Send> MmioDevice for Mmio<M> {
         self.transport.reset();
     }
 }
+
+#[cfg(test)]
+mod tests;
