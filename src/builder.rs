@@ -18,6 +18,7 @@ use crate::loader::LoadError;
 use crate::machine;
 use crate::postmortem::SymbolsError;
 use crate::serial::SerialError;
+use crate::virtio::{AttachError, Attachment};
 use crate::vm::Vm;
 
 /// Why no machine can be built. Nothing was started.
@@ -100,6 +101,9 @@ pub enum BuildError {
     /// A file that gives no symbols.
     #[error(transparent)]
     Symbols(#[from] SymbolsError),
+    /// A virtio device that has no place.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
     /// The host has not enough of something.
     #[error("the host gives no {what}: {error}")]
     Host {
@@ -137,6 +141,8 @@ pub struct Machine {
     pub(crate) consoles: Vec<Console>,
     pub(crate) mmio: Vec<Extra<Window, MakeMmio>>,
     pub(crate) dcr: Vec<Extra<DcrRange, MakeDcr>>,
+    /// In the order of their slots.
+    pub(crate) virtio: Vec<Attachment>,
 }
 
 impl Machine {
@@ -346,7 +352,7 @@ impl Machine {
     /// # Errors
     /// As [`Machine::build`].
     pub fn device_tree(&self) -> Result<Vec<u8>, BuildError> {
-        machine::device_tree(&self.config)
+        machine::device_tree(self)
     }
 }
 

@@ -1,10 +1,14 @@
 //! The command line.
 
+mod virtio;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ppckvm::{Accel, Clock, Console, Cpu, Machine, MemorySize, OnPanic, OnReset, Serial};
+
+use virtio::VirtioArgs;
 
 const AFTER_HELP: &str = "\
 Keys, when standard input is a terminal and a serial port has it:
@@ -62,6 +66,8 @@ pub struct MachineArgs {
     /// Guest RAM with K, M or G; what 4 SDRAM banks can express, at most 1G.
     #[arg(long, value_name = "SIZE", default_value = "256M")]
     memory: MemorySize,
+    #[command(flatten)]
+    virtio: VirtioArgs,
 }
 
 #[derive(Debug, Args)]
@@ -211,7 +217,7 @@ choice!(ClockArg for Clock {
 
 impl MachineArgs {
     fn apply(self, mut machine: Machine) -> Machine {
-        machine = machine.memory(self.memory);
+        machine = self.virtio.apply(machine.memory(self.memory));
         if let Some(path) = self.initrd {
             machine = machine.initrd(path);
         }

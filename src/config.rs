@@ -8,6 +8,7 @@ use std::time::Duration;
 pub use ppckvm_api::{Accel, Clock};
 
 use crate::loader::KernelOptions;
+use crate::virtio::Place;
 
 /// Which engine executes guest instructions in the in-process core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +95,8 @@ pub struct VmConfig {
     pub timeout: Option<Duration>,
     /// Whether time per cause is measured.
     pub timed: bool,
+    /// Where the guest has an entropy device, if it has one.
+    pub rng: Option<Place>,
 }
 
 impl Default for VmConfig {
@@ -113,6 +116,7 @@ impl Default for VmConfig {
             symbols: None,
             timeout: None,
             timed: false,
+            rng: Some(Place::default()),
         }
     }
 }

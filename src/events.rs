@@ -13,7 +13,7 @@ use crate::control::{Control, Request, lock};
 use crate::outcome::Outcome;
 use crate::verdict::Watch;
 
-type Subscriber = Box<dyn MutEventSubscriber + Send>;
+pub(crate) type Subscriber = Box<dyn MutEventSubscriber + Send>;
 
 /// When the vcpu must be called back.
 #[derive(Debug, Default)]
@@ -85,6 +85,18 @@ impl EventThread {
             stop,
             deadlines,
         })
+    }
+
+    #[allow(dead_code, reason = "the devices with files come next")]
+    /// Has the thread serve a subscriber from now on, until the machine ends.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn add(&self, subscriber: Subscriber) -> io::Result<()> {
+        let added = self.endpoint.call_blocking(|manager| {
+            Ok::<_, event_manager::Error>(manager.add_subscriber(subscriber))
+        });
+        added.map(drop).map_err(io::Error::other)
     }
 
     /// Calls the vcpu back at `deadline`, until the next call of this.

@@ -49,11 +49,12 @@ impl Machine {
             }
             Image::Program { .. } => Section::default(),
         };
+        let slots = self.mmio_slots()?;
         let plan = machine::plan_boot(config, ram).and_then(|plan| {
             let kernel = plan.kernel();
             let format = kernel.format.clone();
             let warnings = kernel.warnings(plan.initrd_range().is_some());
-            let placement = machine::finish(config, &Board::bamboo(), plan)?;
+            let placement = machine::finish(config, &Board::bamboo(), plan, &slots)?;
             Ok(BootPlan {
                 format,
                 placement,

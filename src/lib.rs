@@ -53,12 +53,14 @@ mod events;
 mod inspect;
 pub mod loader;
 mod machine;
+mod options;
 mod outcome;
 pub mod postmortem;
 mod serial;
 mod time_of_day;
 mod vcpu;
 mod verdict;
+mod virtio;
 mod vm;
 
 pub use builder::{BuildError, Machine, Wiring};
@@ -66,9 +68,11 @@ pub use config::{Accel, Clock, Cpu, Image, MemorySize, OnPanic, OnReset, SizeErr
 pub use console::{Console, ConsoleInput, ConsoleOutput};
 pub use control::Stopper;
 pub use inspect::{BootPlan, Inspection};
+pub use options::OptionError;
 pub use outcome::{Hang, Outcome};
 pub use postmortem::PostMortem;
 pub use serial::{ParseSerialError, Serial, SerialError};
+pub use virtio::{AttachError, Bus, ParseBusError, Place};
 pub use vm::{MemoryAccessError, Reached, Until, Vm};
 
 pub use ppckvm_api::{

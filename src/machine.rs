@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use ppckvm_api::{Access, State, VmOptions};
 use ppckvm_api::{GuestMemory, Kvm, Region, TlbWord0, TlbWord1, TlbWord2, Tlbe, Vcpu, VcpuHandle};
@@ -18,7 +18,6 @@ use ppckvm_devices::flash::{self, Flash};
 use ppckvm_devices::gpio::Gpio;
 use ppckvm_devices::iic::Iic;
 use ppckvm_devices::mal::Mal;
-use ppckvm_devices::pci_bridge::{Ack, Bridge, ConfigPort, IoWindow, LocalRegs, MemoryWindow};
 use ppckvm_devices::plb::{Arbiter, Plb};
 use ppckvm_devices::pvpanic::{Event, Pvpanic};
 use ppckvm_devices::sdr::Sdr;
@@ -45,15 +44,19 @@ use crate::postmortem::Symbols;
 use crate::serial::{self, Line, Lines};
 use crate::time_of_day;
 use crate::verdict::Watch;
+use crate::virtio::{Host, wiring};
 use crate::vm::Vm;
 
 /// Makes the machine that `machine` asks for.
-pub(crate) fn assemble(machine: Machine) -> Result<Vm, BuildError> {
+pub(crate) fn assemble(mut machine: Machine) -> Result<Vm, BuildError> {
+    let virtio_slots = machine.mmio_slots()?;
+    let virtio = machine.take_attachments();
     let Machine {
         config,
         consoles,
         mmio,
         dcr,
+        ..
     } = machine;
     let board = Board::bamboo();
 
@@ -61,7 +64,7 @@ pub(crate) fn assemble(machine: Machine) -> Result<Vm, BuildError> {
     let banks = sdram::banks(config.memory.bytes())?;
     check_cpu(config.cpu)?;
     let kvm = Kvm::open(config.accel)?;
-    let (placement, symbols) = place(&config, &board)?;
+    let (placement, symbols) = place(&config, &board, &virtio_slots)?;
     let symbols = symbols_of(&config, symbols)?;
     check_places(&config, &mmio, &dcr)?;
 
@@ -99,10 +102,24 @@ pub(crate) fn assemble(machine: Machine) -> Result<Vm, BuildError> {
     let (time, virtual_time) = time_of_day::source(config.clock, board.clocks.timebase_hz);
     add_iic(&mut buses.mmio, &board, &wires, time)?;
     add_peripherals(&mut buses.mmio, &board)?;
-    add_pci(&mut buses.mmio, &board)?;
+    let bridge = wiring::add_pci(&mut buses.mmio, &board)?;
     add_flash(&mut buses.mmio, &board)?;
     add_pvpanic(&mut buses.mmio, &board, &watch)?;
     add_syscon(&mut buses.mmio, &board, &control)?;
+    let host = Host {
+        events: &events,
+        clock: config.clock,
+    };
+    let memory = &ram.memory;
+    let running = wiring::add_virtio(
+        &mut buses.mmio,
+        &bridge,
+        &board,
+        &wires,
+        memory,
+        &host,
+        virtio,
+    )?;
     for extra in mmio {
         let wiring = Wiring {
             irq: wires.optional(extra.interrupt),
@@ -132,6 +149,7 @@ pub(crate) fn assemble(machine: Machine) -> Result<Vm, BuildError> {
         pristine,
         vcpu,
         virtual_time,
+        running,
         buses,
         unanswered: Unanswered::default(),
         ram,
@@ -149,8 +167,8 @@ pub(crate) fn assemble(machine: Machine) -> Result<Vm, BuildError> {
 }
 
 /// The device tree that the guest would be given.
-pub(crate) fn device_tree(config: &VmConfig) -> Result<Vec<u8>, BuildError> {
-    let board = Board::bamboo();
+pub(crate) fn device_tree(machine: &Machine) -> Result<Vec<u8>, BuildError> {
+    let (config, board) = (&machine.config, Board::bamboo());
     sdram::banks(config.memory.bytes())?;
     let ram = ram_bytes(config);
     // Without a kernel, the initrd is placed as if there were a very small one.
@@ -158,11 +176,15 @@ pub(crate) fn device_tree(config: &VmConfig) -> Result<Vec<u8>, BuildError> {
         Some(_) => plan_boot(config, ram)?,
         None => with_initrd(config, program(0, vec![0; 4], ram)?, ram)?,
     };
-    tree(config, &board, &plan)
+    tree(config, &board, &plan, &machine.mmio_slots()?)
 }
 
 /// Reads all files and gives them their places; also says where the kernel's symbols would be.
-fn place(config: &VmConfig, board: &Board) -> Result<(Placement, Option<PathBuf>), BuildError> {
+fn place(
+    config: &VmConfig,
+    board: &Board,
+    virtio: &[u8],
+) -> Result<(Placement, Option<PathBuf>), BuildError> {
     let plan = plan_boot(config, ram_bytes(config))?;
     let kernel = plan.kernel();
     tracing::info!("kernel: {}, {}", kernel.file.display(), kernel.format);
@@ -170,7 +192,7 @@ fn place(config: &VmConfig, board: &Board) -> Result<(Placement, Option<PathBuf>
         tracing::warn!("{warning}");
     }
     let symbols = kernel.symbols.clone();
-    Ok((finish(config, board, plan)?, symbols))
+    Ok((finish(config, board, plan, virtio)?, symbols))
 }
 
 /// The kernel's symbols: the user's, which must be right, or those found beside the kernel.
@@ -208,9 +230,10 @@ pub(crate) fn finish(
     config: &VmConfig,
     board: &Board,
     plan: Plan,
+    virtio: &[u8],
 ) -> Result<Placement, BuildError> {
     if plan.kernel().start == Start::DeviceTree {
-        let fdt = tree(config, board, &plan)?;
+        let fdt = tree(config, board, &plan, virtio)?;
         return Ok(plan.finish(fdt)?);
     }
     let firmware = Firmware {
@@ -264,7 +287,12 @@ fn read_initrd(config: &VmConfig, ram: u32) -> Result<Option<Initrd>, BuildError
 
 /// The generated tree, or the user's or the kernel's own with what only the launcher knows filled
 /// in.
-fn tree(config: &VmConfig, board: &Board, plan: &Plan) -> Result<Vec<u8>, BuildError> {
+fn tree(
+    config: &VmConfig,
+    board: &Board,
+    plan: &Plan,
+    virtio: &[u8],
+) -> Result<Vec<u8>, BuildError> {
     let memory_bytes = ram_bytes(config);
     let initrd = plan.initrd_range();
     let given: Option<(PathBuf, UserTree)> = match (&config.dtb, &plan.kernel().tree) {
@@ -292,6 +320,7 @@ fn tree(config: &VmConfig, board: &Board, plan: &Plan) -> Result<Vec<u8>, BuildE
         memory_bytes,
         bootargs: config.append.clone().unwrap_or_default(),
         initrd,
+        virtio: virtio.to_vec(),
         ..TreeOptions::default()
     };
     Ok(generate(board, &options)?)
@@ -408,7 +437,7 @@ impl IrqSink for CpuInputs {
 }
 
 /// The interrupt controllers, UIC1 cascaded into UIC0, UIC0 tied to the core.
-struct Wires {
+pub(crate) struct Wires {
     uic0: Uic,
     uic1: Uic,
 }
@@ -440,12 +469,12 @@ impl Wires {
         }
     }
 
-    fn optional(&self, interrupt: Option<Interrupt>) -> IrqLine {
+    pub fn optional(&self, interrupt: Option<Interrupt>) -> IrqLine {
         interrupt.map_or_else(IrqLine::detached, |interrupt| self.to(interrupt))
     }
 }
 
-fn range(window: Window) -> std::ops::Range<u64> {
+pub(crate) fn range(window: Window) -> std::ops::Range<u64> {
     let base = u64::from(window.base);
     base..base + u64::from(window.size)
 }
@@ -560,32 +589,6 @@ fn add_peripherals(bus: &mut MmioBus, board: &Board) -> Result<(), BuildError> {
             Box::new(Emac::new()),
         )?;
     }
-    Ok(())
-}
-
-/// The PCI host bridge, its bus empty.
-fn add_pci(bus: &mut MmioBus, board: &Board) -> Result<(), BuildError> {
-    let bridge = Arc::new(Mutex::new(Bridge::new()));
-    let pci = &board.pci;
-    bus.register(
-        range(pci.config),
-        "pci config",
-        Box::new(ConfigPort(bridge.clone())),
-    )?;
-    bus.register(range(pci.iack_special), "pci iack", Box::new(Ack))?;
-    bus.register(
-        range(pci.regs),
-        "pci local registers",
-        Box::new(LocalRegs(bridge.clone())),
-    )?;
-    for (window, name) in [
-        (pci.memory, "pci memory"),
-        (pci.isa_memory, "pci isa memory"),
-    ] {
-        let memory = MemoryWindow::new(bridge.clone(), window.base);
-        bus.register(range(window), name, Box::new(memory))?;
-    }
-    bus.register(range(pci.io), "pci i/o", Box::new(IoWindow(bridge)))?;
     Ok(())
 }
 

@@ -22,6 +22,7 @@ use crate::postmortem::Symbols;
 use crate::serial::Line;
 use crate::time_of_day::VirtualTime;
 use crate::verdict::Watch;
+use crate::virtio::Running;
 
 /// What [`Vm::run_until`] waits for, besides the end of the run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,6 +97,8 @@ pub struct Vm {
     pub(crate) vcpu: Vcpu,
     /// Where the virtual clock's time goes for the devices, if it is in use.
     pub(crate) virtual_time: Option<Arc<VirtualTime>>,
+    /// The virtio devices, stopped before anything else of the machine goes.
+    pub(crate) running: Running,
     pub(crate) buses: Buses,
     pub(crate) unanswered: Unanswered,
     pub(crate) ram: Ram,
@@ -165,6 +168,7 @@ impl Vm {
     fn finish(&mut self, outcome: &Outcome) {
         if outcome.is_final() {
             self.ended = Some(outcome.clone());
+            self.running.stop();
             self.lines.iter().for_each(|line| line.hub.end());
         }
         // A guest that ended by itself has a reader who wants all of it; who stopped it may not.

@@ -1,0 +1,100 @@
+//! The options that attach virtio devices. Their order on the command line is the order of the
+//! devices' slots, which is why they are read here and not derived.
+//!
+//! A new device adds a variant to [`Device`], an argument to [`arguments`], a line to
+//! [`VirtioArgs::from_arg_matches`] and an arm to [`Device::apply`].
+
+use clap::error::Error;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use ppckvm::{Machine, Place};
+
+/// One device that was asked for.
+#[derive(Clone, Debug)]
+enum Device {}
+
+/// The devices in their order.
+#[derive(Clone, Debug, Default)]
+pub struct VirtioArgs {
+    devices: Vec<Device>,
+    /// Where the entropy device is, or that there is none.
+    rng: Option<Place>,
+}
+
+/// The heading of these options in the help.
+const HEADING: &str = "Devices";
+
+fn arguments() -> Vec<Arg> {
+    vec![
+        Arg::new("rng")
+            .long("rng")
+            .value_name("KEYS")
+            .value_parser(|text: &str| text.parse::<Place>())
+            .help("Where the entropy device is: [bus=mmio|pci][,legacy]"),
+        Arg::new("no-rng")
+            .long("no-rng")
+            .action(ArgAction::SetTrue)
+            .conflicts_with("rng")
+            .help("No entropy device"),
+    ]
+}
+
+impl Args for VirtioArgs {
+    fn augment_args(command: Command) -> Command {
+        let arguments = arguments();
+        command.args(arguments.into_iter().map(|arg| arg.help_heading(HEADING)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+#[allow(dead_code, reason = "the devices with options come next")]
+/// Adds an option's values, each with where it stands on the command line.
+fn collect<T: Clone + Send + Sync + 'static>(
+    found: &mut Vec<(usize, Device)>,
+    matches: &ArgMatches,
+    id: &str,
+    device: impl Fn(T) -> Device,
+) {
+    let indices = matches.indices_of(id).into_iter().flatten();
+    let values = matches.get_many::<T>(id).into_iter().flatten();
+    found.extend(indices.zip(values.map(|value| device(value.clone()))));
+}
+
+impl FromArgMatches for VirtioArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let mut found: Vec<(usize, Device)> = Vec::new();
+        found.sort_by_key(|(index, _)| *index);
+        let place = matches.get_one::<Place>("rng").copied();
+        let rng = match matches.get_flag("no-rng") {
+            true => None,
+            false => Some(place.unwrap_or_default()),
+        };
+        Ok(VirtioArgs {
+            devices: found.into_iter().map(|(_, device)| device).collect(),
+            rng,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Device {
+    fn apply(self, _machine: Machine) -> Machine {
+        match self {}
+    }
+}
+
+impl VirtioArgs {
+    /// Attaches the devices.
+    pub fn apply(self, mut machine: Machine) -> Machine {
+        for device in self.devices {
+            machine = device.apply(machine);
+        }
+        machine.rng(self.rng)
+    }
+}
