@@ -119,7 +119,7 @@ fn mistakes_are_found_and_made_small() {
         );
         let code = guest.words[..0x1000].iter();
         let left = code.filter(|&&word| word != NOP).count();
-        assert!(left <= most && guest.steps.len() == 1, "{text}");
+        assert!(left <= most && guest.steps.len() <= 2, "{text}");
     }
 }
 
