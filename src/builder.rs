@@ -143,6 +143,8 @@ pub struct Machine {
     pub(crate) dcr: Vec<Extra<DcrRange, MakeDcr>>,
     /// In the order of their slots.
     pub(crate) virtio: Vec<Attachment>,
+    /// Of the virtio consoles in order.
+    pub(crate) virtio_consoles: Vec<Console>,
 }
 
 impl Machine {

@@ -131,7 +131,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     symbols: Option<PathBuf>,
     /// Where a serial port leads, once for each port in order, UART0 first: stdio, null, file=PATH,
-    /// pty, unix=PATH or tcp=HOST:PORT, the last two listening. Without any, UART0 has stdio; ports
+    /// pty, unix=PATH or tcp=HOST:PORT, the last two listening. Without any, UART0 has stdio, unless a --console has it; ports
     /// that are not named lead nowhere.
     #[arg(long, value_name = "DEST")]
     serial: Vec<Serial>,
@@ -235,14 +235,15 @@ impl RunArgs {
     /// Where the serial ports lead.
     fn serial(&self) -> &[Serial] {
         match self.serial.as_slice() {
+            [] if self.machine.virtio.uses_stdio() => &[Serial::Null],
             [] => &[Serial::Stdio],
             given => given,
         }
     }
 
-    /// Whether a serial port has standard input.
+    /// Whether a serial port or a console has standard input.
     pub fn uses_stdio(&self) -> bool {
-        self.serial().contains(&Serial::Stdio)
+        self.serial().contains(&Serial::Stdio) || self.machine.virtio.uses_stdio()
     }
 
     /// The machine that the options describe.

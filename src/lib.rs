@@ -72,12 +72,14 @@ pub use options::OptionError;
 pub use outcome::{Hang, Outcome};
 pub use postmortem::PostMortem;
 pub use serial::{ParseSerialError, Serial, SerialError};
-pub use virtio::{AttachError, Bus, ParseBusError, Place};
+pub use virtio::{AttachError, Bus, ConsoleOption, ParseBusError, Place};
 pub use vm::{MemoryAccessError, Reached, Until, Vm};
 
 pub use ppckvm_api::{
     Access, Cause, GuestMemory, KvmRegs, ResetKind, State, Statistics, Stuck, Tlbe, Translation,
 };
+pub use ppckvm_devices::virtio::VirtioDevice;
+pub use ppckvm_devices::virtio::balloon::Target as BalloonTarget;
 pub use ppckvm_devices::{AccessError, DcrDevice, IrqLine, MmioDevice};
 pub use ppckvm_fdt::Tree;
 pub use ppckvm_fdt::board::{Controller, Interrupt, Trigger};

@@ -3,6 +3,7 @@
 //! This file reads from top to bottom in the order in which things are made. All that can be wrong
 //! with what the user gave is found before the first of them.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,7 +31,6 @@ use ppckvm_devices::{DcrBus, DcrDevice, IrqLine, IrqSink, MmioBus, Unanswered};
 use ppckvm_fdt::board::{Board, Controller, DcrRange, Interrupt, Trigger, Window};
 use ppckvm_fdt::{Patch, TreeOptions, UserTree, generate};
 use rustix::fs::MemfdFlags;
-use vm_memory::bitmap::Bitmap;
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestRegionMmap};
 
 use crate::builder::{BuildError, Extra, Machine, Wiring};
@@ -44,6 +44,7 @@ use crate::postmortem::Symbols;
 use crate::serial::{self, Line, Lines};
 use crate::time_of_day;
 use crate::verdict::Watch;
+use crate::virtio::balloon::Holes;
 use crate::virtio::{Host, wiring};
 use crate::vm::Vm;
 
@@ -54,6 +55,7 @@ pub(crate) fn assemble(mut machine: Machine) -> Result<Vm, BuildError> {
     let Machine {
         config,
         consoles,
+        virtio_consoles,
         mmio,
         dcr,
         ..
@@ -87,7 +89,9 @@ pub(crate) fn assemble(mut machine: Machine) -> Result<Vm, BuildError> {
     if let Some(symbols) = &symbols {
         watch.know(symbols, ram.memory.clone());
     }
-    let Lines { lines, subscribers } = serial::open(consoles, board.uarts.len(), &control, &watch)?;
+    let uarts = board.uarts.len();
+    let Lines { lines, subscribers } =
+        serial::open(consoles, uarts, virtio_consoles, &control, &watch)?;
     let events = EventThread::start("events", subscribers, control.clone(), watch.clone())
         .map_err(|error| BuildError::Host {
             what: "event thread",
@@ -106,9 +110,13 @@ pub(crate) fn assemble(mut machine: Machine) -> Result<Vm, BuildError> {
     add_flash(&mut buses.mmio, &board)?;
     add_pvpanic(&mut buses.mmio, &board, &watch)?;
     add_syscon(&mut buses.mmio, &board, &control)?;
+    let balloon = Cell::new(None);
     let host = Host {
         events: &events,
         clock: config.clock,
+        ram: &ram,
+        consoles: &lines[uarts..],
+        balloon: &balloon,
     };
     let memory = &ram.memory;
     let running = wiring::add_virtio(
@@ -150,11 +158,13 @@ pub(crate) fn assemble(mut machine: Machine) -> Result<Vm, BuildError> {
         vcpu,
         virtual_time,
         running,
+        balloon: balloon.into_inner(),
         buses,
         unanswered: Unanswered::default(),
         ram,
         uics: [wires.uic0, wires.uic1],
         lines,
+        uarts,
         watch,
         symbols,
         control,
@@ -362,7 +372,7 @@ fn check_places<M, D>(
 pub(crate) struct Ram {
     pub region: Arc<Region>,
     pub memory: GuestMemory,
-    file: Arc<File>,
+    pub file: Arc<File>,
 }
 
 impl Ram {
@@ -395,13 +405,22 @@ impl Ram {
 
     /// Makes all of RAM zero and gives its pages back to the host. The guest must not run.
     pub fn clear(&self) -> std::io::Result<()> {
-        use rustix::fs::FallocateFlags;
-        let bytes = self.region.size();
-        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        rustix::fs::fallocate(&self.file, hole, 0, bytes as u64)?;
-        // Code that was decoded from what was there is gone too.
-        self.region.bitmap().mark_dirty(0, bytes);
-        Ok(())
+        self.holes().punch(0..self.region.size() as u64)
+    }
+
+    /// The way to give pages back to the host.
+    pub fn holes(&self) -> Holes {
+        Holes {
+            file: self.file.clone(),
+            region: self.region.clone(),
+        }
+    }
+
+    /// For how many bytes the host holds pages.
+    pub fn resident(&self) -> std::io::Result<u64> {
+        use std::os::linux::fs::MetadataExt;
+        // Blocks of 512 bytes.
+        Ok(self.file.metadata()?.st_blocks() * 512)
     }
 
     /// Writes what the guest starts with; its places were checked against RAM.

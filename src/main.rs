@@ -59,8 +59,8 @@ fn run(args: RunArgs) -> Result<u8, Failure> {
 
     let signals = Signals::catch(vm.stopper())?;
     say(vm.description());
-    for (uart, name) in vm.serial_names() {
-        say(format_args!("uart{uart} is {name}"));
+    for (port, name) in vm.serial_names() {
+        say(format_args!("{port} is {name}"));
     }
     let terminal = match uses_terminal {
         true => RawTerminal::enter()

@@ -9,6 +9,7 @@ use ppckvm_api::{
 };
 use ppckvm_devices::Unanswered;
 use ppckvm_devices::uic::Uic;
+use ppckvm_devices::virtio::balloon::Target;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use crate::config::{OnPanic, OnReset};
@@ -99,12 +100,15 @@ pub struct Vm {
     pub(crate) virtual_time: Option<Arc<VirtualTime>>,
     /// The virtio devices, stopped before anything else of the machine goes.
     pub(crate) running: Running,
+    pub(crate) balloon: Option<Target>,
     pub(crate) buses: Buses,
     pub(crate) unanswered: Unanswered,
     pub(crate) ram: Ram,
     pub(crate) uics: [Uic; 2],
-    /// The serial ports' far ends; the first is the console.
+    /// The serial ports' far ends; the first is the console. Behind them, the virtio consoles'.
     pub(crate) lines: Vec<Line>,
+    /// How many serial ports there are.
+    pub(crate) uarts: usize,
     pub(crate) watch: Arc<Watch>,
     pub(crate) symbols: Option<Arc<Symbols>>,
     pub(crate) control: Arc<Control>,
@@ -173,8 +177,8 @@ impl Vm {
         }
         // A guest that ended by itself has a reader who wants all of it; who stopped it may not.
         let patience = (!outcome.is_final()).then_some(DRAIN_PATIENCE);
-        for (uart, line) in self.lines.iter().enumerate() {
-            line.drain(uart, patience);
+        for (index, line) in self.lines.iter().enumerate() {
+            line.drain(&self.port_name(index), patience);
         }
     }
 
@@ -207,18 +211,58 @@ impl Vm {
         &self.lines[0].hub
     }
 
-    /// The names of the serial ports that have one, with their numbers: a pseudo-terminal's path,
-    /// `unix=PATH`, or `tcp=ADDRESS:PORT`.
-    pub fn serial_names(&self) -> impl Iterator<Item = (usize, &str)> {
+    /// `uart0` and so on, then `console0` and so on.
+    fn port_name(&self, index: usize) -> String {
+        match index.checked_sub(self.uarts) {
+            None => format!("uart{index}"),
+            Some(console) => format!("console{console}"),
+        }
+    }
+
+    /// The serial ports and virtio consoles that a user finds under a name of their own, as
+    /// `uart0` or `console0`, and that name: a pseudo-terminal's path, `unix=PATH`, or
+    /// `tcp=ADDRESS:PORT`.
+    pub fn serial_names(&self) -> impl Iterator<Item = (String, &str)> {
         let lines = self.lines.iter().enumerate();
-        lines.filter_map(|(uart, line)| Some((uart, line.name.as_deref()?)))
+        lines.filter_map(|(index, line)| Some((self.port_name(index), line.name.as_deref()?)))
     }
 
     /// What the guest has sent on a serial port so far, as [`Vm::output`] gives it for UART0;
     /// nothing for a port that the board does not have.
     pub fn serial_output(&self, uart: usize) -> Vec<u8> {
-        let line = self.lines.get(uart);
+        let line = self.lines.get(uart).filter(|_| uart < self.uarts);
         line.map_or_else(Vec::new, |line| line.hub.output())
+    }
+
+    fn virtio_console(&self, console: usize) -> Option<&Arc<Hub>> {
+        let line = self.lines.get(self.uarts.checked_add(console)?);
+        line.map(|line| &line.hub)
+    }
+
+    /// What the guest has sent on a virtio console so far, as [`Vm::output`] gives it for UART0;
+    /// nothing for a console that was not attached.
+    pub fn virtio_console_output(&self, console: usize) -> Vec<u8> {
+        let hub = self.virtio_console(console);
+        hub.map_or_else(Vec::new, |hub| hub.output())
+    }
+
+    /// Types on a virtio console, as [`Vm::write`] does on UART0; whether there is such a console.
+    pub fn virtio_console_write(&mut self, console: usize, bytes: impl AsRef<[u8]>) -> bool {
+        let hub = self.virtio_console(console);
+        hub.map(|hub| hub.receive(bytes.as_ref())).is_some()
+    }
+
+    /// The host's side of the balloon; none when it was not attached.
+    pub fn balloon(&self) -> Option<&Target> {
+        self.balloon.as_ref()
+    }
+
+    /// How much of guest RAM the host holds pages for, in bytes.
+    ///
+    /// # Errors
+    /// As the host says.
+    pub fn resident_memory(&self) -> std::io::Result<u64> {
+        self.ram.resident()
     }
 
     /// One line about where and how the guest runs.

@@ -6,7 +6,9 @@ mod support;
 
 use std::time::Duration;
 
-use ppckvm::{Bus, Clock, Machine, OnReset, Outcome, Place, Reached, Until, Vm};
+use ppckvm::{
+    Bus, Clock, Console, Machine, MemorySize, OnReset, Outcome, Place, Reached, Until, Vm,
+};
 use support::guest;
 
 /// Many times what any of these boots takes; only a hang reaches it.
@@ -120,6 +122,157 @@ fn entropy_is_there_unless_it_is_left_out_and_the_same_under_the_virtual_clock()
         command(&mut vm, "head -c 64 /dev/hwrng | md5sum")
     };
     assert_eq!(sum(), sum());
+}
+
+/// Waits until the host sees something, while the guest runs.
+fn wait_until(vm: &mut Vm, what: &str, mut holds: impl FnMut(&Vm) -> bool) {
+    for _ in 0..PATIENCE.as_millis() / 100 {
+        if holds(vm) {
+            return;
+        }
+        vm.run_until(Until::time(Duration::from_millis(100)));
+    }
+    panic!("not {what} in:\n{}", vm.output_text());
+}
+
+/// The guest prints on hvc0 and reads from it.
+fn console_works(place: Place) {
+    let machine = machine().rng(None);
+    let mut vm = booted(machine.virtio_console(Console::memory(), place));
+    assert_eq!(is_modern(&mut vm), !place.legacy);
+    // While it is open, it stays as it is set: the driver forgets that when it is closed.
+    command(
+        &mut vm,
+        "exec 3<>/dev/hvc0; stty raw -echo <&3; seq 5000 >&3",
+    );
+    let lines: String = (1..=1000).map(|n| format!("{n}\n")).collect();
+    assert!(vm.virtio_console_write(0, &lines));
+    let sum = command(&mut vm, "head -n 1000 <&3 | md5sum");
+    assert_eq!(sum, command(&mut vm, "seq 1000 | md5sum"));
+    let numbers: String = (1..=5000).map(|n| format!("{n}\n")).collect();
+    assert!(vm.virtio_console_output(0) == numbers.as_bytes());
+    assert!(!vm.virtio_console_write(1, "x"), "there is no second one");
+    power_off(&mut vm);
+}
+
+#[test]
+fn console_over_mmio() {
+    console_works(MMIO);
+}
+
+#[test]
+fn console_over_legacy_mmio() {
+    console_works(MMIO_LEGACY);
+}
+
+#[test]
+fn console_over_pci() {
+    console_works(PCI);
+}
+
+#[test]
+fn console_over_legacy_pci() {
+    console_works(PCI_LEGACY);
+}
+
+#[test]
+fn the_kernel_prints_on_a_virtio_console_and_a_shell_answers_there() {
+    let machine = machine().append("console=hvc0");
+    let mut vm = machine
+        .virtio_console(Console::memory(), MMIO)
+        .build()
+        .unwrap();
+    let says = |vm: &Vm, text: &str| {
+        let output = vm.virtio_console_output(0);
+        String::from_utf8_lossy(&output).contains(text)
+    };
+    wait_until(&mut vm, "at a prompt", |vm| says(vm, PROMPT));
+    assert!(says(&vm, "Linux version 6.1"));
+    vm.virtio_console_write(0, "echo $((6 * 7)); poweroff -f\n");
+    let end = vm.run_until(Until::end().within(PATIENCE));
+    assert_eq!(end, Reached::End(Outcome::PoweredOff));
+    assert!(says(&vm, "\n42\r\n"));
+}
+
+/// Memory that the guest filled and freed goes back to the host, and more when the host asks.
+fn balloon_works(place: Place) {
+    const MIB: u64 = 1 << 20;
+    let machine = machine()
+        .rng(None)
+        .memory(MemorySize::from_bytes(128 * MIB));
+    let mut vm = booted(machine.balloon(place));
+    assert_eq!(is_modern(&mut vm), !place.legacy);
+    command(&mut vm, "head -c 67108864 /dev/zero | tr '\\0' x >/tmp/x");
+    let full = vm.resident_memory().unwrap();
+    assert!(full > 64 * MIB, "{full}");
+    command(&mut vm, "rm /tmp/x");
+    wait_until(&mut vm, "reported", |vm| {
+        vm.resident_memory().unwrap() < full - 48 * MIB
+    });
+
+    let balloon = vm.balloon().unwrap().clone();
+    let free = |vm: &mut Vm| -> u64 {
+        let line = command(vm, "grep MemFree /proc/meminfo");
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let before = free(&mut vm);
+    balloon.set((32 * MIB / 4096) as u32);
+    wait_until(&mut vm, "inflated", |_| balloon.actual() == 8192);
+    assert!(free(&mut vm) < before - 30_000, "KiB");
+    balloon.set(0);
+    wait_until(&mut vm, "deflated", |_| balloon.actual() == 0);
+    assert!(free(&mut vm) > before - 4_000, "KiB");
+    // What comes back is zeros, and good memory.
+    let sum = "head -c 62914560 /dev/zero >/tmp/y; md5sum </tmp/y";
+    let zeros = command(&mut vm, sum);
+    assert_eq!(zeros, "76c136bc0d680abd978d9934070c01e5  -\n");
+    power_off(&mut vm);
+}
+
+#[test]
+fn balloon_over_mmio() {
+    balloon_works(MMIO);
+}
+
+#[test]
+fn balloon_over_legacy_mmio() {
+    balloon_works(MMIO_LEGACY);
+}
+
+#[test]
+fn balloon_over_pci() {
+    balloon_works(PCI);
+}
+
+#[test]
+fn balloon_over_legacy_pci() {
+    balloon_works(PCI_LEGACY);
+}
+
+#[test]
+fn four_devices_share_the_pci_bus_and_a_fifth_is_refused() {
+    let four = || {
+        machine()
+            .balloon(PCI)
+            .virtio_console(Console::memory(), PCI)
+            .virtio_console(Console::memory(), PCI_LEGACY)
+            .rng(Some(PCI))
+    };
+    let mut vm = booted(four());
+    command(&mut vm, "echo first >/dev/hvc0; echo second >/dev/hvc1");
+    assert_eq!(vm.virtio_console_output(0), b"first\r\n");
+    assert_eq!(vm.virtio_console_output(1), b"second\r\n");
+    assert_eq!(command(&mut vm, "head -c 99 /dev/hwrng | wc -c"), "99\n");
+    assert_eq!(command(&mut vm, "ls /sys/bus/pci/devices | wc -l"), "5\n");
+    power_off(&mut vm);
+
+    let five = four().virtio_console(Console::memory(), PCI).build();
+    let error = five.unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "no PCI slot is left for rng: the board has 4; attach a device with bus=mmio, or leave one \
+         out"
+    );
 }
 
 #[test]

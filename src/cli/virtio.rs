@@ -6,11 +6,14 @@
 
 use clap::error::Error;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use ppckvm::{Machine, Place};
+use ppckvm::{Console, ConsoleOption, Machine, Place, Serial};
 
 /// One device that was asked for.
 #[derive(Clone, Debug)]
-enum Device {}
+enum Device {
+    Console(ConsoleOption),
+    Balloon(Place),
+}
 
 /// The devices in their order.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +28,26 @@ const HEADING: &str = "Devices";
 
 fn arguments() -> Vec<Arg> {
     vec![
+        Arg::new("console")
+            .long("console")
+            .value_name("DEST")
+            .action(ArgAction::Append)
+            .value_parser(|text: &str| text.parse::<ConsoleOption>())
+            .help(
+                "A virtio console, hvc0 and so on in Linux, with a destination as --serial has: \
+                 DEST[,bus=mmio|pci][,legacy]; a comma in DEST is written twice",
+            ),
+        Arg::new("balloon")
+            .long("balloon")
+            .value_name("KEYS")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("")
+            .value_parser(|text: &str| text.parse::<Place>())
+            .help(
+                "A balloon, through which the guest gives memory that it does not use back to the \
+                 host: [bus=mmio|pci][,legacy]",
+            ),
         Arg::new("rng")
             .long("rng")
             .value_name("KEYS")
@@ -49,7 +72,6 @@ impl Args for VirtioArgs {
     }
 }
 
-#[allow(dead_code, reason = "the devices with options come next")]
 /// Adds an option's values, each with where it stands on the command line.
 fn collect<T: Clone + Send + Sync + 'static>(
     found: &mut Vec<(usize, Device)>,
@@ -65,6 +87,8 @@ fn collect<T: Clone + Send + Sync + 'static>(
 impl FromArgMatches for VirtioArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let mut found: Vec<(usize, Device)> = Vec::new();
+        collect(&mut found, matches, "console", Device::Console);
+        collect(&mut found, matches, "balloon", Device::Balloon);
         found.sort_by_key(|(index, _)| *index);
         let place = matches.get_one::<Place>("rng").copied();
         let rng = match matches.get_flag("no-rng") {
@@ -84,12 +108,23 @@ impl FromArgMatches for VirtioArgs {
 }
 
 impl Device {
-    fn apply(self, _machine: Machine) -> Machine {
-        match self {}
+    fn apply(self, machine: Machine) -> Machine {
+        match self {
+            Device::Console(ConsoleOption { destination, place }) => {
+                machine.virtio_console(Console::serial(destination), place)
+            }
+            Device::Balloon(place) => machine.balloon(place),
+        }
     }
 }
 
 impl VirtioArgs {
+    /// Whether a console has standard input.
+    pub fn uses_stdio(&self) -> bool {
+        let is_stdio = |device: &Device| matches!(device, Device::Console(console) if console.destination == Serial::Stdio);
+        self.devices.iter().any(is_stdio)
+    }
+
     /// Attaches the devices.
     pub fn apply(self, mut machine: Machine) -> Machine {
         for device in self.devices {

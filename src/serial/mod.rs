@@ -58,7 +58,7 @@ pub struct ParseSerialError(String);
 #[non_exhaustive]
 pub enum SerialError {
     /// A destination that cannot be opened.
-    #[error("--serial {destination}: {error}{}", remedy(.error))]
+    #[error("destination {destination}: {error}{}", remedy(.error))]
     Open {
         /// The destination as it was given.
         destination: Serial,
@@ -75,7 +75,8 @@ pub enum SerialError {
     },
     /// Standard input and output for two ports.
     #[error(
-        "two serial ports cannot both have standard input and output; give one another destination"
+        "two serial ports or consoles cannot both have standard input and output; give one another \
+         destination"
     )]
     TwoStdio,
 }
@@ -141,13 +142,13 @@ pub(crate) struct Line {
 
 impl Line {
     /// Waits until all output is with whoever reads it; what is left is said once.
-    pub fn drain(&self, uart: usize, patience: Option<std::time::Duration>) {
+    pub fn drain(&self, port: &str, patience: Option<std::time::Duration>) {
         let mut lost = self.hub.drain(patience);
         if let Some(slave) = &self.slave {
             lost += slave.drain();
         }
         if lost > 0 {
-            tracing::warn!("nobody reads uart{uart}: the last {lost} bytes of output are lost");
+            tracing::warn!("nobody reads {port}: the last {lost} bytes of output are lost");
         }
     }
 }
@@ -159,10 +160,12 @@ pub(crate) struct Lines {
     pub subscribers: Vec<Box<dyn MutEventSubscriber + Send>>,
 }
 
-/// Opens a destination for each of `uarts` ports: those given, then nowhere.
+/// Opens a destination for each of `uarts` ports, those given, then nowhere; behind them, one for
+/// each virtio console.
 pub(crate) fn open(
     consoles: Vec<Console>,
     uarts: usize,
+    virtio: Vec<Console>,
     control: &Arc<Control>,
     watch: &Arc<Watch>,
 ) -> Result<Lines, BuildError> {
@@ -171,12 +174,13 @@ pub(crate) fn open(
         return Err(SerialError::TooMany { given, uarts }.into());
     }
     let is_stdio = |console: &&Console| console.serial == Some(Serial::Stdio);
-    if consoles.iter().filter(is_stdio).count() > 1 {
+    if consoles.iter().chain(&virtio).filter(is_stdio).count() > 1 {
         return Err(SerialError::TwoStdio.into());
     }
     let mut all = Lines::default();
     let rest = std::iter::repeat_with(Console::memory);
-    for console in consoles.into_iter().chain(rest).take(uarts) {
+    let consoles = consoles.into_iter().chain(rest).take(uarts);
+    for console in consoles.chain(virtio) {
         let (files, name, slave) = far_end(console)?;
         let may_come_later = files.listener.is_some() || slave.is_some();
         let limit = if may_come_later {

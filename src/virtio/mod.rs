@@ -4,20 +4,29 @@
 //! its bus in the order of attachment, its host side is made, and `wiring` puts it behind its
 //! transport.
 
+pub(crate) mod balloon;
+mod console;
 mod entropy;
 pub(crate) mod wiring;
 
+pub use console::ConsoleOption;
+
+use std::cell::Cell;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use ppckvm_api::{Clock, GuestMemory};
 use ppckvm_devices::virtio::VirtioDevice;
+use ppckvm_devices::virtio::balloon::{Balloon, Target};
 use ppckvm_devices::virtio::rng::Rng;
 use ppckvm_fdt::Board;
 
 use crate::builder::{BuildError, Machine};
+use crate::console::Console;
 use crate::events::EventThread;
+use crate::machine::Ram;
 use crate::options::{Key, OptionError, Options};
+use crate::serial::Line;
 
 /// What a virtio device is attached to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,6 +133,12 @@ pub(crate) struct Host<'a> {
     pub events: &'a EventThread,
     /// What drives the guest's time: under the virtual clock, runs are to be the same.
     pub clock: Clock,
+    /// Guest RAM.
+    pub ram: &'a Ram,
+    /// The virtio consoles' far ends.
+    pub consoles: &'a [Line],
+    /// Where a balloon leaves the host's side of it.
+    pub balloon: &'a Cell<Option<Target>>,
 }
 
 type Make = Box<dyn FnOnce(&Host<'_>) -> Result<Device, BuildError> + Send>;
@@ -185,6 +200,31 @@ impl Machine {
         self
     }
 
+    /// A virtio console, `hvc0` and so on in Linux, and what its bytes come from and go to;
+    /// [`crate::Vm::virtio_console_output`] has them too.
+    pub fn virtio_console(mut self, console: Console, place: Place) -> Self {
+        let number = self.virtio_consoles.len();
+        self.virtio_consoles.push(console);
+        self.attach(format!("console{number}"), place, move |host| {
+            let line = host.consoles.get(number);
+            let line = line.expect("each console has a line");
+            Ok(console::device(&line.hub))
+        });
+        self
+    }
+
+    /// A balloon, through which the guest gives memory back to the host: pages that it does not use
+    /// by itself, and others as [`crate::Vm::balloon`] asks for. A second one replaces the first's
+    /// host side.
+    pub fn balloon(mut self, place: Place) -> Self {
+        self.attach("balloon", place, |host| {
+            let balloon = Balloon::new(Box::new(host.ram.holes()));
+            host.balloon.set(Some(balloon.target()));
+            Ok(Box::new(balloon))
+        });
+        self
+    }
+
     /// Adds a device whose host side is made when the machine is built.
     pub(crate) fn attach(
         &mut self,
@@ -199,7 +239,7 @@ impl Machine {
         });
     }
 
-    #[allow(dead_code, reason = "the devices with options come next")]
+    #[allow(dead_code, reason = "for the devices that come next")]
     /// How many devices there are whose names begin so: the next one's number.
     pub(crate) fn count_attached(&self, kind: &str) -> usize {
         let of_kind = |attachment: &&Attachment| attachment.name.starts_with(kind);

@@ -8,9 +8,12 @@
 //! A legacy driver and one that speaks VERSION_1 differ in the byte order of everything and in the
 //! place of the rings. A device sees only [`Link::order`]; the rest is the queue's.
 
+pub mod balloon;
 pub mod chain;
+pub mod console;
 pub mod device;
 pub mod driver;
+pub mod hostile;
 pub mod interrupt;
 pub mod mmio;
 pub mod pci;

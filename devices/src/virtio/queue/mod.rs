@@ -94,10 +94,15 @@ pub struct SplitRing {
 ///
 /// A queue that broke says so once. Then it is empty until the driver resets the device, so that a
 /// device's loop over its queues needs no state for this.
+///
+/// An empty queue asks the driver for a notification by itself, so that no device forgets to. One
+/// that looks again anyway says so with [`Queue::disable_notification`].
 #[derive(Debug)]
 pub struct Queue {
     ring: Ring,
     broken: bool,
+    /// No notifications are wanted.
+    polled: bool,
 }
 
 impl Queue {
@@ -149,6 +154,7 @@ impl Queue {
         Queue {
             ring,
             broken: false,
+            polled: false,
         }
     }
 
@@ -157,12 +163,22 @@ impl Queue {
         !self.broken && !matches!(self.ring, Ring::Unused)
     }
 
-    /// The next chain that the driver made available.
+    /// The next chain that the driver made available. When there is none, the driver will notify
+    /// the device of the next one, unless notifications are disabled.
     ///
     /// # Errors
     /// When the driver breaks the rules; the queue is empty from then on. The device reports it
     /// with [`super::Interrupt::queue_broken`].
     pub fn pop<M: GuestMemory>(&mut self, memory: &M) -> Result<Option<Chain>, QueueError> {
+        loop {
+            let chain = self.take(memory)?;
+            if chain.is_some() || self.polled || !self.ask(memory)? {
+                return Ok(chain);
+            }
+        }
+    }
+
+    fn take<M: GuestMemory>(&mut self, memory: &M) -> Result<Option<Chain>, QueueError> {
         if self.broken {
             return Ok(None);
         }
@@ -219,6 +235,11 @@ impl Queue {
     /// # Errors
     /// As [`Queue::pop`].
     pub fn enable_notification<M: GuestMemory>(&mut self, memory: &M) -> Result<bool, QueueError> {
+        self.polled = false;
+        self.ask(memory)
+    }
+
+    fn ask<M: GuestMemory>(&mut self, memory: &M) -> Result<bool, QueueError> {
         if self.broken {
             return Ok(false);
         }
@@ -231,11 +252,12 @@ impl Queue {
         enabled
     }
 
-    /// Asks the driver for no notifications; it may still send some.
+    /// Asks the driver for no notifications until they are enabled again; it may still send some.
     ///
     /// # Errors
     /// As [`Queue::pop`].
     pub fn disable_notification<M: GuestMemory>(&mut self, memory: &M) -> Result<(), QueueError> {
+        self.polled = true;
         if self.broken {
             return Ok(());
         }

@@ -185,6 +185,25 @@ fn notifications_are_suppressed_and_none_is_lost() {
 }
 
 #[test]
+fn an_empty_queue_asks_for_a_notification_unless_it_is_polled() {
+    each(|memory, mut driver, mut queue, event_idx| {
+        for polled in [false, true] {
+            let before = driver.avail_event(memory);
+            if polled {
+                queue.disable_notification(memory).unwrap();
+            }
+            driver.offer(memory, &[b"x"], &[]);
+            assert!(queue.pop(memory).unwrap().is_some());
+            assert!(queue.pop(memory).unwrap().is_none());
+            match event_idx {
+                true => assert_eq!(driver.avail_event(memory), before + u16::from(!polled)),
+                false => assert_eq!(driver.no_notify(memory), polled),
+            }
+        }
+    });
+}
+
+#[test]
 fn rings_that_cannot_be_are_refused() {
     let memory = memory();
     let place = Driver::new(ByteOrder::Little, BASE, 8, false).place();

@@ -283,7 +283,8 @@ fn handler(insn: Insn, word: Word) -> Handler {
         // Caches, barriers, hints. `dcba` never does anything on the 440.
         Dcbz => chain!(memory::dcbz),
         Dcbf | Dcbst | Icbi => chain!(memory::cache_block),
-        Dcba | Dcbt | Dcbtst | Icbt | Isync | Msync | Mbar => chain!(system::nothing),
+        Dcba | Dcbt | Dcbtst | Icbt | Isync => chain!(system::nothing),
+        Msync | Mbar => chain!(system::barrier),
 
         // System.
         Sc => chain!(system::sc),

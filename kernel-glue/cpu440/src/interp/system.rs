@@ -1,6 +1,8 @@
 //! What problem state can do of the system: traps, calls, its own SPRs, and the rest, which
 //! traps to the KVM core.
 
+use std::sync::atomic::{Ordering, fence};
+
 use ppc440_isa::{ProgramCause, Regs, Trap, Xer, spr};
 
 use super::{Exec, Flow, Op};
@@ -21,8 +23,17 @@ pub(super) fn illegal(exec: &mut Exec, _: &mut Regs, op: &Op) -> Flow {
     })
 }
 
-/// Barriers and hints. Memory is kept in order and code coherent without them; `isync` ends its
-/// block, and that is all it does here.
+/// `msync` and `mbar`: a store before them is seen by other threads before a load behind them is
+/// made. Devices work on guest memory from threads of their own, and a driver that publishes a
+/// buffer and then looks whether the device sleeps needs exactly this; the host's own order does
+/// not give it.
+pub(super) fn barrier(_: &mut Exec, _: &mut Regs, _: &Op) -> Flow {
+    fence(Ordering::SeqCst);
+    Flow::Next
+}
+
+/// Hints, and `isync`. Code is kept coherent without it; it ends its block, and that is all it does
+/// here.
 pub(super) fn nothing(_: &mut Exec, _: &mut Regs, _: &Op) -> Flow {
     Flow::Next
 }

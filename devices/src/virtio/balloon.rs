@@ -1,0 +1,366 @@
+//! The balloon (virtio 1.2, 5.5): the guest gives pages back to the host, as many as it is asked for,
+//! and by itself those that it does not use (free page reporting).
+//!
+//! Whatever pages a guest gives back read as zeros when it uses them again.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vm_memory::GuestMemory;
+
+use super::chain::Chain;
+use super::device::{ByteOrder, Link, VirtioDevice, read_fields};
+use super::interrupt::Interrupt;
+use super::queue::QueueError;
+
+/// Which kind of device it is.
+pub const DEVICE_ID: u16 = 5;
+
+/// The guest takes pages back when it runs out of memory.
+const F_DEFLATE_ON_OOM: u64 = 1 << 2;
+/// The guest reports pages that it does not use.
+const F_PAGE_REPORTING: u64 = 1 << 5;
+
+/// Pages given back, pages taken again, pages not used. The statistics' and the hints' queues would
+/// be between; a driver counts only the queues of features that it was offered.
+const QUEUE_SIZES: [u16; 3] = [128, 128, 128];
+const INFLATE: u16 = 0;
+const REPORTING: u16 = 2;
+
+/// Bytes of a page in this device's requests, whatever the guest's pages are.
+pub const PAGE: u64 = 4096;
+
+/// How many pages a request may name: what it costs is bounded. Linux names 256.
+const MOST_PAGES: usize = 1 << 16;
+
+/// Gives guest memory back to the host.
+pub trait Discard: Send {
+    /// Gives back a range of guest physical addresses, whole pages inside guest RAM, which read as
+    /// zeros from now on.
+    ///
+    /// # Errors
+    /// When the host does not take them; what they hold is then undefined.
+    fn discard(&mut self, range: Range<u64>) -> std::io::Result<()>;
+}
+
+/// What a snapshot must hold.
+#[derive(Debug, Default)]
+struct Fields {
+    /// How many pages the guest is asked for.
+    num_pages: AtomicU32,
+    /// How many it gave, as it says.
+    actual: AtomicU32,
+}
+
+/// The host's side of a balloon; clones are the same.
+#[derive(Clone, Debug)]
+pub struct Target {
+    fields: Arc<Fields>,
+    interrupt: Arc<Mutex<Option<Interrupt>>>,
+}
+
+impl Target {
+    fn interrupt(&self) -> MutexGuard<'_, Option<Interrupt>> {
+        self.interrupt
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the guest for so many pages of 4 KiB in all.
+    pub fn set(&self, pages: u32) {
+        self.fields.num_pages.store(pages, Ordering::SeqCst);
+        let interrupt = self.interrupt().clone();
+        if let Some(interrupt) = interrupt {
+            interrupt.config_changed();
+        }
+    }
+
+    /// How many pages the guest has given, as it says.
+    pub fn actual(&self) -> u32 {
+        self.fields.actual.load(Ordering::SeqCst)
+    }
+}
+
+/// The device.
+pub struct Balloon<M> {
+    discard: Box<dyn Discard>,
+    target: Target,
+    link: Option<Link<M>>,
+    /// The host refused once; that is said once.
+    refused: bool,
+}
+
+impl<M> fmt::Debug for Balloon<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Balloon")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M: GuestMemory> Balloon<M> {
+    /// A balloon that gives memory back through `discard`.
+    pub fn new(discard: Box<dyn Discard>) -> Self {
+        let target = Target {
+            fields: Arc::default(),
+            interrupt: Arc::default(),
+        };
+        Balloon {
+            discard,
+            target,
+            link: None,
+            refused: false,
+        }
+    }
+
+    /// The host's side.
+    pub fn target(&self) -> Target {
+        self.target.clone()
+    }
+
+    /// Serves every request of a queue.
+    fn serve(&mut self, index: u16) -> Result<(), QueueError> {
+        let Some(link) = &mut self.link else {
+            return Ok(());
+        };
+        let Some(queue) = link.queues.get_mut(usize::from(index)) else {
+            return Ok(());
+        };
+        let mut ranges = Vec::new();
+        let mut moved = false;
+        // The guest does not run meanwhile, so this ends with the ring.
+        while let Some(chain) = queue.pop(&link.memory)? {
+            ranges.clear();
+            match index {
+                INFLATE => named_pages(&chain, &link.memory, link.order, &mut ranges)?,
+                REPORTING => ranges.extend(reported(&chain)),
+                // Pages that are taken again are there when they are touched.
+                _ => {}
+            }
+            for range in merged(&mut ranges) {
+                let failed = self.discard.discard(range).err();
+                if let Some(error) = failed.filter(|_| !self.refused) {
+                    self.refused = true;
+                    let name = link.interrupt.name();
+                    tracing::warn!("{name}: the host takes no memory back: {error}");
+                }
+            }
+            queue.push(&link.memory, chain.head, 0)?;
+            moved = true;
+        }
+        if moved && queue.needs_interrupt(&link.memory) {
+            link.interrupt.used();
+        }
+        Ok(())
+    }
+}
+
+/// The pages whose numbers a request holds.
+fn named_pages<M: GuestMemory>(
+    chain: &Chain,
+    memory: &M,
+    order: ByteOrder,
+    ranges: &mut Vec<Range<u64>>,
+) -> Result<(), QueueError> {
+    let head = chain.head;
+    let mut reader = chain.reader(memory);
+    if reader.remaining() / 4 > MOST_PAGES {
+        let why = "more pages than a driver names at once";
+        return Err(QueueError::Request { head, why });
+    }
+    while let Ok(number) = reader.array() {
+        let start = u64::from(order.read_u32(number)) * PAGE;
+        // Numbers that are no page of RAM are the guest's own business.
+        let access = vm_memory::Permissions::Write;
+        if memory.check_range(vm_memory::GuestAddress(start), PAGE as usize, access) {
+            ranges.push(start..start + PAGE);
+        }
+    }
+    Ok(())
+}
+
+/// The whole pages in a request's buffers, which were found to be in RAM.
+fn reported(chain: &Chain) -> impl Iterator<Item = Range<u64>> {
+    let pages = |segment: &super::chain::Segment| {
+        let start = segment.address.0.next_multiple_of(PAGE);
+        let end = segment.address.0 + u64::from(segment.length);
+        (start < end - end % PAGE).then(|| start..end - end % PAGE)
+    };
+    chain.writable().iter().filter_map(pages)
+}
+
+/// The ranges in order, those that touch made one.
+fn merged(ranges: &mut Vec<Range<u64>>) -> impl Iterator<Item = Range<u64>> {
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges.dedup_by(|next, before| {
+        let touches = next.start <= before.end;
+        if touches {
+            before.end = before.end.max(next.end);
+        }
+        touches
+    });
+    ranges.drain(..)
+}
+
+impl<M: GuestMemory + Send> VirtioDevice<M> for Balloon<M> {
+    fn device_id(&self) -> u16 {
+        DEVICE_ID
+    }
+
+    fn features(&self) -> u64 {
+        F_DEFLATE_ON_OOM | F_PAGE_REPORTING
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &QUEUE_SIZES
+    }
+
+    /// These fields are little-endian for legacy drivers too (5.5.4.1).
+    fn config_read(&mut self, offset: u32, data: &mut [u8], _order: ByteOrder) {
+        let fields = &self.target.fields;
+        let mut image = [0; 8];
+        let words = [&fields.num_pages, &fields.actual];
+        for (bytes, word) in image.chunks_mut(4).zip(words) {
+            bytes.copy_from_slice(&word.load(Ordering::SeqCst).to_le_bytes());
+        }
+        read_fields(&image, offset, data);
+    }
+
+    fn config_write(&mut self, offset: u32, data: &[u8], _order: ByteOrder) {
+        // A driver before 1.0 writes byte by byte.
+        let actual = &self.target.fields.actual;
+        let mut bytes = actual.load(Ordering::SeqCst).to_le_bytes();
+        for (index, byte) in (offset..).zip(data) {
+            if let Some(at) = index
+                .checked_sub(4)
+                .and_then(|at| bytes.get_mut(at as usize))
+            {
+                *at = *byte;
+            }
+        }
+        actual.store(u32::from_le_bytes(bytes), Ordering::SeqCst);
+    }
+
+    fn activate(&mut self, link: Link<M>) {
+        *self.target.interrupt() = Some(link.interrupt.clone());
+        self.link = Some(link);
+    }
+
+    fn notify(&mut self, queue: u16) {
+        let served = self.serve(queue);
+        if let (Some(link), Err(error)) = (&self.link, served) {
+            link.interrupt.queue_broken(queue, &error);
+        }
+    }
+
+    fn reset(&mut self) {
+        *self.target.interrupt() = None;
+        self.link = None;
+        self.target.fields.actual.store(0, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vm_memory::{GuestAddress, GuestMemoryMmap};
+
+    use super::*;
+    use crate::irq::IrqLine;
+    use crate::virtio::driver::Driver;
+
+    struct Bench {
+        balloon: Balloon<GuestMemoryMmap>,
+        memory: GuestMemoryMmap,
+        drivers: [Driver; 3],
+        interrupt: Interrupt,
+        given: Arc<Mutex<Vec<Range<u64>>>>,
+    }
+
+    struct Record(Arc<Mutex<Vec<Range<u64>>>>);
+
+    impl Discard for Record {
+        fn discard(&mut self, range: Range<u64>) -> std::io::Result<()> {
+            self.0.lock().unwrap().push(range);
+            Err(std::io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    fn bench(order: ByteOrder) -> Bench {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10_0000)]).unwrap();
+        let given = Arc::new(Mutex::new(Vec::new()));
+        let mut balloon = Balloon::new(Box::new(Record(given.clone())));
+        let drivers = [0x1000, 0x1_0000, 0x2_0000].map(|base| Driver::new(order, base, 128, false));
+        let interrupt = Interrupt::new("balloon", IrqLine::detached());
+        let queues = drivers
+            .iter()
+            .map(|driver| driver.queue(&memory).unwrap())
+            .collect();
+        balloon.activate(Link {
+            memory: memory.clone(),
+            queues,
+            features: 0,
+            order,
+            interrupt: interrupt.clone(),
+        });
+        Bench {
+            balloon,
+            memory,
+            drivers,
+            interrupt,
+            given,
+        }
+    }
+
+    #[test]
+    fn pages_that_are_named_are_given_back_in_ranges() {
+        for order in [ByteOrder::Little, ByteOrder::Big] {
+            let mut bench = bench(order);
+            let numbers = [0x82u32, 0x80, 0x81, 0x90, 0x90, 0x100, u32::MAX];
+            let bytes: Vec<u8> = numbers.iter().flat_map(|n| order.put_u32(*n)).collect();
+            let offer = bench.drivers[0].offer(&bench.memory, &[&bytes], &[]);
+            bench.balloon.notify(0);
+            let given = std::mem::take(&mut *bench.given.lock().unwrap());
+            assert_eq!(given, [0x8_0000..0x8_3000, 0x9_0000..0x9_1000]);
+            assert_eq!(bench.drivers[0].used(&bench.memory), Some((offer.head, 0)));
+            bench.drivers[1].offer(&bench.memory, &[&bytes], &[]);
+            bench.balloon.notify(1);
+            assert_eq!(*bench.given.lock().unwrap(), [], "taken again");
+            assert!(bench.drivers[1].used(&bench.memory).is_some());
+        }
+    }
+
+    #[test]
+    fn pages_that_are_reported_are_given_back_whole_ones_only() {
+        let mut bench = bench(ByteOrder::Little);
+        let driver = &mut bench.drivers[2];
+        driver.describe(&bench.memory, 0x2_0000, 0, (0x4_0000, 0x8000, 3, 1));
+        driver.describe(&bench.memory, 0x2_0000, 1, (0x5_0800, 0x1000, 3, 2));
+        driver.describe(&bench.memory, 0x2_0000, 2, (0x6_0800, 0x2000, 2, 0));
+        driver.make_available(&bench.memory, 0);
+        bench.balloon.notify(2);
+        let given = bench.given.lock().unwrap().clone();
+        assert_eq!(given, [0x4_0000..0x4_8000, 0x6_1000..0x6_2000]);
+        assert_eq!(bench.interrupt.status(), 1);
+    }
+
+    #[test]
+    fn the_target_is_a_field_and_what_the_guest_gave_another() {
+        let mut bench = bench(ByteOrder::Big);
+        let target = bench.balloon.target();
+        target.set(0x0102);
+        assert_eq!(bench.interrupt.status(), 2);
+        let mut data = [0; 4];
+        bench.balloon.config_read(0, &mut data, ByteOrder::Big);
+        assert_eq!(data, [2, 1, 0, 0]);
+        for (offset, byte) in (4..).zip([0x34, 0x12, 0, 0, 9]) {
+            bench.balloon.config_write(offset, &[byte], ByteOrder::Big);
+        }
+        bench.balloon.config_write(0, &[9; 4], ByteOrder::Big);
+        assert_eq!(target.actual(), 0x1234);
+        bench.balloon.reset();
+        target.set(1);
+        assert_eq!(target.actual(), 0);
+    }
+}

@@ -1,0 +1,183 @@
+//! Drivers that keep no rule: no device of this crate panics, hangs, or stays broken.
+//!
+//! `PPCKVM_SEED` chooses the first driver. With `PPCKVM_LONG` set, each device gets a million
+//! requests over each interface.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ppckvm_devices::IrqLine;
+use ppckvm_devices::bus::MmioDevice;
+use ppckvm_devices::pci_config::{PciFunction, regs as pci_regs};
+use ppckvm_devices::virtio::balloon::{Balloon, Discard};
+use ppckvm_devices::virtio::console::{Console, Sink};
+use ppckvm_devices::virtio::hostile::{Dice, Hostile};
+use ppckvm_devices::virtio::mmio::{Mmio, regs};
+use ppckvm_devices::virtio::pci::{Pci, Shows};
+use ppckvm_devices::virtio::rng::Rng;
+use ppckvm_devices::virtio::transport::Interface;
+use ppckvm_devices::virtio::{Interrupt, VirtioDevice};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+const RAM: u64 = 0x8_0000;
+type Device = Box<dyn VirtioDevice<GuestMemoryMmap>>;
+
+/// How many requests each device gets over each interface.
+fn requests() -> u64 {
+    match std::env::var_os("PPCKVM_LONG") {
+        Some(_) => 1_000_000,
+        None => 20_000,
+    }
+}
+
+fn seed() -> u64 {
+    let seed = std::env::var("PPCKVM_SEED").ok();
+    seed.map_or(1, |seed| seed.parse().expect("PPCKVM_SEED is a number"))
+}
+
+/// Counts what reaches the host, and holds it against RAM.
+#[derive(Default)]
+struct Outside(AtomicU64);
+
+impl Sink for Outside {
+    fn send(&self, bytes: &[u8]) {
+        assert!(bytes.len() as u64 <= RAM * 1024);
+        self.0.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    }
+
+    fn has_room(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The same as the balloon's host.
+struct Pages(Arc<Outside>);
+
+impl Discard for Pages {
+    fn discard(&mut self, range: Range<u64>) -> std::io::Result<()> {
+        assert!(range.start < range.end && range.end <= RAM, "{range:?}");
+        assert!((range.start | range.end).is_multiple_of(4096), "{range:?}");
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Each device with what is to be done while it waits, and whether its requests reach the host.
+fn devices(outside: &Arc<Outside>) -> Vec<(&'static str, Device, Box<dyn FnMut()>)> {
+    let console = Console::new(outside.clone() as Arc<dyn Sink>);
+    let feeder = console.clone();
+    let mut dice = Dice::new(7);
+    let feed = move || {
+        let mut left = dice.below(3);
+        feeder.fill(&mut |room| {
+            assert!(room > 0);
+            left = left.saturating_sub(1);
+            vec![b'x'; if left > 0 { room.min(100) } else { 0 }]
+        });
+    };
+    let mut bytes = Dice::new(9);
+    let counter = outside.clone();
+    let entropy = move |buffer: &mut [u8]| {
+        counter.0.fetch_add(1, Ordering::Relaxed);
+        buffer.fill_with(|| bytes.roll() as u8);
+    };
+    vec![
+        (
+            "rng",
+            Box::new(Rng::new(Box::new(entropy))),
+            Box::new(|| ()),
+        ),
+        ("console", Box::new(console), Box::new(feed)),
+        (
+            "balloon",
+            Box::new(Balloon::new(Box::new(Pages(outside.clone())))),
+            Box::new(|| ()),
+        ),
+    ]
+}
+
+fn memory() -> GuestMemoryMmap {
+    GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM as usize)]).expect("half a mebibyte")
+}
+
+#[test]
+fn devices_survive_any_driver() {
+    for interface in [Interface::Modern, Interface::Legacy] {
+        let outside = Arc::new(Outside::default());
+        for (name, device, mut settle) in devices(&outside) {
+            let memory = memory();
+            let irq = IrqLine::detached();
+            let interrupt = Interrupt::new(name, irq.clone());
+            let mut mmio = Mmio::new(device, memory.clone(), interrupt, interface);
+            // Numbers of pages that exist, half of the time.
+            let contents = |dice: &mut Dice, _: usize, bytes: &mut [u8]| {
+                if dice.once_in(2) {
+                    for page in bytes.chunks_exact_mut(4) {
+                        page.copy_from_slice(&(dice.below(RAM / 4096) as u32).to_le_bytes());
+                    }
+                }
+            };
+            let before = outside.0.load(Ordering::Relaxed);
+            let mut driver = Hostile::new(memory, RAM, seed(), Box::new(contents));
+            while driver.chains() < requests() {
+                driver.round(&mut mmio, interface, &mut *settle);
+            }
+            let reached = outside.0.load(Ordering::Relaxed) - before;
+            assert!(reached > requests() / 20, "{name}: only {reached} requests");
+            mmio.reset();
+            assert!(!irq.is_asserted(), "{name}");
+            let mut status = [0xFF; 4];
+            mmio.read(regs::STATUS, &mut status).expect("a register");
+            assert_eq!(status, [0; 4], "{name}");
+        }
+    }
+}
+
+#[test]
+fn pci_functions_survive_any_access() {
+    for shows in [Shows::Transitional, Shows::Legacy] {
+        for (name, device, mut settle) in devices(&Arc::default()) {
+            let memory = memory();
+            let interrupt = Interrupt::new(name, IrqLine::detached());
+            let mut function = Pci::new(device, memory.clone(), interrupt, shows)
+                .expect("all of these have a legacy interface");
+            let dice = &mut Dice::new(seed());
+            for access in 0..requests() {
+                if access % 512 == 0 {
+                    // Memory of any contents, and the BARs where they were lost.
+                    let mut bytes = vec![0; RAM as usize];
+                    bytes.fill_with(|| dice.one_of(&[0, 0, 1, 2, 8, 0x10, 0xFF]));
+                    memory
+                        .write_slice(&bytes, GuestAddress(0))
+                        .expect("all of ram");
+                    function.config_write(pci_regs::BAR0, 0x1000, u32::MAX);
+                    function.config_write(pci_regs::BAR1, 0xA000_0000, u32::MAX);
+                    function.config_write(pci_regs::COMMAND, 7, u32::MAX);
+                }
+                let mut data = match dice.below(3) {
+                    0 => dice.roll(),
+                    1 => dice.below(RAM / 4096),
+                    _ => dice.below(256),
+                }
+                .to_le_bytes();
+                let width = 1 << dice.below(4);
+                let data = &mut data[..width];
+                let word = u32::from_le_bytes([data[0], data[width / 2], data[width - 1], 0]);
+                let memory_at = 0xA000_0000 + dice.one_of(&[0, 0, 0x1000, 0x2000, 0x3000]);
+                let memory_at = memory_at + dice.below(0x40);
+                let port = 0x1000 + dice.below(0x20) as u32;
+                match dice.below(32) {
+                    0 => function.config_write(dice.roll() as u8, word, u32::MAX),
+                    1 => drop(function.config_read(dice.roll() as u8)),
+                    2..14 => drop(function.memory_write(memory_at, data)),
+                    14..18 => drop(function.memory_read(memory_at, data)),
+                    18..28 => drop(function.io_write(port, data)),
+                    28..31 => drop(function.io_read(port, data)),
+                    _ => settle(),
+                }
+            }
+            function.reset();
+        }
+    }
+}
