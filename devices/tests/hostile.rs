@@ -63,8 +63,10 @@ impl Discard for Pages {
     }
 }
 
-/// Each device with what is to be done while it waits, and whether its requests reach the host.
-fn devices(outside: &Arc<Outside>) -> Vec<(&'static str, Device, Box<dyn FnMut()>)> {
+/// A device's name, the device, and what the host does meanwhile.
+type Case = (&'static str, Device, Box<dyn FnMut()>);
+
+fn devices(outside: &Arc<Outside>) -> Vec<Case> {
     let console = Console::new(outside.clone() as Arc<dyn Sink>);
     let feeder = console.clone();
     let mut dice = Dice::new(7);
