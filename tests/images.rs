@@ -329,6 +329,45 @@ fn a_simpleimage_boots_from_what_is_inside_it() {
     );
 }
 
+/// The same with memory and clocks left open, as Linux's own tree for the board has them.
+fn as_stock(simple: &[u8]) -> Vec<u8> {
+    const PROPERTY: u32 = 3;
+    let mut image = simple.to_vec();
+    let magic = [0xD0, 0x0D, 0xFE, 0xED];
+    let start = image.windows(4).position(|bytes| bytes == magic).unwrap();
+    let total = u32::from_be_bytes(image[start + 4..start + 8].try_into().unwrap());
+    let words = image[start..start + total as usize].as_chunks_mut::<4>().0;
+    let mut opened = 0;
+    for at in 0..words.len() - 6 {
+        let word = |n: usize| u32::from_be_bytes(words[at + n]);
+        let clocks = [533_333_328, 133_333_332, 66_666_666, 11_059_200];
+        let value = match (word(0), word(1)) {
+            (PROPERTY, 4) if clocks.contains(&word(3)) => 3,
+            (PROPERTY, 12) if [word(3), word(4), word(5)] == [0, 0, 128 << 20] => 5,
+            _ => continue,
+        };
+        words[at + value] = [0; 4];
+        opened += 1;
+    }
+    assert!(opened >= 8, "{opened} properties were open");
+    image
+}
+
+#[test]
+fn a_stock_simpleimage_gets_its_memory_and_clocks() {
+    let workshop = Workshop::new();
+    let simple = fs::read(guest("BAMBOO_SIMPLEIMAGE")).unwrap();
+    let mut vm = Machine::new()
+        .kernel(workshop.file("simpleImage.bamboo", &as_stock(&simple)))
+        .build()
+        .unwrap();
+    // The kernel tells this with its own console, so its clocks are right too.
+    run_until(
+        &mut vm,
+        "node   0: [mem 0x0000000000000000-0x000000000fffffff]",
+    );
+}
+
 #[test]
 fn an_epapr_wrapper_boots_below_where_it_is_linked() {
     let output = boots(with_disk(guest("BAMBOO_EPAPR")).memory(MemorySize::from_bytes(64 << 20)));

@@ -12,6 +12,9 @@
 //! | no | yes | ePAPR | a device tree, as a kernel does |
 //! | yes | no | cuImage | U-Boot's stack and board information, initrd, command line |
 //! | yes | yes | treeImage, simpleImage | nothing |
+//!
+//! A simpleImage finds its memory and clocks in its device tree alone, and Linux's own for the board
+//! leaves both open: they are filled in here.
 
 use super::detect::{Compression, Kind, PREFIX, detect};
 use super::error::{Fault, LoadError};
@@ -19,7 +22,7 @@ use super::report::Section;
 use super::source::Source;
 use super::unpack::unpack;
 use super::{Kernel, Segment, Start, check_board, elf};
-use ppckvm_fdt::UserTree;
+use ppckvm_fdt::{Board, Patch, UserTree};
 use std::path::Path;
 
 const BRANCH_NEXT_AND_LINK: u32 = 0x4800_0005;
@@ -44,7 +47,8 @@ pub(super) struct Wrapper {
     end: u32,
     own_stack: bool,
     reads_flash: bool,
-    tree: Option<UserTree>,
+    /// The device tree inside, and its offset in the wrapper.
+    tree: Option<(usize, UserTree)>,
     payload: Option<Payload>,
 }
 
@@ -64,6 +68,12 @@ pub(super) fn recognise(kernel: &mut Kernel, ram: u32) -> Result<(), LoadError> 
     wrapper.check(&kernel.file, ram)?;
     if let Some(segment) = kernel.segments.iter_mut().find(|s| s.gpa == wrapper.start) {
         segment.size = segment.size.max(wrapper.end.saturating_sub(wrapper.start));
+        if let (true, Some((offset, tree))) = (wrapper.lacks_memory(), &wrapper.tree) {
+            // On a board nothing does this: there it would stop before its first line.
+            wrapper
+                .fill_tree(tree, &mut segment.bytes[*offset..], ram)
+                .map_err(error)?;
+        }
     }
     kernel.start = wrapper.start_kind();
     kernel.slack = HEAP;
@@ -83,7 +93,7 @@ pub(super) fn describe(kernel: &Kernel, ram: u32) -> Option<Section> {
         let range = format!("{:#010x} to {:#010x}", wrapper.start, wrapper.end);
         section.field("memory", range);
     }
-    if let Some(tree) = &wrapper.tree {
+    if let Some((_, tree)) = &wrapper.tree {
         let mut inside = Section::new("device tree");
         inside.field("board", tree.compatible().join(", "));
         section.inside.push(inside);
@@ -234,35 +244,63 @@ impl Wrapper {
                 ));
             }
         }
-        let Some(tree) = &self.tree else {
-            return Ok(());
-        };
-        check_board(file, tree)?;
-        if self.start_kind() == Start::Nothing && !self.reads_flash {
-            let root = &tree.tree().root;
-            let memory = root
-                .children
-                .iter()
-                .find(|node| node.property("device_type") == Some(b"memory\0"))
-                .and_then(|node| node.cells("reg"));
-            if !memory.is_some_and(|reg| reg.iter().any(|cell| *cell != 0)) {
-                let reason = "the device tree inside the simpleImage describes no memory, and \
-                              nothing fills it in";
-                let remedy = "write the memory size and the clocks into its dts and build it \
-                              again, or pass the uImage or vmlinux of the same build";
-                return error(Fault::image(reason, remedy));
-            }
+        match &self.tree {
+            Some((_, tree)) => check_board(file, tree),
+            None => Ok(()),
         }
+    }
+
+    /// Whether the tree inside leaves memory to a firmware that a simpleImage does not have.
+    fn lacks_memory(&self) -> bool {
+        let Some((_, tree)) = &self.tree else {
+            return false;
+        };
+        let memory = tree.tree().root.children.iter();
+        let mut memory = memory.filter(|node| node.property("device_type") == Some(b"memory\0"));
+        let has_bytes = |reg: Vec<u32>| reg.iter().any(|cell| *cell != 0);
+        let told = memory.any(|node| node.cells("reg").is_some_and(has_bytes));
+        self.start_kind() == Start::Nothing && !self.reads_flash && !told
+    }
+
+    /// Fills in what Linux's own tree for the board leaves open, in the blob at the head of `bytes`.
+    fn fill_tree(&self, tree: &UserTree, bytes: &mut [u8], ram: u32) -> Result<(), Fault> {
+        let no_room = || {
+            let reason = "the device tree inside the simpleImage describes no memory, and has no \
+                          room for it";
+            let remedy = "write the memory size and the clocks into its dts and build it again, \
+                          or pass the uImage or vmlinux of the same build";
+            Fault::image(reason, remedy)
+        };
+        let patch = Patch {
+            memory_bytes: ram,
+            bootargs: None,
+            initrd: None,
+            clocks: Some(&Board::bamboo().clocks),
+        };
+        let filled = tree.patched(&patch).map_err(|error| {
+            let remedy = "or pass the uImage or vmlinux of the same build";
+            Fault::image(format!("the device tree inside: {error}"), remedy)
+        })?;
+        let total = bytes
+            .get(4..)
+            .and_then(|rest| rest.first_chunk::<4>())
+            .map(|size| u32::from_be_bytes(*size) as usize);
+        let place = total
+            .and_then(|total| bytes.get_mut(..total))
+            .filter(|p| p.len() >= filled.len());
+        let place = place.ok_or_else(no_room)?;
+        place.fill(0);
+        place[..filled.len()].copy_from_slice(&filled);
         Ok(())
     }
 }
 
-/// The device tree in front of the kernel.
-fn find_tree(bytes: &[u8]) -> Option<UserTree> {
+/// The device tree in front of the kernel, and its offset.
+fn find_tree(bytes: &[u8]) -> Option<(usize, UserTree)> {
     (0..bytes.len()).step_by(8).find_map(|offset| {
         let rest = &bytes[offset..];
         (detect(&rest[..rest.len().min(PREFIX)]) == Kind::Fdt)
-            .then(|| UserTree::parse(rest).ok())
+            .then(|| Some((offset, UserTree::parse(rest).ok()?)))
             .flatten()
     })
 }

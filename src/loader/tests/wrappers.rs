@@ -253,34 +253,69 @@ fn a_wrapper_that_would_stop_is_refused_before_it_starts() {
         bss.uimage().build(),
         "image: the kernel occupies 0x400000 to ",
     );
+}
 
-    let mut empty = ppckvm_fdt::Tree::parse(&Wrapper::new().tree.expect("set")).expect("good");
-    let is_memory = |node: &&mut Node| node.name.starts_with("memory");
-    let memory = empty
-        .root
-        .children
-        .iter_mut()
-        .find(is_memory)
-        .expect("it has one");
-    memory.set_cells("reg", &[0, 0, 0]);
-    let tree = Some(empty.to_blob().expect("small"));
-    let simple = Wrapper {
+/// A simpleImage whose tree was changed so, with as much room as it then takes.
+fn simple_image(change: impl FnOnce(&mut Node)) -> Wrapper {
+    let whole = Wrapper::new().tree.expect("set");
+    let mut tree = ppckvm_fdt::Tree::parse(&whole).expect("good");
+    change(&mut tree.root);
+    Wrapper {
         own_stack: true,
-        tree,
+        tree: Some(tree.to_blob().expect("small")),
         ..Wrapper::new()
-    };
+    }
+}
+
+fn is_memory(node: &Node) -> bool {
+    node.name.starts_with("memory")
+}
+
+#[test]
+fn a_simpleimage_gets_the_memory_and_the_clocks_that_its_tree_leaves_open() {
+    let simple = simple_image(|root| {
+        for node in &mut root.children {
+            match node.name.as_str() {
+                "cpus" => node.children[0].set_cells("timebase-frequency", &[0]),
+                _ if is_memory(node) => node.set_cells("reg", &[0, 0, 0]),
+                _ => {}
+            }
+        }
+    });
+    let found = kernel(simple.flat()).expect("what is missing is filled in");
+    let bytes = &found.segments[0].bytes[0x1000..];
+    let tree = ppckvm_fdt::Tree::parse(bytes).expect("still a tree");
+    let memory = tree.root.children.iter().find(|node| is_memory(node));
+    assert_eq!(
+        memory.and_then(|node| node.cells("reg")),
+        Some(vec![0, 0, RAM])
+    );
+    let cpu = &tree.root.child("cpus").expect("it has them").children[0];
+    let clocks = ppckvm_fdt::Board::bamboo().clocks;
+    assert_eq!(cpu.cell("timebase-frequency"), Some(clocks.timebase_hz));
+
+    // One that says what its board has keeps that.
+    let told = simple_image(|root| {
+        let memory = root.children.iter_mut().find(|node| is_memory(node));
+        memory
+            .expect("it has one")
+            .set_cells("reg", &[0, 0, 0x10_0000]);
+    });
+    let found = kernel(told.flat()).expect("nothing is missing");
+    assert_eq!(found.segments[0].bytes, told.flat());
+
+    let without = simple_image(|root| root.children.retain(|node| !is_memory(node)));
     assert_refused(
-        simple.flat(),
-        "image: the device tree inside the simpleImage describes no memory",
+        without.flat(),
+        "image: the device tree inside the simpleImage describes no memory, and has no room",
     );
     let flashed = Wrapper {
         reads_flash: true,
-        ..simple
+        ..without
     };
-    assert!(
-        kernel(flashed.tree_image()).is_ok(),
-        "a treeImage asks the memory controller"
-    );
+    let found = kernel(flashed.tree_image()).expect("a treeImage asks the memory controller");
+    let program = flashed.flat();
+    assert_eq!(found.segments[0].bytes[..program.len()], program);
 }
 
 #[test]
