@@ -9,6 +9,7 @@
 //! place of the rings. A device sees only [`Link::order`]; the rest is the queue's.
 
 pub mod balloon;
+pub mod blk;
 pub mod chain;
 pub mod console;
 pub mod device;
