@@ -12,6 +12,7 @@ use ppckvm_fdt::board::{DcrRange, Interrupt, Window};
 use ppckvm_fdt::patch::PatchError;
 use ppckvm_fdt::tree::TreeError;
 
+use crate::block::DiskError;
 use crate::config::{Cpu, Image, MemorySize, OnPanic, OnReset, VmConfig};
 use crate::console::Console;
 use crate::loader::LoadError;
@@ -101,6 +102,9 @@ pub enum BuildError {
     /// A file that gives no symbols.
     #[error(transparent)]
     Symbols(#[from] SymbolsError),
+    /// A disk that cannot be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// A virtio device that has no place.
     #[error(transparent)]
     Attach(#[from] AttachError),

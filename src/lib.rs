@@ -45,6 +45,7 @@
 // A test that unwraps what must be there fails at the right line.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod block;
 mod builder;
 mod config;
 mod console;
@@ -63,6 +64,10 @@ mod verdict;
 mod virtio;
 mod vm;
 
+pub use block::{
+    Disk, DiskError, DiskFault, Foreign as ForeignDisk, Format as DiskFormat, MemoryDisk,
+    ParseFormatError, SerialNumberError,
+};
 pub use builder::{BuildError, Machine, Wiring};
 pub use config::{Accel, Clock, Cpu, Image, MemorySize, OnPanic, OnReset, SizeError, VmConfig};
 pub use console::{Console, ConsoleInput, ConsoleOutput};

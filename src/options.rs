@@ -114,7 +114,6 @@ impl Options {
         of_key.filter_map(|(_, value)| value.as_deref())
     }
 
-    #[allow(dead_code, reason = "the devices with options come next")]
     /// The value of a key that must be there.
     pub fn required(&self, name: &'static str) -> Result<&str, OptionError> {
         self.value(name).ok_or(OptionError::Missing(name))

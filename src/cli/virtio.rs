@@ -6,13 +6,14 @@
 
 use clap::error::Error;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use ppckvm::{Console, ConsoleOption, Machine, Place, Serial};
+use ppckvm::{Console, ConsoleOption, Disk, Machine, Place, Serial};
 
 /// One device that was asked for.
 #[derive(Clone, Debug)]
 enum Device {
     Console(ConsoleOption),
     Balloon(Place),
+    Disk(Disk),
 }
 
 /// The devices in their order.
@@ -47,6 +48,15 @@ fn arguments() -> Vec<Arg> {
             .help(
                 "A balloon, through which the guest gives memory that it does not use back to the \
                  host: [bus=mmio|pci][,legacy]",
+            ),
+        Arg::new("disk")
+            .long("disk")
+            .value_name("KEYS")
+            .action(ArgAction::Append)
+            .value_parser(|text: &str| text.parse::<Disk>())
+            .help(
+                "A disk: path=FILE[,format=raw|qcow2][,readonly][,overlay][,serial=S]\
+                 [,bus=mmio|pci][,legacy]; the first is /dev/vda",
             ),
         Arg::new("rng")
             .long("rng")
@@ -89,6 +99,7 @@ impl FromArgMatches for VirtioArgs {
         let mut found: Vec<(usize, Device)> = Vec::new();
         collect(&mut found, matches, "console", Device::Console);
         collect(&mut found, matches, "balloon", Device::Balloon);
+        collect(&mut found, matches, "disk", Device::Disk);
         found.sort_by_key(|(index, _)| *index);
         let place = matches.get_one::<Place>("rng").copied();
         let rng = match matches.get_flag("no-rng") {
@@ -114,6 +125,7 @@ impl Device {
                 machine.virtio_console(Console::serial(destination), place)
             }
             Device::Balloon(place) => machine.balloon(place),
+            Device::Disk(disk) => machine.disk(disk),
         }
     }
 }

@@ -239,7 +239,6 @@ impl Machine {
         });
     }
 
-    #[allow(dead_code, reason = "for the devices that come next")]
     /// How many devices there are whose names begin so: the next one's number.
     pub(crate) fn count_attached(&self, kind: &str) -> usize {
         let of_kind = |attachment: &&Attachment| attachment.name.starts_with(kind);

@@ -6,10 +6,11 @@
 # own mirrors, lives with its index in a private folder under the cache and is named to apt on each
 # call. It adds what a stock installation does not list: source packages and backports.
 
-# Builds the test kernels and the root file system, and checks device trees.
+# Builds the test kernels and the root file system, checks device trees, and makes and reads disk
+# images.
 GUEST_PACKAGES="gcc gcc-powerpc-linux-gnu libc6-dev libc6-dev-powerpc-cross
 binutils-powerpc-linux-gnu linux-source-6.1 make bc bison flex libssl-dev libelf-dev cpio xz-utils
-bzip2 gzip lz4 zstd u-boot-tools device-tree-compiler dpkg-dev"
+bzip2 gzip lz4 zstd u-boot-tools device-tree-compiler dpkg-dev e2fsprogs qemu-utils"
 
 # Progress lines count from the start of the outermost script.
 : "${PPCKVM_STARTED:=$(date +%s)}"

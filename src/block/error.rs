@@ -1,0 +1,163 @@
+//! Why a disk was refused: always the file, the reason, the remedy. Nothing was started.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::format::Foreign;
+
+/// A disk that cannot be used, found before the guest starts.
+#[derive(Debug, thiserror::Error)]
+pub struct DiskError {
+    /// The image, as it was named.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub fault: DiskFault,
+}
+
+impl DiskError {
+    pub(super) fn new(file: &Path, fault: DiskFault) -> Self {
+        DiskError {
+            file: file.to_owned(),
+            fault,
+        }
+    }
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "disk {}: {}", self.file.display(), self.fault)
+    }
+}
+
+/// What is wrong with a disk. Sizes and offsets are in bytes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiskFault {
+    /// The operating system refuses the file.
+    #[error("cannot be opened: {0}; check the path and its permissions")]
+    Open(io::Error),
+    /// The file may be read and not written.
+    #[error("cannot be opened for writing: {0}; add readonly, or overlay to keep writes apart")]
+    OpenForWriting(io::Error),
+    /// The operating system fails on the open file.
+    #[error("cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// A directory, a socket, a terminal.
+    #[error("is no regular file and no block device; name an image")]
+    NotAnImage,
+    /// Nothing in it.
+    #[error("is empty; give it a size, for example with `truncate -s 1G`")]
+    Empty,
+    /// A size that no disk has.
+    #[error(
+        "has {bytes} bytes, which is no number of 512-byte sectors; round it up with `truncate -s %512`"
+    )]
+    Sectors {
+        /// The size.
+        bytes: u64,
+    },
+    /// Somebody else writes to it.
+    #[error("is in use: another machine writes to it; end that one, or copy the image")]
+    Written,
+    /// Somebody else reads it, so this machine cannot write to it.
+    #[error(
+        "is in use: another machine reads it; end that one, or add readonly, or overlay to keep writes apart"
+    )]
+    Read,
+    /// A format of another hypervisor's, which nobody asked to take as raw.
+    #[error(
+        "is a {0} image; convert it with `qemu-img convert -O qcow2`, or add format=raw to use its bytes as they are"
+    )]
+    Foreign(Foreign),
+    /// No qcow2 magic where qcow2 was asked for.
+    #[error("is no qcow2 image: it starts with {start:02x?}; give it another format")]
+    NotQcow2 {
+        /// Its first bytes.
+        start: [u8; 4],
+    },
+    /// A qcow2 image that contradicts itself.
+    #[error("is a damaged qcow2 image: {0}; `qemu-img check` says more")]
+    Damaged(String),
+    /// A qcow2 image with something that is not supported.
+    #[error("is a qcow2 image with {what}, which is not supported; {remedy}")]
+    Unsupported {
+        /// What it has.
+        what: String,
+        /// How to be rid of it.
+        remedy: &'static str,
+    },
+    /// A backing file in a format that is not supported.
+    #[error(
+        "has a backing file {file} of format `{format}`, which is not supported; change it with `qemu-img rebase`"
+    )]
+    BackingFormat {
+        /// The backing file, as the image names it.
+        file: String,
+        /// The format, as the image names it.
+        format: String,
+    },
+    /// A backing file that cannot be used.
+    #[error("its backing file {0}")]
+    Backing(Box<Chained>),
+    /// An image that is, in the end, its own backing file.
+    #[error("its backing files lead back to it; give one of them another with `qemu-img rebase`")]
+    BackingLoop,
+    /// Too many backing files.
+    #[error("has more than {0} backing files behind each other; merge some with `qemu-img commit`")]
+    BackingDepth(usize),
+    /// The temporary layer of an overlay cannot be made.
+    #[error("no temporary file for its overlay in {}: {error}; set TMPDIR to a folder with room", folder.display())]
+    Overlay {
+        /// Where it was to be.
+        folder: PathBuf,
+        /// What the host said.
+        error: io::Error,
+    },
+    /// The host gives no threads.
+    #[error("the host gives no thread to serve it: {0}")]
+    Threads(io::Error),
+    /// The bytes of a disk in memory find no room.
+    #[error("the host gives no memory for it: {0}")]
+    Memory(io::Error),
+}
+
+impl DiskFault {
+    pub(super) fn unsupported(what: impl Into<String>, remedy: &'static str) -> Self {
+        DiskFault::Unsupported {
+            what: what.into(),
+            remedy,
+        }
+    }
+}
+
+/// The fault of one backing file, named as part of the image in front of it.
+#[derive(Debug)]
+pub struct Chained(pub DiskError);
+
+impl fmt::Display for Chained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DiskError { file, fault } = &self.0;
+        match fault {
+            DiskFault::Open(error) => {
+                write!(
+                    f,
+                    "{} cannot be opened: {error}; put it there, ",
+                    file.display()
+                )?;
+                f.write_str("or name the right one with `qemu-img rebase -u`")
+            }
+            fault => write!(f, "{}: {fault}", file.display()),
+        }
+    }
+}
+
+/// Why a text is no serial number of a disk.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a serial number has 1 to 20 printable ASCII characters")]
+pub struct SerialNumberError;
+
+/// Why a text names no format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("use raw or qcow2")]
+pub struct ParseFormatError;
