@@ -114,6 +114,10 @@ fn wrong_usage_has_status_2() {
             "--frobnicate",
         ),
         (&["dtb", "--format", "yaml"][..], "dts, dtb"),
+        (&["dtb", "--rng", "bus=isa"][..], "use mmio or pci"),
+        (&["dtb", "--rng", "", "--no-rng"][..], "cannot be used with"),
+        (&["dtb", "--balloon=legcy"][..], "there are bus, legacy"),
+        (&["dtb", "--console", "tty"][..], "there are stdio, null"),
     ] {
         let output = ppckvm.run(args);
         let stderr = text(&output.stderr);
@@ -139,6 +143,11 @@ fn help_lists_options_keys_and_statuses() {
         "--on-reset",
         "--clock",
         "--stats",
+        "--console <DEST>",
+        "--balloon",
+        "--rng <KEYS>",
+        "--no-rng",
+        "[bus=mmio|pci][,legacy]",
         "Ctrl-a x",
         "Ctrl-a Ctrl-a",
         "124",
@@ -529,4 +538,35 @@ fn the_tree_is_printed_as_source_and_as_blob() {
     ppckvm.file("tree", &blob);
     let again = ppckvm.run(&[&["dtb", "--dtb", "tree"], &args[..]].concat());
     assert_eq!(text(&again.stdout), source);
+}
+
+#[test]
+fn the_tree_has_the_virtio_devices_on_mmio() {
+    let ppckvm = Ppckvm::new();
+    let slots = |args: &[&str]| {
+        let output = ppckvm.run(&[&["dtb"], args].concat());
+        let source = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        source.matches("virtio@ef70").count()
+    };
+    assert_eq!(slots(&[]), 1, "entropy");
+    assert_eq!(slots(&["--no-rng"]), 0);
+    assert_eq!(slots(&["--rng", "bus=pci"]), 0);
+    let console = ["--console", "null", "--console", "null,bus=pci"];
+    assert_eq!(slots(&[&console[..], &["--balloon"]].concat()), 3);
+    let ten = ["--console", "null"].repeat(10);
+    assert_eq!(slots(&[&ten[..], &["--no-rng"]].concat()), 10);
+    let args = [&["dtb"], &ten[..]].concat();
+    assert_refused(&ppckvm.run(&args), &["rng", "10", "bus=pci", "--no-rng"]);
+}
+
+#[test]
+fn a_console_takes_the_terminal_from_uart0() {
+    let ppckvm = Ppckvm::new();
+    let output = ppckvm.guest(Asm::new().print("no").reset(), &["--console", "stdio"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stdout), "");
+    let both = ["--console", "stdio", "--serial", "stdio"];
+    let output = ppckvm.guest(Asm::new().reset(), &both);
+    assert_refused(&output, &["standard input", "another destination"]);
 }
