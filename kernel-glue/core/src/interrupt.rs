@@ -154,6 +154,7 @@ impl Vcpu {
         let pc = self.regs.pc;
         if self.pending.machine_check != 0 && enabled & msr::ME != 0 {
             self.sprs.mcsr |= core::mem::take(&mut self.pending.machine_check);
+            self.stats.mcheck += 1;
             self.take(Interrupt::MachineCheck, pc);
         } else if pins.critical && enabled & msr::CE != 0 {
             self.take(Interrupt::CriticalInput, pc);
