@@ -5,7 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use ppckvm_api::GuestMemory;
+use ppckvm_devices::IrqLine;
 use ppckvm_devices::virtio::blk::Medium;
+use ppckvm_devices::virtio::driver::Driver;
+use ppckvm_devices::virtio::{ByteOrder, Interrupt, Link};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileSlice};
 
 use super::image::Image;
@@ -493,4 +497,123 @@ fn random_damage_is_an_error_or_harmless() {
     }
     assert!(opened > 50, "{opened}");
     assert!(fs::read(&base).unwrap() == pattern(MIB));
+}
+
+/// Batches of requests that the disk's threads do at the same time, each on sectors of its own.
+#[test]
+fn requests_under_way_together_do_not_disturb_each_other() {
+    const DEPTH: u64 = 16;
+    let folder = Folder::new();
+    let mut contents = pattern(8 * MIB);
+    let raw = folder.raw("raw.img", &contents);
+    let qcow2 = folder.path("disk.qcow2");
+    let names = [raw.to_str().unwrap(), qcow2.to_str().unwrap()];
+    // Small clusters, so that requests meet in them and in their tables.
+    qemu_img(&[
+        "convert",
+        "-c",
+        "-o",
+        "cluster_size=4k",
+        "-O",
+        "qcow2",
+        names[0],
+        names[1],
+    ]);
+    let original = contents.clone();
+    for disk in [
+        Disk::file(&raw),
+        Disk::file(&raw).overlay(),
+        Disk::file(&qcow2),
+        Disk::file(&qcow2).overlay(),
+    ] {
+        // What each image begins with.
+        if disk.access == disk::Access::ReadWrite {
+            contents = original.clone();
+        }
+        let mut model = contents.clone();
+        let mut device = open(&disk, "test", Clock::Host).unwrap();
+        let memory = GuestMemory::from_ranges(&[(GuestAddress(0), 4 << 20)]).unwrap();
+        let mut driver = Driver::new(ByteOrder::Big, 0x1000, 256, true);
+        device.activate(Link {
+            memory: memory.clone(),
+            queues: vec![driver.queue(&memory).unwrap()],
+            features: device.features(),
+            order: ByteOrder::Big,
+            interrupt: Interrupt::new("test", IrqLine::detached()),
+        });
+        let mut state = 440_u64;
+        let mut random = |limit: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % limit
+        };
+        for batch in 0..100 {
+            driver.reuse_buffers();
+            let mut reads = Vec::new();
+            // Each request has one sixteenth of the disk's 4 KiB blocks.
+            for part in 0..DEPTH {
+                let block = random(8 * MIB / 4096 / DEPTH) * DEPTH + part;
+                let (first, count) = (random(8), random(8) + 1);
+                let sector = block * 8 + first;
+                let bytes = (count.min(8 - first) * 512) as usize;
+                let at = (sector * 512) as usize;
+                let mut header = [0; 16];
+                header[8..].copy_from_slice(&sector.to_be_bytes());
+                match random(4) {
+                    0 => {
+                        let offer = driver.offer(&memory, &[&header], &[bytes as u32, 1]);
+                        reads.push((offer, at, bytes));
+                    }
+                    1..=2 => {
+                        header[3] = 1;
+                        let data: Vec<u8> = (0..bytes).map(|_| random(256) as u8).collect();
+                        model[at..at + bytes].copy_from_slice(&data);
+                        driver.offer(&memory, &[&header, &data], &[1]);
+                    }
+                    _ => {
+                        header[3] = 13;
+                        let mut range = header[8..].to_vec();
+                        range.extend((bytes as u32 / 512).to_be_bytes());
+                        range.extend((random(2) as u32).to_be_bytes());
+                        model[at..at + bytes].fill(0);
+                        driver.offer(&memory, &[&header, &range], &[1]);
+                    }
+                }
+            }
+            let mut left = DEPTH;
+            if batch % 8 == 0 {
+                let mut flush = [0; 16];
+                flush[3] = 4;
+                driver.offer(&memory, &[&flush], &[1]);
+                left += 1;
+            }
+            device.notify(0);
+            while left > 0 {
+                match driver.used(&memory) {
+                    Some(_) => left -= 1,
+                    None => std::thread::yield_now(),
+                }
+            }
+            for (offer, at, bytes) in reads {
+                let mut answer = offer.written(&memory, bytes + 1);
+                assert_eq!(answer.pop(), Some(0));
+                assert!(answer == model[at..at + bytes], "{at:#x}");
+            }
+        }
+        device.reset();
+        drop(device);
+        let image = disk.clone().readonly().open().unwrap();
+        let now: Vec<u8> = (0..8)
+            .flat_map(|mib| read(&image, mib * MIB, MIB as usize).unwrap())
+            .collect();
+        let kept = disk.access == disk::Access::ReadWrite;
+        assert!(now == if kept { &model } else { &contents }[..]);
+        drop(image);
+        if kept {
+            // What the overlay behind it begins with.
+            contents = model;
+        }
+    }
+    qemu_img(&["check", "-q", names[1]]);
 }
