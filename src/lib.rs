@@ -83,8 +83,14 @@ pub use vm::{MemoryAccessError, Reached, Until, Vm};
 pub use ppckvm_api::{
     Access, Cause, GuestMemory, KvmRegs, ResetKind, State, Statistics, Stuck, Tlbe, Translation,
 };
-pub use ppckvm_devices::virtio::VirtioDevice;
 pub use ppckvm_devices::virtio::balloon::Target as BalloonTarget;
 pub use ppckvm_devices::{AccessError, DcrDevice, IrqLine, MmioDevice};
+/// What a virtio device of the embedder's is made of, see [`Machine::virtio_device`].
+pub mod virtio_device {
+    pub use ppckvm_devices::virtio::{
+        ByteOrder, Chain, Interrupt, Link, Queue, QueueError, Reader, VirtioDevice, Writer,
+        read_fields,
+    };
+}
 pub use ppckvm_fdt::Tree;
 pub use ppckvm_fdt::board::{Controller, Interrupt, Trigger};

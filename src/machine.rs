@@ -51,6 +51,7 @@ use crate::vm::Vm;
 /// Makes the machine that `machine` asks for.
 pub(crate) fn assemble(mut machine: Machine) -> Result<Vm, BuildError> {
     let virtio_slots = machine.mmio_slots()?;
+    machine.warn_of_undescribed();
     let virtio = machine.take_attachments();
     let Machine {
         config,

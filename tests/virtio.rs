@@ -4,9 +4,13 @@
 
 mod support;
 
+use std::io::Write;
 use std::time::Duration;
 
-use ppckvm::{Bus, Clock, Console, Machine, OnReset, Outcome, Place, Reached, Until, Vm};
+use ppckvm::virtio_device::{ByteOrder, Link, QueueError, VirtioDevice};
+use ppckvm::{
+    Bus, Clock, Console, GuestMemory, Machine, OnReset, Outcome, Place, Reached, Until, Vm,
+};
 use support::guest;
 
 /// Many times what any of these boots takes; only a hang reaches it.
@@ -230,6 +234,66 @@ fn four_devices_share_the_pci_bus_and_a_fifth_is_refused() {
         "no PCI slot is left for rng: the board has 4; attach a device with bus=mmio, or leave one \
          out"
     );
+}
+
+/// An embedder's own device: an entropy device whose bytes are no surprise.
+struct Letters(Option<Link<GuestMemory>>);
+
+impl Letters {
+    fn serve(link: &mut Link<GuestMemory>) -> Result<bool, QueueError> {
+        while let Some(chain) = link.queues[0].pop(&link.memory)? {
+            let mut writer = chain.writer(&link.memory);
+            writer.write_all(b"letters!").unwrap();
+            link.queues[0].push(&link.memory, chain.head, writer.written())?;
+        }
+        Ok(link.queues[0].needs_interrupt(&link.memory))
+    }
+}
+
+impl VirtioDevice<GuestMemory> for Letters {
+    fn device_id(&self) -> u16 {
+        4
+    }
+
+    fn features(&self) -> u64 {
+        0
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &[8]
+    }
+
+    fn config_read(&mut self, _offset: u32, data: &mut [u8], _order: ByteOrder) {
+        data.fill(0);
+    }
+
+    fn activate(&mut self, link: Link<GuestMemory>) {
+        self.0 = Some(link);
+    }
+
+    fn notify(&mut self, queue: u16) {
+        let link = self.0.as_mut().unwrap();
+        match Letters::serve(link) {
+            Ok(true) => link.interrupt.used(),
+            Ok(false) => {}
+            Err(error) => link.interrupt.queue_broken(queue, &error),
+        }
+    }
+
+    fn reset(&mut self) {
+        self.0 = None;
+    }
+}
+
+#[test]
+fn an_embedders_device_works() {
+    for place in [MMIO, PCI_LEGACY] {
+        let letters = Box::new(Letters(None));
+        let mut vm = booted(machine().rng(None).virtio_device("letters", place, letters));
+        let bytes = command(&mut vm, "head -c 20 /dev/hwrng; echo");
+        assert!(bytes.contains("letters!letters"), "{bytes}");
+        power_off(&mut vm);
+    }
 }
 
 #[test]

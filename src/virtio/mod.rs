@@ -257,6 +257,18 @@ impl Machine {
         Ok(slots.into_iter().filter_map(mmio).collect())
     }
 
+    /// A tree of the user's describes its own devices.
+    pub(crate) fn warn_of_undescribed(&self) {
+        let on_mmio = |attachment: &&Attachment| attachment.place.bus == Bus::Mmio;
+        if let (Some(_), Some(device)) = (&self.config.dtb, self.virtio.iter().find(on_mmio)) {
+            tracing::warn!(
+                "{} is on mmio, and a device tree was given: unless that describes it, the guest \
+                 does not find it; take bus=pci",
+                device.name
+            );
+        }
+    }
+
     /// All devices in their order.
     pub(crate) fn take_attachments(&mut self) -> Vec<Attachment> {
         if let Some(place) = self.config.rng.take() {

@@ -23,7 +23,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use vm_memory::{Bytes, GuestAddress, GuestMemory};
 
@@ -227,6 +227,33 @@ impl Driver {
         let [i0, i1, i2, i3, l0, l1, l2, l3] = bytes;
         let head = self.order.read_u32([i0, i1, i2, i3]);
         Some((head as u16, self.order.read_u32([l0, l1, l2, l3])))
+    }
+
+    /// Whether the device wants a notification of what was made available since the index was
+    /// `before`, as a driver finds out (virtio 1.2, 2.7.10).
+    pub fn must_notify(&self, memory: &impl GuestMemory, before: u16) -> bool {
+        // The index before the device's wish: the device writes its wish, then looks at the index.
+        fence(Ordering::SeqCst);
+        if !self.event_idx {
+            return !self.no_notify(memory);
+        }
+        let passed = self.idx.wrapping_sub(self.avail_event(memory));
+        passed.wrapping_sub(1) < self.idx.wrapping_sub(before)
+    }
+
+    /// The available ring's index.
+    pub fn avail_idx(&self) -> u16 {
+        self.idx
+    }
+
+    /// Asks for an interrupt with the next chain that comes back, and says whether one is back
+    /// already, for which there may be none.
+    pub fn wait_for_used(&self, memory: &impl GuestMemory) -> bool {
+        if self.event_idx {
+            self.set_used_event(memory, self.seen);
+        }
+        fence(Ordering::SeqCst);
+        self.get(memory, self.used_ring() + 2) != self.seen
     }
 
     /// Available ring: says that no interrupts are wanted, or that they are.

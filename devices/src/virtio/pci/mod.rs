@@ -3,6 +3,9 @@
 //! The modern structures are in a memory BAR, each on a page of its own, and capabilities say where.
 //! The legacy interface is an I/O BAR. All registers are little-endian, as PCI's are; only the
 //! device's configuration fields have the driver's order.
+//!
+//! Addresses in rings and descriptors are guest physical ones (VIRTIO_F_ACCESS_PLATFORM is not
+//! offered), so neither the bridge's windows nor the bus master bit stand between a device and RAM.
 
 pub mod regs;
 

@@ -203,6 +203,56 @@ fn an_empty_queue_asks_for_a_notification_unless_it_is_polled() {
     });
 }
 
+/// A driver and a device on threads of their own, each asleep whenever there is nothing to do.
+#[test]
+fn no_notification_and_no_interrupt_is_lost_between_threads() {
+    const CHAINS: u32 = 30_000;
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+    each(|memory, mut driver, mut queue, _| {
+        let (kick, kicked) = std::sync::mpsc::channel();
+        let (raise, raised) = std::sync::mpsc::channel();
+        let device = std::thread::spawn({
+            let memory = memory.clone();
+            move || {
+                let mut served = 0;
+                while served < CHAINS {
+                    while let Some(chain) = queue.pop(&memory).unwrap() {
+                        queue.push(&memory, chain.head, served).unwrap();
+                        served += 1;
+                        if queue.needs_interrupt(&memory) {
+                            raise.send(()).unwrap();
+                        }
+                    }
+                    if served < CHAINS {
+                        kicked.recv_timeout(PATIENCE).expect("a notification");
+                    }
+                }
+            }
+        });
+        let (mut offered, mut back) = (0, 0);
+        while back < CHAINS {
+            // Two at most, in turns: the ring runs empty all the time.
+            while offered < CHAINS && offered - back < 2 {
+                let before = driver.avail_idx();
+                driver.reuse_buffers();
+                driver.offer(memory, &[b"x"], &[]);
+                offered += 1;
+                if driver.must_notify(memory, before) {
+                    kick.send(()).unwrap();
+                }
+            }
+            while let Some((_, written)) = driver.used(memory) {
+                assert_eq!(written, back);
+                back += 1;
+            }
+            if back < offered && !driver.wait_for_used(memory) {
+                raised.recv_timeout(PATIENCE).expect("an interrupt");
+            }
+        }
+        device.join().unwrap();
+    });
+}
+
 #[test]
 fn rings_that_cannot_be_are_refused() {
     let memory = memory();
