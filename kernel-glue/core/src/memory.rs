@@ -173,6 +173,30 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_names_the_slot_and_the_rule() {
+        let (one, other) = (slot(0x1000, 0x2000, 0x3000), slot(0x2000, 0x4000, 0));
+        let errors = [
+            (SlotError::Full, "all 32 are taken"),
+            (
+                SlotError::Alignment(one),
+                "at 0x1000 of 0x2000 bytes, ram offset 0x3000, refused: each must be a multiple",
+            ),
+            (
+                SlotError::Range(one),
+                "at 0x1000 of 0x2000 bytes, ram offset 0x3000, refused: it must end within",
+            ),
+            (
+                SlotError::Overlap(one, other),
+                "at 0x1000 of 0x2000 bytes refused: it overlaps the one at 0x2000 of 0x4000 bytes",
+            ),
+        ];
+        for (error, text) in errors {
+            let message = std::format!("{error}");
+            assert!(message.contains(text), "{message}");
+        }
+    }
+
+    #[test]
     fn there_are_32_slots() {
         let mut slots = Slots::default();
         for n in 0..32 {

@@ -260,6 +260,8 @@ mod tests {
     fn causes_index_their_own_charges() {
         for (at, cause) in Cause::ALL.iter().enumerate() {
             assert_eq!(*cause as usize, at);
+            let same = |other: &&Cause| other.name() == cause.name();
+            assert_eq!(Cause::ALL.iter().filter(same).count(), 1, "{cause:?}");
         }
     }
 

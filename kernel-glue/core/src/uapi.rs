@@ -331,6 +331,16 @@ mod tests {
     }
 
     #[test]
+    fn answers_are_put_where_the_questions_were() {
+        let mut page = RunPage::default();
+        page.set_mmio_data([1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(page.mmio_data(), [1, 2, 3, 4, 5, 6, 7, 8]);
+        let mut page = RunPage::default();
+        page.set_dcr_data(0x1234_5678);
+        assert_eq!(page.dcr_data(), 0x1234_5678);
+    }
+
+    #[test]
     fn an_mmio_exit_fills_the_members_at_kvms_offsets() {
         let mut page = RunPage::default();
         let data = [1, 2, 3, 4, 0, 0, 0, 0];

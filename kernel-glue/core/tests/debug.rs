@@ -207,6 +207,17 @@ fn taken_branches_stop_before_they_are_taken() {
 }
 
 #[test]
+fn a_fetch_fault_goes_before_branches_and_data_compares() {
+    let mut m = armed(dbcr0::BRT | dbcr0::DAC1R, &[0x4A00_0000]);
+    assert_eq!(event(&mut m), (dbcr0::BRT, PC));
+    // The branch taken leads to where nothing is mapped.
+    let mut m = armed(dbcr0::BRT | dbcr0::DAC1R, &[]);
+    m.vcpu.regs.pc = 0x5000_0000;
+    m.turn(1);
+    assert_eq!((m.vcpu.regs.pc, m.vcpu.sprs().dbsr), (vector(14), 0));
+}
+
+#[test]
 fn a_trap_event_replaces_the_program_interrupt() {
     let mut m = armed(dbcr0::TRAP, &[TRAP]);
     assert_eq!(event(&mut m), (dbcr0::TRAP, PC));

@@ -38,14 +38,17 @@ fn a_branch_to_itself_with_interrupts_off_is_a_hang() {
 fn a_loop_of_nothing_is_a_hang() {
     // `b .+8`, and from there `b .-8`.
     let exit = run(0, &[0x4800_0008, 0, 0x4BFF_FFF8], |_| {});
+    spins(exit);
+    // `ori r0,r0,0` and `mr r3,r3` are hints.
+    spins(run(0, &[NOP, 0x4BFF_FFFC], |_| {}));
+    spins(run(0, &[0x7C63_1B78, NOP, 0x4BFF_FFF8], |_| {}));
+}
+
+#[track_caller]
+fn spins(exit: Exit) {
+    let spins = |reason| reason == Stuck::Spins;
     assert!(
-        matches!(
-            exit,
-            Exit::CannotGoOn {
-                reason: Stuck::Spins,
-                ..
-            }
-        ),
+        matches!(exit, Exit::CannotGoOn { reason, .. } if spins(reason)),
         "{exit:?}"
     );
 }
@@ -57,6 +60,18 @@ fn a_loop_that_does_something_is_none() {
         run(0, &[0x3863_0001, 0x4BFF_FFFC], |_| {}),
         Exit::Interrupted
     );
+    // `mr r3,r4` and `ori r3,r4,0` may change r3, and `mr. r3,r3` changes CR.
+    for word in [0x7C83_2378, 0x6083_0000, 0x7C63_1B79] {
+        assert_eq!(run(0, &[word, 0x4BFF_FFFC], |_| {}), Exit::Interrupted);
+    }
+    // A long loop is not looked through.
+    let mut long = vec![NOP; 20];
+    long.push(0x4BFF_FFB0);
+    assert_eq!(run(0, &long, |_| {}), Exit::Interrupted);
+    // A branch to where nothing is mapped, at the end of a slice, ends in an interrupt.
+    let mut away = vec![0x38A0_0000; 100];
+    away.push(0x4A00_0000);
+    assert_eq!(run(0, &away, |_| {}), Exit::Interrupted);
     // `bl .` writes LR.
     assert_eq!(run(0, &[0x4800_0001], |_| {}), Exit::Interrupted);
 }

@@ -344,6 +344,26 @@ fn spaces_are_taken_round_robin_and_emptied_first() {
 }
 
 #[test]
+fn the_space_of_fetches_is_not_taken_for_data() {
+    let mut m = Machine::new();
+    for ts in [false, true] {
+        m.vcpu
+            .set_tlb(2 + usize::from(ts), entry(0, 0, 5, 0, ts, ALL));
+    }
+    m.vcpu.regs.msr = msr::IS | msr::DS;
+    // Every space is in use, and that of PID 0 is the next to go.
+    for pid in 0..SPACES as u32 {
+        m.mtspr(0x30, pid);
+        load(&mut m, 0x100);
+    }
+    m.mtspr(0x30, 0);
+    m.vcpu.regs.msr = msr::IS;
+    load(&mut m, 0x100);
+    assert_ne!(m.hw.fetch, m.hw.data);
+    assert!(m.hw.lookup(m.hw.data, 0x100).is_some());
+}
+
+#[test]
 fn a_slot_that_goes_takes_its_mappings_along() {
     let mut m = Machine::new();
     load(&mut m, 0x100);

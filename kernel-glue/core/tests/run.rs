@@ -5,7 +5,7 @@
 mod support;
 
 use ppc440_isa::regs::{dbcr0, dbsr, esr, msr, tcr, tsr};
-use ppc440_kvm::{Cause, Exit, ResetKind, RunPage, Vcpu};
+use ppc440_kvm::{Cause, Exit, Inject, ResetKind, RunPage, Vcpu};
 use proptest::prelude::*;
 use support::*;
 
@@ -160,6 +160,37 @@ fn the_watchdog_resets_and_says_so() {
     );
     m.vcpu.reset(ResetKind::Chip);
     assert_eq!(m.vcpu.timers(&m.hw).tsr & tsr::WRS, 2 << 28);
+}
+
+#[test]
+fn a_watchdog_that_ran_out_while_the_guest_waits_resets_too() {
+    let mut m = Machine::new();
+    m.mtspr(0x154, 1 << 28);
+    m.vcpu.regs.msr = msr::WE;
+    assert!(matches!(m.run(), Exit::Wait { deadline: Some(_) }));
+    m.hw.ticks = 1 << 30;
+    let reset = Exit::Reset {
+        kind: ResetKind::Core,
+        by_watchdog: true,
+    };
+    assert_eq!(m.run(), reset);
+}
+
+#[test]
+fn what_waits_is_told() {
+    let mut m = Machine::new();
+    m.vcpu.regs.msr = 0;
+    m.vcpu.raise_machine_check(0x4000_0000);
+    m.vcpu.inject(Inject::Set);
+    let pending = m.vcpu.pending();
+    assert!(pending.external_once && pending.machine_check == 0xC000_0000);
+    m.vcpu.regs.msr = msr::ME;
+    assert_eq!(m.turn(1), Exit::Interrupted);
+    assert_eq!(m.vcpu.pending().machine_check, 0);
+    assert_eq!(
+        (m.vcpu.sprs().mcsr, m.vcpu.stats().mcheck),
+        (0xC000_0000, 1)
+    );
 }
 
 #[test]

@@ -51,6 +51,20 @@ const STORED: &[(&str, u32, u32)] = &[
 ];
 
 #[test]
+fn user_registers_are_reached_from_supervisor_state_too() {
+    let mut m = Machine::new();
+    for (number, bits) in [(1, 0xE000_007F), (8, !0), (9, !0)] {
+        m.mtspr(number, !0);
+        assert_eq!(m.mfspr(number), bits, "SPR {number}");
+    }
+    let regs = &m.vcpu.regs;
+    assert_eq!((regs.xer.word(), regs.lr, regs.ctr), (0xE000_007F, !0, !0));
+    // No event, and internal debug mode off: only storage.
+    m.mtspr(0x134, 0x0000_0001);
+    assert_eq!(m.mfspr(0x134), 1);
+}
+
+#[test]
 fn stored_registers_keep_the_bits_that_exist() {
     for &(name, number, bits) in STORED {
         let mut m = Machine::new();

@@ -130,6 +130,8 @@ impl Bench {
         } else {
             match insn {
                 Insn::Addi => regs.gpr[rt] = base.wrapping_add(d),
+                Insn::Ori => regs.gpr[ra] = regs.gpr[rt] | d & 0xFFFF,
+                Insn::Or => regs.gpr[ra] = regs.gpr[rt] | regs.gpr[rb],
                 Insn::B => {
                     regs.pc = regs
                         .pc
