@@ -167,7 +167,9 @@ impl Vcpu {
         self.regs.gpr[word.rt()] = found.map_or(u32::MAX, |index| index as u32);
         if word.0 & 1 != 0 {
             let so = if self.regs.xer.so { Cr::SO } else { 0 };
-            self.regs.cr.0[0] = if found.is_some() { Cr::EQ } else { 0 } | so;
+            self.regs
+                .cr
+                .set_field(0, if found.is_some() { Cr::EQ } else { 0 } | so);
         }
     }
 

@@ -256,7 +256,9 @@ impl Vcpu {
             Special::Conditional => {
                 let stored = core::mem::take(&mut self.regs.reservation);
                 let so = if self.regs.xer.so { Cr::SO } else { 0 };
-                self.regs.cr.0[0] = if stored { Cr::EQ | so } else { so };
+                self.regs
+                    .cr
+                    .set_field(0, if stored { Cr::EQ | so } else { so });
                 if !stored {
                     transfer.op.len = 0;
                 }

@@ -398,11 +398,11 @@ fn reservations_are_set_and_used_up() {
         m.vcpu.regs.gpr[R as usize] = 0xA0B0_C0D0;
         let (bytes, _) = run(&mut m, stwcx, ea, &[1, 2, 3, 4]);
         assert_eq!(bytes, [0xA0, 0xB0, 0xC0, 0xD0]);
-        assert_eq!(m.vcpu.regs.cr.0[0], Cr::EQ | Cr::SO);
+        assert_eq!(m.vcpu.regs.cr.field(0), Cr::EQ | Cr::SO);
         assert!(!m.vcpu.regs.reservation);
         let (bytes, sizes) = run(&mut m, stwcx, ea, &[1, 2, 3, 4]);
         assert_eq!((bytes, sizes), (vec![1, 2, 3, 4], vec![]));
-        assert_eq!(m.vcpu.regs.cr.0[0], Cr::SO);
+        assert_eq!(m.vcpu.regs.cr.field(0), Cr::SO);
     }
 }
 
@@ -526,9 +526,9 @@ fn a_conditional_store_without_reservation_needs_no_permission() {
     m.vcpu
         .set_tlb(6, entry(READ_ONLY, 0x8000, 1, 0, false, 0x3F & !0x12));
     m.vcpu.regs.gpr[4] = READ_ONLY;
-    m.vcpu.regs.cr.0[0] = 15;
+    m.vcpu.regs.cr.set_field(0, 15);
     m.complete(stwcx);
-    assert_eq!(m.vcpu.regs.cr.0[0], 0);
+    assert_eq!(m.vcpu.regs.cr.field(0), 0);
     m.vcpu.regs.reservation = true;
     m.interrupted(stwcx, 2);
     m.vcpu.regs.reservation = false;

@@ -297,7 +297,7 @@ fn tlbsx_searches_for_mmucr_and_records() {
         assert_eq!(m.vcpu.regs.cr, Cr::default(), "without a dot CR stays");
         m.complete(tlbsx | 1);
         assert_eq!(
-            m.vcpu.regs.cr.0[0],
+            m.vcpu.regs.cr.field(0),
             if found { Cr::EQ | Cr::SO } else { Cr::SO }
         );
     }

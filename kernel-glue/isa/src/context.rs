@@ -1,8 +1,35 @@
 //! The registers that problem-state code can reach: what a world switch loads and saves.
 
-/// Condition register as eight fields, so that a compare writes one byte.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cr(pub [u8; 8]);
+/// The condition register, each field in a form that a compare makes in one subtraction.
+///
+/// LT, GT and EQ of a field are the sign of a number: of the difference that was compared, or of
+/// the result that was recorded. A branch then tests that number, and four bits are made of it
+/// only when somebody asks. Not every combination of three bits is a sign, so the number is read
+/// as follows: EQ when its low 32 bits are zero, GT when it is above zero, LT when bit 62 (LSB 0)
+/// is set. A difference of two 32-bit numbers fits.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Cr {
+    /// LT, GT and EQ of each field, as above.
+    pub signs: [i64; 8],
+    /// SO of each field, 0 or 1.
+    pub so: [u8; 8],
+}
+
+/// The number for each combination of LT, GT and EQ, by the value of the field's four bits.
+pub static SIGNS: [i64; 16] = {
+    let mut signs = [0; 16];
+    let mut field = 0;
+    while field < 16 {
+        let (lt, gt, eq) = (field & 8 != 0, field & 4 != 0, field & 2 != 0);
+        signs[field] = (lt as i64) << 62
+            | (if gt { 0 } else { i64::MIN })
+            | ((gt && eq) as i64) << 32
+            | !eq as i64;
+        field += 1;
+    }
+    signs
+};
 
 impl Cr {
     /// Less than, within a field.
@@ -17,31 +44,87 @@ impl Cr {
     /// The register from its 32-bit value; field 0 is the most significant nibble.
     #[inline]
     pub fn from_word(word: u32) -> Self {
-        Cr(core::array::from_fn(|field| {
-            (word >> (28 - 4 * field)) as u8 & 15
-        }))
+        let mut cr = Cr::default();
+        for field in 0..8 {
+            cr.set_field(field, (word >> (28 - 4 * field)) as u8);
+        }
+        cr
     }
 
     /// The 32-bit value.
     #[inline]
-    pub fn word(self) -> u32 {
-        self.0
-            .iter()
-            .fold(0, |word, &field| word << 4 | u32::from(field))
+    pub fn word(&self) -> u32 {
+        (0..8).fold(0, |word, field| word << 4 | u32::from(self.field(field)))
+    }
+
+    /// The four bits of a field; only the low three bits of `field` count.
+    #[inline]
+    pub fn field(&self, field: usize) -> u8 {
+        let sign = self.signs[field & 7];
+        ((sign >> 59) as u8 & Self::LT)
+            | u8::from(sign > 0) << 2
+            | u8::from(sign as u32 == 0) << 1
+            | self.so[field & 7]
+    }
+
+    /// Sets the four bits of a field from the low four of `value`.
+    #[inline]
+    pub fn set_field(&mut self, field: usize, value: u8) {
+        self.signs[field & 7] = SIGNS[usize::from(value & 15)];
+        self.so[field & 7] = value & Self::SO;
+    }
+
+    /// Sets a field from a difference of two 32-bit numbers, signed or unsigned, and SO.
+    #[inline(always)]
+    pub fn set_sign(&mut self, field: usize, difference: i64, so: bool) {
+        self.signs[field & 7] = difference;
+        self.so[field & 7] = u8::from(so);
     }
 
     /// Bit `index` counted from the most significant end; only the low five bits of `index` count.
     #[inline]
     pub fn bit(&self, index: u32) -> bool {
-        self.0[(index >> 2 & 7) as usize] & (8 >> (index & 3)) != 0
+        let field = (index >> 2 & 7) as usize;
+        let sign = self.signs[field];
+        match index & 3 {
+            0 => sign >> 62 & 1 != 0,
+            1 => sign > 0,
+            2 => sign as u32 == 0,
+            _ => self.so[field] != 0,
+        }
     }
 
     /// Sets or clears bit `index`, counted as in [`Cr::bit`].
     #[inline]
     pub fn set_bit(&mut self, index: u32, value: bool) {
         let mask = 8u8 >> (index & 3);
-        let field = &mut self.0[(index >> 2 & 7) as usize];
-        *field = if value { *field | mask } else { *field & !mask };
+        let field = (index >> 2 & 7) as usize;
+        let old = self.field(field);
+        self.set_field(field, if value { old | mask } else { old & !mask });
+    }
+}
+
+impl Default for Cr {
+    /// All bits 0.
+    fn default() -> Self {
+        Cr {
+            signs: [SIGNS[0]; 8],
+            so: [0; 8],
+        }
+    }
+}
+
+impl PartialEq for Cr {
+    fn eq(&self, other: &Self) -> bool {
+        self.word() == other.word()
+    }
+}
+
+impl Eq for Cr {}
+
+impl core::fmt::Debug for Cr {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Cr({:#010x})", self.word())
     }
 }
 
@@ -122,10 +205,29 @@ mod tests {
 
     #[test]
     fn cr_and_xer_words_round_trip() {
-        for word in [0, 0x8421_1248, 0xFFFF_FFFF, 0x0F0F_1234] {
+        for word in [0, 0x8421_1248, 0xFFFF_FFFF, 0x0F0F_1234, 0x7654_3210] {
             assert_eq!(Cr::from_word(word).word(), word);
         }
+        assert_eq!(Cr::default().word(), 0);
         assert_eq!(Xer::from_word(0xFFFF_FFFF).word(), 0xE000_007F);
+    }
+
+    #[test]
+    fn a_difference_is_a_comparison() {
+        let edges = [0, 1, 5, i32::MAX, i32::MIN, -1];
+        for (a, b) in edges.iter().flat_map(|a| edges.map(|b| (*a, b))) {
+            let bits = |less, more| match (less, more) {
+                (true, _) => Cr::LT,
+                (_, true) => Cr::GT,
+                _ => Cr::EQ,
+            };
+            let mut cr = Cr::default();
+            cr.set_sign(2, i64::from(a) - i64::from(b), false);
+            assert_eq!(cr.field(2), bits(a < b, a > b), "{a} {b}");
+            let (a, b) = (a as u32, b as u32);
+            cr.set_sign(2, i64::from(a) - i64::from(b), true);
+            assert_eq!(cr.field(2), bits(a < b, a > b) | Cr::SO, "{a} {b}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub mod spr;
 pub mod tlb;
 mod trap;
 
-pub use context::{Cr, Regs, Xer};
+pub use context::{Cr, Regs, SIGNS, Xer};
 pub use decode::{decode, invalid_form};
 pub use fields::Word;
 pub use insn::{Flags, Insn};

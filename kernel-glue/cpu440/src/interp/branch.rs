@@ -135,14 +135,15 @@ cr_logic! {
 }
 
 pub(super) fn mcrf(_: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
-    regs.cr.0[op.word.crfd()] = regs.cr.0[op.word.crfs()];
+    regs.cr
+        .set_field(op.word.crfd(), regs.cr.field(op.word.crfs()));
     Flow::Next
 }
 
 pub(super) fn mcrxr(_: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     let xer = &mut regs.xer;
-    regs.cr.0[op.word.crfd()] =
-        u8::from(xer.so) << 3 | u8::from(xer.ov) << 2 | u8::from(xer.ca) << 1;
+    let field = u8::from(xer.so) << 3 | u8::from(xer.ov) << 2 | u8::from(xer.ca) << 1;
+    regs.cr.set_field(op.word.crfd(), field);
     (xer.so, xer.ov, xer.ca) = (false, false, false);
     Flow::Next
 }
@@ -156,7 +157,7 @@ pub(super) fn mtcrf(_: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     let value = regs.gpr[op.word.rs()];
     for field in 0..8 {
         if op.word.crm() & 0x80 >> field != 0 {
-            regs.cr.0[field] = (value >> (28 - 4 * field)) as u8 & 15;
+            regs.cr.set_field(field, (value >> (28 - 4 * field)) as u8);
         }
     }
     Flow::Next

@@ -9,7 +9,7 @@ use crate::fpu;
 #[inline(always)]
 fn record<const RC: bool>(regs: &mut Regs) {
     if RC {
-        regs.cr.0[1] = (regs.fpscr >> 28) as u8;
+        regs.cr.set_field(1, (regs.fpscr >> 28) as u8);
     }
 }
 
@@ -102,7 +102,7 @@ macro_rules! compares {
                 return Flow::Trap;
             }
             let (a, b) = (regs.fpr[op.word.fra()], regs.fpr[op.word.frb()]);
-            regs.cr.0[op.word.crfd()] = fpu::$name(&mut regs.fpscr, a, b);
+            regs.cr.set_field(op.word.crfd(), fpu::$name(&mut regs.fpscr, a, b));
             finish::<false>(exec, regs, op)
         }
     )*};
@@ -158,6 +158,9 @@ pub(super) fn mcrfs(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     if !exec.float_available(regs) {
         return Flow::Trap;
     }
-    regs.cr.0[op.word.crfd()] = fpu::mcrfs(&mut regs.fpscr, op.word.crfs() as u32);
+    regs.cr.set_field(
+        op.word.crfd(),
+        fpu::mcrfs(&mut regs.fpscr, op.word.crfs() as u32),
+    );
     Flow::Next
 }

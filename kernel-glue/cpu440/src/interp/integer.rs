@@ -4,22 +4,10 @@ use ppc440_isa::{Cr, Regs};
 
 use super::{Exec, Flow, Op};
 
-/// LT, GT or EQ of a signed comparison, without SO.
-#[inline(always)]
-pub(super) fn signed_field(a: i32, b: i32) -> u8 {
-    u8::from(a < b) << 3 | u8::from(a > b) << 2 | u8::from(a == b) << 1
-}
-
-/// LT, GT or EQ of an unsigned comparison, without SO.
-#[inline(always)]
-fn unsigned_field(a: u32, b: u32) -> u8 {
-    u8::from(a < b) << 3 | u8::from(a > b) << 2 | u8::from(a == b) << 1
-}
-
 /// Sets CR0 from a result, as every form with Rc does.
 #[inline(always)]
 pub(super) fn record(regs: &mut Regs, result: u32) {
-    regs.cr.0[0] = signed_field(result as i32, 0) | u8::from(regs.xer.so);
+    regs.cr.set_sign(0, i64::from(result as i32), regs.xer.so);
 }
 
 /// Sets XER[OV], and XER[SO] with it.
@@ -173,7 +161,7 @@ logical_immediate! {
 }
 
 /// Bits MB to ME of the manual's numbering, wrapping around when MB is the larger.
-pub(super) fn rotate_mask(mb: u32, me: u32) -> u32 {
+pub(crate) fn rotate_mask(mb: u32, me: u32) -> u32 {
     let from_mb = u32::MAX >> (mb & 31);
     let to_me = u32::MAX << (31 - (me & 31));
     if mb <= me {
@@ -241,25 +229,35 @@ pub(super) fn srawi<const RC: bool>(_: &mut Exec, regs: &mut Regs, op: &Op) -> F
 
 pub(super) fn cmp(_: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     let (a, b) = (regs.gpr[op.word.ra()] as i32, regs.gpr[op.word.rb()] as i32);
-    regs.cr.0[op.word.crfd()] = signed_field(a, b) | u8::from(regs.xer.so);
+    regs.cr
+        .set_sign(op.word.crfd(), i64::from(a) - i64::from(b), regs.xer.so);
     Flow::Next
 }
 
 pub(super) fn cmpi(_: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     let a = regs.gpr[op.word.ra()] as i32;
-    regs.cr.0[op.word.crfd()] = signed_field(a, op.imm as i32) | u8::from(regs.xer.so);
+    regs.cr.set_sign(
+        op.word.crfd(),
+        i64::from(a) - i64::from(op.imm as i32),
+        regs.xer.so,
+    );
     Flow::Next
 }
 
 pub(super) fn cmpl(_: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     let (a, b) = (regs.gpr[op.word.ra()], regs.gpr[op.word.rb()]);
-    regs.cr.0[op.word.crfd()] = unsigned_field(a, b) | u8::from(regs.xer.so);
+    regs.cr
+        .set_sign(op.word.crfd(), i64::from(a) - i64::from(b), regs.xer.so);
     Flow::Next
 }
 
 pub(super) fn cmpli(_: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     let a = regs.gpr[op.word.ra()];
-    regs.cr.0[op.word.crfd()] = unsigned_field(a, op.imm) | u8::from(regs.xer.so);
+    regs.cr.set_sign(
+        op.word.crfd(),
+        i64::from(a) - i64::from(op.imm),
+        regs.xer.so,
+    );
     Flow::Next
 }
 
@@ -290,7 +288,7 @@ pub(super) fn dlmzb<const RC: bool>(_: &mut Exec, regs: &mut Regs, op: &Op) -> F
             Some(_) => Cr::LT,
             None => Cr::EQ,
         };
-        regs.cr.0[0] = field | u8::from(regs.xer.so);
+        regs.cr.set_field(0, field | u8::from(regs.xer.so));
     }
     Flow::Next
 }

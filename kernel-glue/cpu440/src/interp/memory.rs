@@ -274,7 +274,8 @@ pub(super) fn stwcx(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
         return fault(exec, op, ea, Access::Store);
     }
     let reserved = std::mem::take(&mut regs.reservation);
-    regs.cr.0[0] = u8::from(reserved) << 1 | u8::from(regs.xer.so);
+    regs.cr
+        .set_field(0, u8::from(reserved) << 1 | u8::from(regs.xer.so));
     if reserved {
         put(exec, op, ea, regs.gpr[op.word.rs()])
     } else {
