@@ -99,8 +99,9 @@ fn ends_block(insn: Insn, word: Word) -> bool {
         B | Bclr | Bcctr | Sc => true,
         Mfspr | Mtspr => !matches!(
             word.spr(),
-            spr::LR | spr::CTR | spr::XER | spr::USPRG0 | 0x104..=0x107
+            spr::LR | spr::CTR | spr::XER | spr::USPRG0 | 0x104..=0x107 | 0x110..=0x117
         ),
+        Mfmsr => false,
         // Traps to the core, which resumes behind it.
         Mftb => true,
         _ => insn.flags().contains(ppc440_isa::Flags::PRIVILEGED),
@@ -302,8 +303,9 @@ fn handler(insn: Insn, word: Word) -> Handler {
         },
         // The time base is the core's.
         Mftb => chain!(system::privileged),
-        Mfmsr | Mtmsr | Wrtee | Wrteei | Rfi | Rfci | Rfmci | Mfdcr | Mtdcr | Tlbre | Tlbwe
-        | Tlbsx | Tlbsync | Dcbi | Dccci | Iccci | Dcread | Icread => chain!(system::privileged),
+        Mfmsr => chain!(system::mfmsr),
+        Mtmsr | Wrtee | Wrteei | Rfi | Rfci | Rfmci | Mfdcr | Mtdcr | Tlbre | Tlbwe | Tlbsx
+        | Tlbsync | Dcbi | Dccci | Iccci | Dcread | Icread => chain!(system::privileged),
 
         // Floating point.
         Fadd => rc!(word, float::fadd),

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{Ordering, fence};
 
-use ppc440_isa::{ProgramCause, Regs, Trap, Xer, spr};
+use ppc440_isa::{ProgramCause, Regs, Trap, Xer, regs::msr, spr};
 
 use super::{Exec, Flow, Op};
 
@@ -93,24 +93,36 @@ pub(super) fn mtctr(_: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     Flow::Next
 }
 
-/// The other SPRs that problem state reads: XER, USPRG0, SPRG4-7.
+/// `mfmsr`: the guest's supervisor may see its MSR, which is in the registers.
+pub(super) fn mfmsr(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
+    if regs.msr & msr::PR != 0 {
+        return privileged(exec, regs, op);
+    }
+    regs.gpr[op.word.rt()] = regs.msr;
+    Flow::Next
+}
+
+/// The other SPRs that are in the registers: XER, USPRG0, SPRG4-7, and SPRG0-7 for the guest's
+/// supervisor.
 pub(super) fn mfspr(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     regs.gpr[op.word.rt()] = match op.word.spr() {
         spr::XER => regs.xer.word(),
         spr::USPRG0 => regs.usprg0,
         // 0x104 to 0x107: the read-only names of SPRG4 to SPRG7.
         n @ 0x104..=0x107 => regs.sprg[(n - 0x100) as usize],
+        n @ 0x110..=0x117 if regs.msr & msr::PR == 0 => regs.sprg[(n - 0x110) as usize],
         _ => return privileged(exec, regs, op),
     };
     Flow::Next
 }
 
-/// The other SPRs that problem state writes: XER, USPRG0.
+/// Likewise to write: XER, USPRG0, and SPRG0-7 for the guest's supervisor.
 pub(super) fn mtspr(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     let value = regs.gpr[op.word.rs()];
     match op.word.spr() {
         spr::XER => regs.xer = Xer::from_word(value),
         spr::USPRG0 => regs.usprg0 = value,
+        n @ 0x110..=0x117 if regs.msr & msr::PR == 0 => regs.sprg[(n - 0x110) as usize] = value,
         _ => return privileged(exec, regs, op),
     }
     Flow::Next
