@@ -53,7 +53,8 @@ pub enum BuildError {
     Accel(#[from] OpenError),
     /// A translator was asked for.
     #[error(
-        "this build has no translator for a host of architecture {0}; take --cpu interp or --cpu auto"
+        "there is no translator for this {0} host (it needs x86-64 with MOVBE, BMI2, LZCNT and FMA); \
+         take --cpu interp or --cpu auto"
     )]
     NoTranslator(&'static str),
     /// The options make no device tree.

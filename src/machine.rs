@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ppckvm_api::{Access, State, VmOptions};
+use ppckvm_api::{Access, Engine, State, VmOptions};
 use ppckvm_api::{GuestMemory, Kvm, Region, TlbWord0, TlbWord1, TlbWord2, Tlbe, Vcpu, VcpuHandle};
 use ppckvm_devices::cpr::{self, Cpr};
 use ppckvm_devices::dma::Dma;
@@ -65,7 +65,7 @@ pub(crate) fn assemble(mut machine: Machine) -> Result<Vm, BuildError> {
 
     // What the user gave, all of it, before anything is made.
     let banks = sdram::banks(config.memory.bytes())?;
-    check_cpu(config.cpu)?;
+    let engine = engine(config.cpu)?;
     let kvm = Kvm::open(config.accel)?;
     let (placement, symbols) = place(&config, &board, &virtio_slots)?;
     let symbols = symbols_of(&config, symbols)?;
@@ -76,6 +76,7 @@ pub(crate) fn assemble(mut machine: Machine) -> Result<Vm, BuildError> {
     let options = VmOptions {
         clock: config.clock,
         timer_hz: board.clocks.timebase_hz.into(),
+        engine,
     };
     let mut machine = kvm.create_vm(ram.region.clone(), options);
     machine.set_memory_slot(0, 0, config.memory.bytes(), 0);
@@ -150,7 +151,7 @@ pub(crate) fn assemble(mut machine: Machine) -> Result<Vm, BuildError> {
 
     let pristine = vcpu.state();
     let mut vm = Vm {
-        description: describe(&kvm),
+        description: describe(&kvm, engine),
         on_reset: config.on_reset,
         on_panic: config.on_panic,
         timeout: config.timeout,
@@ -337,10 +338,14 @@ fn tree(
     Ok(generate(board, &options)?)
 }
 
-fn check_cpu(cpu: Cpu) -> Result<(), BuildError> {
+/// The engine that was asked for, or the fastest that this host has.
+fn engine(cpu: Cpu) -> Result<Engine, BuildError> {
+    let translates = Engine::Translator.is_supported();
     match cpu {
-        Cpu::Auto | Cpu::Interp => Ok(()),
-        Cpu::Jit => Err(BuildError::NoTranslator(std::env::consts::ARCH)),
+        Cpu::Interp => Ok(Engine::Interpreter),
+        Cpu::Auto if !translates => Ok(Engine::Interpreter),
+        Cpu::Jit if !translates => Err(BuildError::NoTranslator(std::env::consts::ARCH)),
+        Cpu::Auto | Cpu::Jit => Ok(Engine::Translator),
     }
 }
 
@@ -668,12 +673,16 @@ fn add_syscon(bus: &mut MmioBus, board: &Board, control: &Arc<Control>) -> Resul
     Ok(())
 }
 
-fn describe(kvm: &Kvm) -> String {
+fn describe(kvm: &Kvm, engine: Engine) -> String {
+    let engine = match engine {
+        Engine::Interpreter => "interpreter",
+        Engine::Translator => "translator",
+    };
     let why = kvm
         .not_kernel()
         .map(|why| format!(" ({why})"))
         .unwrap_or_default();
-    format!("{}, interpreter{why}", kvm.backend())
+    format!("{}, {engine}{why}", kvm.backend())
 }
 
 /// The CPU as the guest finds it: the whole address space mapped one to one, supervisor only, by

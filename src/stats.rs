@@ -44,6 +44,23 @@ pub fn print(to: &mut impl Write, statistics: &Statistics, elapsed: Duration) ->
         code.invalidated,
         code.bytes >> 10
     )?;
+    if let Some(code) = &statistics.translator {
+        writeln!(
+            to,
+            "translated: {} blocks of {} instructions in {:.1} ms ({:.0} ns each), {} links, \
+             {} forgotten, {} times all; {} KiB of code, {} KiB of tables; entered {} times",
+            code.blocks,
+            code.instructions,
+            code.nanoseconds as f64 / 1e6,
+            code.nanoseconds as f64 / code.instructions.max(1) as f64,
+            code.links,
+            code.invalidated,
+            code.flushes,
+            code.code_bytes >> 10,
+            code.table_bytes >> 10,
+            code.entries,
+        )?;
+    }
     let seconds = elapsed.as_secs_f64();
     let mips = statistics.retired as f64 / 1e6 / seconds.max(1e-9);
     writeln!(

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ppckvm::{
-    Access, AccessError, BuildError, Clock, Cpu, DcrDevice, Interrupt, IrqLine, Machine,
-    MemorySize, MmioDevice, OnReset, Outcome, Reached, ResetKind, Stuck, Tree, Trigger, Until, Vm,
+    Access, AccessError, BuildError, Clock, DcrDevice, Interrupt, IrqLine, Machine, MemorySize,
+    MmioDevice, OnReset, Outcome, Reached, ResetKind, Stuck, Tree, Trigger, Until, Vm,
 };
 use support::asm::{Asm, UART0, UIC0, echo, spr};
 
@@ -495,7 +495,7 @@ fn what_cannot_be_built_is_refused_before_it_starts() {
             .program(0, program())
             .dcr_device(0x300, 1, "mine", wire, |_| Box::new(Register::default()))
     };
-    let refused: [(Machine, &str); 10] = [
+    let refused: [(Machine, &str); 9] = [
         (Machine::new(), "no kernel was given"),
         (small().program(1, program()), "on a word boundary"),
         (small().program(0, vec![]), "a word or more"),
@@ -507,7 +507,6 @@ fn what_cannot_be_built_is_refused_before_it_starts() {
         ),
         (device(0xFFFF_0000, 0), "not a range"),
         (wired(32), "mine wants interrupt input 32"),
-        (small().program(0, program()).cpu(Cpu::Jit), "no translator"),
         (
             small().kernel_bytes("mine", vec![1; 100]),
             "mine: this is none of the known image formats",

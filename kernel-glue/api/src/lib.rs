@@ -14,7 +14,9 @@ pub use regs::{KvmRegs, KvmSregs};
 pub use vcpu::{RunError, SetRegsError, Statistics, Vcpu, VcpuExit, VcpuHandle};
 pub use vm::{Vm, VmError, VmOptions};
 
-pub use ppc440_cpu::{Clock, CodeStatistics, CodeWatch, GuestMemory, Region};
+pub use ppc440_cpu::{
+    Clock, CodeStatistics, CodeWatch, Engine, GuestMemory, Region, TranslatorStatistics,
+};
 pub use ppc440_isa::regs::{dbsr, msr, tsr};
 pub use ppc440_isa::tlb::{ENTRIES as TLB_ENTRIES, TlbWord0, TlbWord1, TlbWord2, Tlbe};
 pub use ppc440_isa::{Access, Regs};

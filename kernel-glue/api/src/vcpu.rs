@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use ppc440_cpu::{CodeStatistics, Pins};
+use ppc440_cpu::{CodeStatistics, Pins, TranslatorStatistics};
 use ppc440_isa::Access;
 use ppc440_isa::tlb::{ENTRIES, Tlbe};
 use ppc440_kvm::{
@@ -86,6 +86,8 @@ pub struct Statistics {
     pub retired: u64,
     /// Decoded code.
     pub code: CodeStatistics,
+    /// Translated code, where there is a translator.
+    pub translator: Option<TranslatorStatistics>,
 }
 
 /// One guest CPU.
@@ -324,6 +326,7 @@ impl Vcpu {
             timing: *self.core.timing(),
             retired: self.hw.cpu.retired(),
             code: self.hw.cpu.statistics(),
+            translator: self.hw.cpu.translator_statistics(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use ppc440_cpu::{Clock, Cpu, Pins, Region};
+use ppc440_cpu::{Clock, Cpu, Engine, Pins, Region};
 use ppc440_kvm::{Slot, SlotError};
 
 use crate::inproc::InProcess;
@@ -16,6 +16,8 @@ pub struct VmOptions {
     pub clock: Clock,
     /// Ticks of the time base in a second.
     pub timer_hz: u64,
+    /// What executes guest code in this process.
+    pub engine: Engine,
 }
 
 /// Why a machine gets no CPU.
@@ -84,8 +86,12 @@ impl Vm {
             }
             core.add_slot(*slot)?;
         }
-        let VmOptions { clock, timer_hz } = self.options;
-        let cpu = Cpu::new(self.ram.clone(), pins.clone(), clock, timer_hz)?;
+        let VmOptions {
+            clock,
+            timer_hz,
+            engine,
+        } = self.options;
+        let cpu = Cpu::new(self.ram.clone(), pins.clone(), clock, timer_hz, engine)?;
         Ok(Vcpu::new(core, InProcess { cpu, pins }))
     }
 }

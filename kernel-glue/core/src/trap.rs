@@ -35,7 +35,11 @@ impl Vcpu {
                 self.cause = Cause::FpUnavail;
                 self.reflect(hw, Interrupt::FpUnavailable)
             }
-            Trap::Budget => self.after_slice(hw),
+            Trap::Budget => {
+                // The hardware may stop a little early; time is looked at all the same.
+                self.slice_end = 0;
+                self.after_slice(hw)
+            }
             Trap::Attention => Resume::Guest,
         }
     }

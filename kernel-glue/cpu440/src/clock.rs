@@ -35,6 +35,12 @@ impl TimeBase {
         }
     }
 
+    /// Whether time passes by itself.
+    #[inline]
+    pub fn is_host(&self) -> bool {
+        self.clock == Clock::Host
+    }
+
     /// Ticks now, given the instructions completed so far.
     pub fn ticks(&self, retired: u64) -> u64 {
         match self.clock {

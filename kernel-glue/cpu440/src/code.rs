@@ -13,6 +13,7 @@ use ppc440_isa::Regs;
 
 use crate::interp::{Exec, Flow, Op, PageOps, WORDS, predecode};
 use crate::ram::Ram;
+use crate::watch::Keeper;
 
 const PAGE: u32 = 4096;
 
@@ -114,14 +115,14 @@ impl CodeCache {
             *entry = index as u16 + 1;
         }
         // Before anything is decoded: whoever writes from now on is seen.
-        memory.watch().set(ram_page, true);
+        memory.watch().set(ram_page, Keeper::Interpreter, true);
         index
     }
 
     fn forget_page(&mut self, index: usize, memory: &Ram) {
         let page = &mut self.pages[index];
         if let Some(ram_page) = page.ram_page.take() {
-            memory.watch().set(ram_page, false);
+            memory.watch().set(ram_page, Keeper::Interpreter, false);
             if let Some(entry) = self.by_ram_page.get_mut(ram_page as usize) {
                 *entry = 0;
             }

@@ -7,8 +7,14 @@
 
 mod clock;
 mod code;
+mod fast;
 pub mod fpu;
 mod interp;
+#[cfg(target_arch = "x86_64")]
+mod jit;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_jit.rs"]
+mod jit;
 mod mmu;
 mod pins;
 mod ram;
@@ -23,6 +29,7 @@ use ppc440_isa::{Mapping, Regs, SpaceId, Trap};
 
 pub use clock::Clock;
 pub use code::CodeStatistics;
+pub use jit::TranslatorStatistics;
 pub use pins::Pins;
 pub use ram::{GuestMemory, Region};
 pub use watch::CodeWatch;
@@ -30,14 +37,33 @@ pub use watch::CodeWatch;
 use clock::TimeBase;
 use code::CodeCache;
 use interp::{Exec, Flow, predecode, run_one};
+use jit::{Jit, Ran};
 use mmu::Mmu;
 use ram::Ram;
+
+/// What executes guest code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// The interpreter, which every host has.
+    #[default]
+    Interpreter,
+    /// The translator to host code, see [`Engine::is_supported`].
+    Translator,
+}
+
+impl Engine {
+    /// Whether this host has it: the translator needs x86-64 with MOVBE, BMI2, LZCNT and FMA.
+    pub fn is_supported(self) -> bool {
+        self == Engine::Interpreter || Jit::is_supported()
+    }
+}
 
 /// One software 440 over one mapping of guest RAM.
 #[derive(Debug)]
 pub struct Cpu {
     exec: Exec,
     code: CodeCache,
+    jit: Option<Jit>,
     pins: Pins,
     time: TimeBase,
     retired: u64,
@@ -48,13 +74,26 @@ impl Cpu {
     ///
     /// # Errors
     /// When the host has no address space left for the translation tables, 8 MiB a space, or
-    /// `ram` is not mapped for reading and writing.
-    pub fn new(ram: Arc<Region>, pins: Pins, clock: Clock, timer_hz: u64) -> io::Result<Self> {
+    /// `ram` is not mapped for reading and writing; an engine that this host does not have.
+    pub fn new(
+        ram: Arc<Region>,
+        pins: Pins,
+        clock: Clock,
+        timer_hz: u64,
+        engine: Engine,
+    ) -> io::Result<Self> {
         ram.bitmap().connect(&pins);
         let ram = Ram::new(ram)?;
         let code = CodeCache::new(&ram);
+        let mut exec = Exec::new(Mmu::new(ram)?);
+        let jit = match engine {
+            Engine::Interpreter => None,
+            Engine::Translator if engine.is_supported() => Some(Jit::new(&mut exec)?),
+            Engine::Translator => return Err(io::ErrorKind::Unsupported.into()),
+        };
         Ok(Cpu {
-            exec: Exec::new(Mmu::new(ram)?),
+            exec,
+            jit,
             code,
             pins,
             time: TimeBase::new(clock, timer_hz),
@@ -87,7 +126,18 @@ impl Cpu {
     pub fn enter(&mut self, regs: &mut Regs, budget: u32) -> Trap {
         self.forget_written_code();
         let mut left = budget;
-        let trap = self.run(regs, &mut left);
+        let trap = loop {
+            let Some(jit) = &mut self.jit else {
+                break self.run(regs, &mut left);
+            };
+            match jit.run(&mut self.exec, regs, &mut left, &self.pins) {
+                Ran::Trapped(trap) => break trap,
+                Ran::CodeChanged => self.forget_changed_code(),
+                // Nobody counts instructions under the host's clock.
+                Ran::Short if self.time.is_host() && left < budget => break Trap::Budget,
+                Ran::Short => break self.run(regs, &mut left),
+            }
+        };
         self.retired += u64::from(budget - left);
         trap
     }
@@ -132,6 +182,9 @@ impl Cpu {
                 let Some(ram) = self.exec.mmu.fetch_page(pc) else {
                     return Trap::Fetch;
                 };
+                if !self.exec.mmu.ram.watch().watched(ram) {
+                    self.exec.mmu.forbid_fast_stores(ram);
+                }
                 page = self.code.page(ram, &self.exec.mmu.ram);
                 page_ea = pc & !0xFFF;
             }
@@ -171,12 +224,20 @@ impl Cpu {
     #[cold]
     fn forget_changed_code(&mut self) {
         let (ram, bytes) = self.exec.changed;
+        self.invalidate(ram, bytes);
+    }
+
+    /// Forgets what was made from any of the `bytes` bytes of RAM at `ram`.
+    fn invalidate(&mut self, ram: u32, bytes: u32) {
         self.code.invalidate(ram, bytes, &self.exec.mmu.ram);
+        if let Some(jit) = &mut self.jit {
+            jit.invalidate(ram, bytes, &mut self.exec);
+        }
     }
 
     fn forget_written_code(&mut self) {
         for (ram, bytes) in self.exec.mmu.ram.watch().take_written() {
-            self.code.invalidate(ram, bytes, &self.exec.mmu.ram);
+            self.invalidate(ram, bytes);
         }
     }
 
@@ -202,7 +263,7 @@ impl Cpu {
         for (at, &byte) in (ram..).zip(bytes) {
             memory.store(at, byte);
         }
-        self.code.invalidate(ram, bytes.len() as u32, memory);
+        self.invalidate(ram, bytes.len() as u32);
         true
     }
 
@@ -246,5 +307,18 @@ impl Cpu {
     /// What the decoded code amounts to.
     pub fn statistics(&self) -> CodeStatistics {
         self.code.statistics()
+    }
+
+    /// What the translator has done, where there is one.
+    pub fn translator_statistics(&self) -> Option<TranslatorStatistics> {
+        self.jit.as_ref().map(Jit::statistics)
+    }
+
+    /// What executes guest code.
+    pub fn engine(&self) -> Engine {
+        match self.jit {
+            Some(_) => Engine::Translator,
+            None => Engine::Interpreter,
+        }
     }
 }

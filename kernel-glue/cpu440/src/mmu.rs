@@ -9,6 +9,7 @@ use std::io;
 
 use ppc440_isa::{Mapping, SPACES, SpaceId};
 
+use crate::fast::Fast;
 use crate::ram::{Ram, Unit};
 use crate::table::Table;
 
@@ -73,6 +74,8 @@ pub(crate) enum Stored {
 #[derive(Debug)]
 pub(crate) struct Mmu {
     pub ram: Ram,
+    /// The tables of translated code, where there is any.
+    pub fast: Option<Fast>,
     data: Data,
     data_space: SpaceId,
     fetch_space: SpaceId,
@@ -98,6 +101,7 @@ impl Mmu {
             .collect::<io::Result<Vec<_>>>()?;
         let mut mmu = Mmu {
             ram,
+            fast: None,
             data: empty()?,
             data_space: 0,
             fetch_space: 0,
@@ -169,6 +173,9 @@ impl Mmu {
 
     /// Removes everything that translates a byte of the range.
     pub fn unmap(&mut self, space: SpaceId, ea: u32, bytes: u32) {
+        if let Some(fast) = &mut self.fast {
+            fast.unmap(space, ea, bytes);
+        }
         let selected = space == self.data_space;
         let Some(space) = self.spaces.get_mut(usize::from(space)) else {
             return;
@@ -261,6 +268,34 @@ impl Mmu {
                 }
             }
             _ => Stored::No,
+        }
+    }
+
+    /// The spaces of fetches and of loads and stores.
+    #[inline]
+    pub fn selected(&self) -> (SpaceId, SpaceId) {
+        (self.fetch_space, self.data_space)
+    }
+
+    /// Gives translated code the page at `ea` for loads or for stores, if that is allowed; not for
+    /// stores to a page that somebody watches.
+    pub fn fill_fast(&mut self, ea: u32, store: bool) {
+        let need = if store { WRITE } else { READ };
+        let Some(ram) = self.locate(ea, 1, need) else {
+            return;
+        };
+        if let Some(fast) = &mut self.fast
+            && !(store && self.ram.watch().watched(ram))
+        {
+            fast.fill(self.data_space, ea, ram & !(PAGE - 1), store);
+        }
+    }
+
+    /// Sends stores of translated code to the RAM page at offset `ram` through the slow path from
+    /// now on; to be called before somebody starts to watch it.
+    pub fn forbid_fast_stores(&mut self, ram: u32) {
+        if let Some(fast) = &mut self.fast {
+            fast.forbid_stores(ram);
         }
     }
 

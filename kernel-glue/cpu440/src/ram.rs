@@ -80,6 +80,11 @@ impl Ram {
         })
     }
 
+    /// Where the mapping is in this process.
+    pub fn host_address(&self) -> u64 {
+        self.base.addr() as u64
+    }
+
     /// Length in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes

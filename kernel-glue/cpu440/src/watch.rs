@@ -12,7 +12,17 @@ use crate::pins::Pins;
 
 const PAGE: usize = 4096;
 
-/// One byte per 4 KiB page of RAM: whether code decoded from it is kept.
+/// Who keeps something that was made from a page's code; each has a bit of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Keeper {
+    /// The interpreter's decoded operations.
+    Interpreter = 1,
+    /// Translated code.
+    Translator = 2,
+}
+
+/// One byte per 4 KiB page of RAM: who keeps code made from it.
 #[derive(Debug, Default)]
 pub struct CodeWatch {
     pages: Box<[AtomicU8]>,
@@ -39,9 +49,12 @@ impl CodeWatch {
 
     /// Starts or stops the watch over one page. Must come before the page is read for decoding:
     /// a writer first writes, then looks.
-    pub(crate) fn set(&self, ram_page: u32, watched: bool) {
+    pub(crate) fn set(&self, ram_page: u32, keeper: Keeper, watched: bool) {
         if let Some(page) = self.pages.get(ram_page as usize) {
-            page.store(u8::from(watched), Ordering::SeqCst);
+            match watched {
+                true => page.fetch_or(keeper as u8, Ordering::SeqCst),
+                false => page.fetch_and(!(keeper as u8), Ordering::SeqCst),
+            };
         }
     }
 
@@ -108,7 +121,7 @@ mod tests {
     #[test]
     fn only_writes_to_watched_pages_are_kept() {
         let watch = CodeWatch::with_len(3 * PAGE);
-        watch.set(1, true);
+        watch.set(1, Keeper::Interpreter, true);
         watch.mark_dirty(16, 4);
         watch.mark_dirty(2 * PAGE, 4);
         assert!(watch.take_written().is_empty());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ppc440_cpu::{Clock, Cpu, Pins, Region};
+use ppc440_cpu::{Clock, Cpu, Engine, Pins, Region};
 use ppc440_isa::regs::{esr, msr};
 use ppc440_isa::tlb::{TlbWord0, TlbWord1, TlbWord2, Tlbe};
 use ppc440_isa::{Flags, Insn, Mapping, ProgramCause, Regs, SPACES, SpaceId, Trap, decode};
@@ -29,12 +29,31 @@ impl Tier for Interpreter {
     }
 
     fn cpu(&self, ram: Arc<Region>, pins: Pins) -> Cpu {
-        Cpu::new(ram, pins, Clock::Virtual, 1).expect("address space for the tables")
+        Cpu::new(ram, pins, Clock::Virtual, 1, Engine::Interpreter)
+            .expect("address space for the tables")
+    }
+}
+
+/// The translator, on hosts that have it.
+pub struct Translator;
+
+impl Tier for Translator {
+    fn name(&self) -> &'static str {
+        "jit"
+    }
+
+    fn cpu(&self, ram: Arc<Region>, pins: Pins) -> Cpu {
+        Cpu::new(ram, pins, Clock::Virtual, 1, Engine::Translator)
+            .expect("address space for tables and code")
     }
 }
 
 /// Every tier.
-pub const TIERS: &[&dyn Tier] = &[&Interpreter];
+pub const TIERS: &[&dyn Tier] = if cfg!(target_arch = "x86_64") {
+    &[&Interpreter, &Translator]
+} else {
+    &[&Interpreter]
+};
 
 /// Where interrupt n goes: nothing is mapped there.
 const IVPR: u32 = 0x7000_0000;

@@ -19,6 +19,7 @@ use ppc440_isa::{Regs, Trap, Word, regs::msr};
 
 use crate::mmu::Mmu;
 
+pub(crate) use integer::rotate_mask;
 pub(crate) use predecode::predecode;
 use thread::Thread;
 pub(crate) use thread::{PageOps, WORDS, run_one};

@@ -1,0 +1,338 @@
+//! Into translated code and back: the registers' roles, the code that every block shares, and the
+//! functions of ours that translated code calls.
+//!
+//! | host register | holds |
+//! |---|---|
+//! | `rbp` | address of [`Regs`] |
+//! | `r15` | the data space's table for loads; that for stores follows |
+//! | `r14d` | instructions that may still run |
+//! | `rax` `rcx` `rdx` `xmm0`-`xmm5` | nothing for long |
+//! | the other nine | the guest's most used registers, see [`PINNED`] |
+//! | `[rsp]` | the frame, see [`frame`] |
+//!
+//! While translated code runs, `Regs::pc` is the start of the page that it runs in, and the pinned
+//! registers' values are in the host's. At every instruction that may stop, both are as the guest
+//! expects them; which instruction it is, and how many were completed since `r14d` was last
+//! brought up to date, is known when the code is made.
+#![allow(unsafe_code)]
+
+use std::mem::offset_of;
+
+use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm, x64::X64Relocation};
+use ppc440_isa::Regs;
+
+use crate::interp::{Exec, Flow, Op, run_one};
+
+/// The assembler that code is made with.
+pub(super) type Assembler = VecAssembler<X64Relocation>;
+
+/// The host register that holds a guest register, or [`NOWHERE`]: the nine that compiled code uses
+/// most.
+pub(super) const PINNED: [u8; 32] = {
+    let mut pinned = [NOWHERE; 32];
+    pinned[9] = 3; // rbx
+    pinned[1] = 6; // rsi
+    pinned[3] = 7; // rdi
+    pinned[10] = 8;
+    pinned[31] = 9;
+    pinned[30] = 10;
+    pinned[4] = 11;
+    pinned[8] = 12;
+    pinned[5] = 13;
+    pinned
+};
+
+/// Not in a host register.
+pub(super) const NOWHERE: u8 = 0xFF;
+
+/// Offsets from `rsp` in translated code.
+pub(super) mod frame {
+    /// Address of the [`Context`](super::Context).
+    pub const CONTEXT: i32 = 0;
+    /// The fetch space's table.
+    pub const FETCH: i32 = 8;
+    /// The tables of entries, by RAM page.
+    pub const ENTRIES: i32 = 16;
+    /// Where the code memory begins.
+    pub const CODE: i32 = 24;
+    /// The bits of a double that make the single which `stfs` stores.
+    pub const SINGLE: i32 = 32;
+    /// All of it; with what the entry code pushes, a multiple of 16.
+    pub const BYTES: i32 = 40;
+}
+
+/// Why translated code stopped; in `eax`, with a link's number above bit 8.
+pub(super) mod stop {
+    /// No code begins at `pc` yet.
+    pub const MISS: u32 = 1;
+    /// A jump that can lead to the block at `pc` directly.
+    pub const LINK: u32 = 2;
+    /// Fewer instructions may run than the block at `pc` has.
+    pub const BUDGET: u32 = 3;
+    /// A trap, in `Exec::trap`.
+    pub const TRAP: u32 = 4;
+    /// A store over translated or decoded code, `Exec::changed`; `pc` is behind it.
+    pub const CODE_CHANGED: u32 = 5;
+    /// A privileged instruction, `Context::word`.
+    pub const PRIVILEGED: u32 = 6;
+    /// `sc`; `pc` is behind it.
+    pub const SYSCALL: u32 = 7;
+    /// A floating-point instruction while MSR\[FP\] is 0.
+    pub const FP_UNAVAILABLE: u32 = 8;
+}
+
+/// What translated code and its caller give each other.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Context {
+    /// Valid while translated code runs.
+    pub exec: *mut Exec,
+    /// Likewise: the operations that run in the interpreter.
+    pub ops: *const Op,
+    /// How many there are.
+    pub op_count: u32,
+    /// Instructions that may run; afterwards those that were not.
+    pub budget: i32,
+    /// The data space's tables.
+    pub data: *const u64,
+    /// The fetch space's table.
+    pub fetch: *const u32,
+    /// The tables of entries.
+    pub entries: *const *const u32,
+    /// Where the code memory begins.
+    pub code: *const u8,
+    /// The instruction at which a [`stop::PRIVILEGED`] stopped.
+    pub word: u32,
+    /// Instructions completed that `budget` still counts.
+    pub done: u32,
+}
+
+/// Offsets of the code that every block shares.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shared {
+    /// `extern "sysv64" fn(*mut Regs, *mut Context, *const u8) -> u32`: runs the code at the third.
+    pub enter: u32,
+    /// Leaves, with `eax` one of [`stop`].
+    pub leave: u32,
+    /// Adds the low half of `ecx` to `pc` and takes the high half off the budget, then leaves.
+    pub leave_at: u32,
+    /// As `leave_at`, with the instruction in `edx`.
+    pub leave_with_word: u32,
+    /// Where an indirect jump ends that finds no code: `eax` is the target.
+    pub miss: u32,
+    /// Called with an operation's number in `ecx` and its place in `edx`: runs it.
+    pub interpret: u32,
+    /// Likewise for a load, with its address in `eax`.
+    pub load: u32,
+    /// Likewise for a store.
+    pub store: u32,
+}
+
+/// The bits of a double that `stfs` stores: sign, first exponent bit, and the 30 from bit 5 on.
+const SINGLE: i64 = 0xC7FF_FFFF_E000_0000u64 as i64;
+
+/// Where an instruction is: its offset in its page, and the instructions before it that the budget
+/// still counts, in the upper half.
+pub(super) fn place(offset: u32, done: u32) -> i32 {
+    (offset | done << 16) as i32
+}
+
+/// Makes the code that every block shares, to begin at offset 0 of the code memory.
+pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
+    let mut asm = Assembler::new(base.addr());
+    let mut shared = Shared::default();
+    let at = |asm: &Assembler| asm.offset().0 as u32;
+    let pc = offset_of!(Regs, pc) as i32;
+
+    macro_rules! asm {
+        ($($t:tt)*) => { dynasm!(asm ; .arch x64 $($t)*) };
+    }
+    let spill = |asm: &mut Assembler| {
+        for (guest, host) in pinned() {
+            dynasm!(asm ; .arch x64 ; mov [rbp + 4 * guest], Rd(host));
+        }
+    };
+    let fill = |asm: &mut Assembler| {
+        for (guest, host) in pinned() {
+            dynasm!(asm ; .arch x64 ; mov Rd(host), [rbp + 4 * guest]);
+        }
+    };
+
+    shared.enter = at(&asm);
+    asm!(
+        ; push rbx ; push rbp ; push r12 ; push r13 ; push r14 ; push r15
+        ; sub rsp, frame::BYTES
+        ; mov rax, rdx
+        ; mov [rsp + frame::CONTEXT], rsi
+        ; mov rcx, [rsi + offset_of!(Context, fetch) as i32]
+        ; mov [rsp + frame::FETCH], rcx
+        ; mov rcx, [rsi + offset_of!(Context, entries) as i32]
+        ; mov [rsp + frame::ENTRIES], rcx
+        ; mov rcx, [rsi + offset_of!(Context, code) as i32]
+        ; mov [rsp + frame::CODE], rcx
+        ; mov rcx, QWORD SINGLE
+        ; mov [rsp + frame::SINGLE], rcx
+        ; mov r15, [rsi + offset_of!(Context, data) as i32]
+        ; mov r14d, [rsi + offset_of!(Context, budget) as i32]
+        ; mov rbp, rdi
+    );
+    fill(&mut asm);
+    asm!(; jmp rax ; .align 16);
+
+    shared.leave_with_word = at(&asm);
+    asm!(
+        ; mov rax, [rsp + frame::CONTEXT]
+        ; mov [rax + offset_of!(Context, word) as i32], edx
+        ; mov eax, stop::PRIVILEGED as i32
+    );
+    shared.leave_at = at(&asm);
+    asm!(
+        ; movzx edx, cx
+        ; add [rbp + pc], edx
+        ; shr ecx, 16
+        ; sub r14d, ecx
+    );
+    shared.leave = at(&asm);
+    asm!(; ->leave:);
+    spill(&mut asm);
+    asm!(
+        ; mov rcx, [rsp + frame::CONTEXT]
+        ; mov [rcx + offset_of!(Context, budget) as i32], r14d
+        ; add rsp, frame::BYTES
+        ; pop r15 ; pop r14 ; pop r13 ; pop r12 ; pop rbp ; pop rbx
+        ; ret
+        ; .align 16
+    );
+    shared.miss = at(&asm);
+    asm!(; mov [rbp + pc], eax ; mov eax, stop::MISS as i32 ; jmp ->leave ; .align 16);
+
+    for (offset, function) in [
+        (&mut shared.interpret, interpret as *const () as usize),
+        (&mut shared.load, load as *const () as usize),
+        (&mut shared.store, store as *const () as usize),
+    ] {
+        *offset = asm.offset().0 as u32;
+        asm!(; sub rsp, 8);
+        spill(&mut asm);
+        // The frame lies behind the return address and the eight bytes above.
+        asm!(
+            ; mov rdi, [rsp + 16 + frame::CONTEXT]
+            ; mov rsi, rbp
+            ; mov r8d, eax
+            ; mov rax, QWORD function as i64
+            ; call rax
+            ; add rsp, 8
+            ; test eax, eax
+            ; jnz >stops
+        );
+        fill(&mut asm);
+        asm!(; ret ; stops: ; add rsp, 8);
+        // The function may have changed pinned registers; they must not be spilled over.
+        fill(&mut asm);
+        asm!(; jmp ->leave ; .align 16);
+    }
+    let code = asm
+        .finalize()
+        .expect("the shared code's labels are all there");
+    (code, shared)
+}
+
+/// The pinned guest registers and where they are.
+fn pinned() -> impl Iterator<Item = (i32, u8)> {
+    (0..).zip(PINNED).filter(|(_, host)| *host != NOWHERE)
+}
+
+/// Runs the code at `code`.
+///
+/// # Safety
+/// `entry` is the shared entry code, `code` a block's, `context` is filled in, and its pointers are
+/// valid and nobody else's until this returns.
+pub(super) unsafe fn enter(
+    entry: *const u8,
+    regs: &mut Regs,
+    context: &mut Context,
+    code: *const u8,
+) -> u32 {
+    // SAFETY: `shared` made a function of this type there.
+    let function: extern "sysv64" fn(*mut Regs, *mut Context, *const u8) -> u32 =
+        unsafe { std::mem::transmute(entry) };
+    function(regs, context, code)
+}
+
+/// Runs an operation in the interpreter; 0 when the block goes on behind it.
+///
+/// # Safety
+/// Called by translated code only, while `enter` lends it `context` and `regs`.
+unsafe extern "sysv64" fn interpret(
+    context: *mut Context,
+    regs: *mut Regs,
+    place: u32,
+    op: u32,
+) -> u32 {
+    // The arguments arrive as rdi, rsi, rdx, rcx.
+    // SAFETY: `enter` holds unique references to both for as long as translated code runs.
+    let (context, regs) = unsafe { (&mut *context, &mut *regs) };
+    run(context, regs, op, place)
+}
+
+/// A load that found no entry: enters the page if it may be, and runs the operation.
+///
+/// # Safety
+/// As for [`interpret`].
+unsafe extern "sysv64" fn load(
+    context: *mut Context,
+    regs: *mut Regs,
+    place: u32,
+    op: u32,
+    ea: u32,
+) -> u32 {
+    // SAFETY: as in `interpret`; `exec` is valid as well.
+    let (context, regs) = unsafe { (&mut *context, &mut *regs) };
+    // SAFETY: as above.
+    unsafe { &mut *context.exec }.mmu.fill_fast(ea, false);
+    run(context, regs, op, place)
+}
+
+/// A store that found no entry, likewise.
+///
+/// # Safety
+/// As for [`interpret`].
+unsafe extern "sysv64" fn store(
+    context: *mut Context,
+    regs: *mut Regs,
+    place: u32,
+    op: u32,
+    ea: u32,
+) -> u32 {
+    // SAFETY: as in `load`.
+    let (context, regs) = unsafe { (&mut *context, &mut *regs) };
+    // SAFETY: as above.
+    unsafe { &mut *context.exec }.mmu.fill_fast(ea, true);
+    run(context, regs, op, place)
+}
+
+fn run(context: &mut Context, regs: &mut Regs, op: u32, place: u32) -> u32 {
+    assert!(
+        op < context.op_count,
+        "translated code names its operations"
+    );
+    // SAFETY: `ops` points to `op_count` operations, which nobody changes meanwhile.
+    let op = unsafe { *context.ops.add(op as usize) };
+    // SAFETY: `enter`'s caller lent it.
+    let exec = unsafe { &mut *context.exec };
+    let (offset, done) = (place & 0xFFFF, place >> 16);
+    let (behind, completed, stop) = match run_one(op, exec, regs) {
+        Flow::Next => return 0,
+        Flow::Trap | Flow::Undecoded => (offset, done, stop::TRAP),
+        Flow::Call => (offset + 4, done, stop::TRAP),
+        Flow::CodeChanged => (offset + 4, done + 1, stop::CODE_CHANGED),
+        // No branch is given to the interpreter; were one, `pc` is where it leads.
+        Flow::Jump => {
+            context.done = done + 1;
+            return stop::MISS;
+        }
+    };
+    regs.pc = regs.pc.wrapping_add(behind);
+    context.done = completed;
+    stop
+}

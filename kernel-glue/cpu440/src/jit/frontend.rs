@@ -1,0 +1,80 @@
+//! From guest words to the instructions of a block.
+
+use ppc440_isa::{Flags, Insn, Word, decode, spr};
+
+use crate::ram::Ram;
+
+/// Instructions of a block at the most.
+pub(super) const LONGEST: usize = 48;
+const PAGE: u32 = 4096;
+
+/// An instruction of a block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item {
+    /// What it is; none for a word that is no instruction.
+    pub insn: Option<Insn>,
+    /// The instruction word.
+    pub word: Word,
+    /// Offset in its page.
+    pub offset: u32,
+}
+
+/// A stretch of code that is entered at its start and left at its end or by a branch in it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Block {
+    /// The instructions, at least one.
+    pub items: Vec<Item>,
+}
+
+impl Block {
+    /// Reads the block at offset `ram` of RAM: up to an instruction that does not go on to the next,
+    /// to the page's end, or [`LONGEST`] instructions.
+    pub fn read(&mut self, memory: &Ram, ram: u32) {
+        self.items.clear();
+        let page = ram & !(PAGE - 1);
+        for at in (ram..page + PAGE).step_by(4).take(LONGEST) {
+            let word = Word(memory.load(at).unwrap_or(0));
+            let insn = decode(word.0);
+            self.items.push(Item {
+                insn,
+                word,
+                offset: at & (PAGE - 1),
+            });
+            if insn.is_none_or(|insn| ends(insn, word)) {
+                break;
+            }
+        }
+    }
+}
+
+/// Whether what follows the instruction is not, or hardly ever, the next one.
+fn ends(insn: Insn, word: Word) -> bool {
+    use Insn::*;
+    match insn {
+        B | Sc => true,
+        Bc | Bclr | Bcctr => word.bo() & 0x14 == 0x14,
+        Twi | Tw => word.to() == 31,
+        _ => goes_to_core(insn, word),
+    }
+}
+
+/// Whether only the KVM core can do the instruction, whatever the MSR is.
+pub(super) fn goes_to_core(insn: Insn, word: Word) -> bool {
+    use Insn::*;
+    match insn {
+        Mfspr | Mtspr => !matches!(
+            word.spr(),
+            spr::XER | spr::LR | spr::CTR | spr::USPRG0 | USER_SPRG4..=USER_SPRG7 | SPRG0..=SPRG7
+        ),
+        Mftb => true,
+        Mfmsr => false,
+        _ => insn.flags().contains(Flags::PRIVILEGED),
+    }
+}
+
+/// SPRG4 by the number under which problem state may read it; those of 5 to 7 follow.
+pub(super) const USER_SPRG4: u32 = spr::SPRG4_USER;
+pub(super) const USER_SPRG7: u32 = spr::SPRG4_USER + 3;
+/// SPRG0 by its supervisor number; those of 1 to 7 follow.
+pub(super) const SPRG0: u32 = spr::SPRG0;
+pub(super) const SPRG7: u32 = spr::SPRG0 + 7;

@@ -1,0 +1,321 @@
+//! The translator: guest code to x86-64 host code, a block at a time, when it is first run.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `frontend.rs` | guest words to the instructions of a block; knows no host |
+//! | `x64/` | instructions to host code, one pass, one function for each kind; knows no cache |
+//! | `blocks.rs` | which blocks there are, and the jumps between them |
+//! | `memory.rs`† | the memory that host code lies in |
+//! | `exec.rs`† | the registers' roles, the code that all blocks share, calls both ways |
+//! | `mod.rs` | translating, linking, forgetting, and running |
+//!
+//! † holds `unsafe`.
+//!
+//! Translated code gives exactly the interpreter's results. It runs until it has to come back:
+//! for a trap, for a block or a jump that is not there yet, or when its instructions are used up.
+//! What is rare is left to the interpreter, one operation at a time.
+
+// The assembler converts register numbers to numbers of their own type.
+#![allow(clippy::useless_conversion)]
+
+mod blocks;
+mod exec;
+mod frontend;
+mod memory;
+mod x64;
+
+use std::io;
+
+use ppc440_isa::{ProgramCause, Regs, Trap};
+
+use crate::fast::Fast;
+use crate::interp::{Exec, Op};
+use crate::pins::Pins;
+use crate::watch::Keeper;
+use blocks::{Blocks, Link};
+use exec::{Context, Shared, stop};
+use frontend::Block;
+use memory::CodeMemory;
+
+const PAGE: u32 = 4096;
+
+/// Instructions between two looks at the pins: some ten microseconds.
+const SLICE: u32 = 20_000;
+
+/// How translated code came back.
+#[derive(Debug)]
+pub(crate) enum Ran {
+    /// With a trap.
+    Trapped(Trap),
+    /// Behind a store over code, `Exec::changed`, which must be forgotten.
+    CodeChanged,
+    /// Before a block of more instructions than may run; the interpreter can run the rest.
+    Short,
+}
+
+/// Counts since the start, and what is held now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TranslatorStatistics {
+    /// Blocks translated.
+    pub blocks: u64,
+    /// Guest instructions translated.
+    pub instructions: u64,
+    /// Guest instructions whose translation was forgotten because something wrote over them.
+    pub invalidated: u64,
+    /// How often all code was given up to make room.
+    pub flushes: u64,
+    /// Bytes of host code held.
+    pub code_bytes: u64,
+    /// Bytes of tables held besides.
+    pub table_bytes: u64,
+    /// Nanoseconds spent translating.
+    pub nanoseconds: u64,
+    /// Jumps linked.
+    pub links: u64,
+    /// Times that translated code was entered.
+    pub entries: u64,
+}
+
+/// The translated code of a CPU.
+#[derive(Debug)]
+pub(crate) struct Jit {
+    memory: CodeMemory,
+    shared: Shared,
+    /// Where the first block's code begins.
+    first: u32,
+    blocks: Blocks,
+    /// The interpreter's operations that translated code calls.
+    ops: Vec<Op>,
+    block: Block,
+    statistics: TranslatorStatistics,
+}
+
+// The operations and code of a machine move with it from thread to thread.
+#[allow(unsafe_code)]
+// SAFETY: nothing in `Op` is tied to a thread: it holds a function pointer and numbers.
+unsafe impl Send for Jit {}
+
+impl Jit {
+    /// Whether this host can run translated code.
+    pub fn is_supported() -> bool {
+        x64::is_supported()
+    }
+
+    /// A translator for the CPU that `exec` belongs to, which gets its fast tables.
+    ///
+    /// # Errors
+    /// When the host has no memory or address space for code and tables.
+    pub fn new(exec: &mut Exec) -> io::Result<Self> {
+        let mut memory = CodeMemory::new()?;
+        let (code, shared) = exec::shared(memory.address(0));
+        memory.push(&code);
+        let pages = exec.mmu.ram.bytes().div_ceil(PAGE as usize);
+        exec.mmu.fast = Some(Fast::new(&exec.mmu.ram)?);
+        Ok(Jit {
+            first: memory.next(),
+            blocks: Blocks::new(pages, shared.miss),
+            memory,
+            shared,
+            ops: Vec::new(),
+            block: Block::default(),
+            statistics: TranslatorStatistics::default(),
+        })
+    }
+
+    /// Runs translated code at `regs.pc` for at most `left` instructions; what ran is taken off.
+    pub fn run(&mut self, exec: &mut Exec, regs: &mut Regs, left: &mut u32, pins: &Pins) -> Ran {
+        let (fetch_space, data_space) = exec.mmu.selected();
+        // A jump that waits for its target.
+        let mut link = None;
+        loop {
+            if pins.take_attention() {
+                return Ran::Trapped(Trap::Attention);
+            }
+            if *left == 0 {
+                return Ran::Trapped(Trap::Budget);
+            }
+            let pc = regs.pc;
+            let Some(ram) = exec.mmu.fetch_page(pc) else {
+                return Ran::Trapped(Trap::Fetch);
+            };
+            let (ram_page, word) = (ram >> 12, (pc >> 2 & 0x3FF) as usize);
+            let code = match self.blocks.entry(ram_page, word) {
+                Some(code) => code,
+                None => {
+                    let flushes = self.statistics.flushes;
+                    let code = self.translate(exec, ram_page, word);
+                    if self.statistics.flushes != flushes {
+                        link = None;
+                    }
+                    code
+                }
+            };
+            let Some(fast) = &mut exec.mmu.fast else {
+                return Ran::Short;
+            };
+            fast.fill_fetch(fetch_space, pc, ram_page);
+            if let Some(id) = link.take()
+                && let Some(link) = self.blocks.link(id, ram_page, word)
+            {
+                self.make(link, ram_page, code);
+            }
+            let (data, _) = fast.tables(data_space);
+            let (_, fetch) = fast.tables(fetch_space);
+            let slice = (*left).min(SLICE);
+            regs.pc = pc & !(PAGE - 1);
+            let mut context = Context {
+                exec,
+                ops: self.ops.as_ptr(),
+                op_count: self.ops.len() as u32,
+                budget: slice as i32,
+                data,
+                fetch,
+                entries: self.blocks.tables(),
+                code: self.memory.address(0),
+                word: 0,
+                done: 0,
+            };
+            self.statistics.entries += 1;
+            let why = enter(
+                self.memory.address(self.shared.enter),
+                regs,
+                &mut context,
+                self.memory.address(code),
+            );
+            let unused = context.budget - context.done as i32;
+            *left -= slice - unused as u32;
+            match why & 0xFF {
+                stop::MISS => {}
+                stop::LINK => link = Some(why >> 8),
+                stop::BUDGET if slice < *left + (slice - unused as u32) => {}
+                stop::BUDGET if *left == 0 => {}
+                stop::BUDGET => return Ran::Short,
+                stop::CODE_CHANGED => return Ran::CodeChanged,
+                stop::PRIVILEGED => {
+                    return Ran::Trapped(Trap::Program {
+                        cause: ProgramCause::Privileged,
+                        word: context.word,
+                    });
+                }
+                stop::SYSCALL => return Ran::Trapped(Trap::Syscall),
+                stop::FP_UNAVAILABLE => return Ran::Trapped(Trap::FpUnavailable),
+                _ => return Ran::Trapped(exec.trap),
+            }
+        }
+    }
+
+    /// Translates the block that begins at a word of a RAM page; gives where its code is.
+    #[cold]
+    fn translate(&mut self, exec: &mut Exec, ram_page: u32, word: usize) -> u32 {
+        let start = std::time::Instant::now();
+        let ram = ram_page << 12;
+        if self.blocks.is_full() {
+            self.flush(exec);
+        }
+        if self.blocks.is_new(ram_page) {
+            // Before anything is read: whoever writes from now on is seen.
+            exec.mmu.forbid_fast_stores(ram);
+            exec.mmu.ram.watch().set(ram_page, Keeper::Translator, true);
+        }
+        self.block.read(&exec.mmu.ram, ram + 4 * word as u32);
+        let code = loop {
+            let code = self.memory.next();
+            let emitter = x64::Emitter::new(
+                self.memory.address(code),
+                self.memory.address(0),
+                &self.shared,
+                &mut self.ops,
+                self.blocks.next_link(),
+            );
+            let made = emitter.compile(&self.block);
+            if self.memory.push(&made.bytes) {
+                for link in made.links {
+                    self.blocks.add_link(Link {
+                        jump: link.jump + code,
+                        stub: link.stub + code,
+                        guard: link.guard.map(|guard| guard + code),
+                    });
+                }
+                break code;
+            }
+            self.flush(exec);
+            exec.mmu.forbid_fast_stores(ram);
+            exec.mmu.ram.watch().set(ram_page, Keeper::Translator, true);
+        };
+        let words = self.block.items.len();
+        self.blocks.add(ram_page, word, words, code);
+        self.statistics.blocks += 1;
+        self.statistics.instructions += words as u64;
+        self.statistics.nanoseconds += start.elapsed().as_nanos() as u64;
+        code
+    }
+
+    /// Makes a link lead to code in a RAM page.
+    fn make(&mut self, link: Link, ram_page: u32, code: u32) {
+        if let Some(guard) = link.guard {
+            self.memory.patch(guard, ram_page + 1);
+        }
+        self.memory
+            .patch(link.jump, code.wrapping_sub(link.jump + 4));
+        self.statistics.links += 1;
+    }
+
+    /// Gives up all code.
+    fn flush(&mut self, exec: &mut Exec) {
+        for ram_page in self.blocks.clear() {
+            exec.mmu
+                .ram
+                .watch()
+                .set(ram_page, Keeper::Translator, false);
+        }
+        self.memory.truncate(self.first);
+        self.ops.clear();
+        self.statistics.flushes += 1;
+    }
+
+    /// Forgets what was translated from any of the `bytes` bytes of RAM at `ram`.
+    pub fn invalidate(&mut self, ram: u32, bytes: u32, exec: &mut Exec) {
+        if bytes == 0 {
+            return;
+        }
+        let last = ram.saturating_add(bytes - 1);
+        for ram_page in ram >> 12..=last >> 12 {
+            let base = ram_page << 12;
+            let (from, to) = (ram.max(base) - base, last.min(base + PAGE - 1) - base);
+            let memory = &mut self.memory;
+            let unlink = |link: Link| {
+                if let Some(guard) = link.guard {
+                    memory.patch(guard, u32::MAX);
+                }
+                memory.patch(link.jump, link.stub.wrapping_sub(link.jump + 4));
+            };
+            if !self.blocks.holds_code(ram_page, from, to) {
+                continue;
+            }
+            let (gone, empty) = self.blocks.forget(ram_page, from, to, unlink);
+            self.statistics.invalidated += u64::from(gone);
+            if empty {
+                exec.mmu
+                    .ram
+                    .watch()
+                    .set(ram_page, Keeper::Translator, false);
+            }
+        }
+    }
+
+    /// What the translator has done so far.
+    pub fn statistics(&self) -> TranslatorStatistics {
+        TranslatorStatistics {
+            code_bytes: u64::from(self.memory.next()),
+            table_bytes: (self.blocks.bytes() + self.ops.len() * size_of::<Op>()) as u64,
+            ..self.statistics
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+fn enter(entry: *const u8, regs: &mut Regs, context: &mut Context, code: *const u8) -> u32 {
+    // SAFETY: `entry` is the shared entry code and `code` that of a block that was not forgotten;
+    // the caller has filled in `context` from references that it holds alone until this returns.
+    unsafe { exec::enter(entry, regs, context, code) }
+}

@@ -1,0 +1,262 @@
+//! Branches: to blocks that are known, to blocks that are not yet, and to where a register says.
+
+use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi};
+use ppc440_isa::Insn;
+
+use super::super::blocks::Link;
+use super::super::exec::{frame, place, stop};
+use super::{Cold, Emitter, asm, at};
+
+const PAGE: i32 = 4096;
+
+impl Emitter<'_> {
+    /// A branch; says whether the block goes on behind it.
+    pub(super) fn branch(&mut self, insn: Insn) -> Option<bool> {
+        let word = self.item.word;
+        let own = self.item.offset as i32;
+        match insn {
+            Insn::B => {
+                if word.lk() {
+                    self.link_register();
+                }
+                self.count_all();
+                if word.aa() {
+                    asm!(self, ; mov eax, word.li());
+                    self.indirect();
+                } else {
+                    self.jump(own.wrapping_add(word.li()));
+                }
+                Some(false)
+            }
+            Insn::Bc if word.aa() => {
+                let bd = word.bd();
+                self.conditional(move |e| {
+                    asm!(e, ; mov eax, bd);
+                    e.indirect();
+                })
+            }
+            Insn::Bc => {
+                let to = own.wrapping_add(word.bd());
+                let always = word.bo() & 0x14 == 0x14;
+                if always || word.lk() {
+                    return self.conditional(move |e| e.jump(to));
+                }
+                // The usual one: the jump itself is conditional.
+                self.count_all();
+                let taken = self.asm.new_dynamic_label();
+                self.jump_if(taken, true);
+                if (0..PAGE).contains(&to) {
+                    let jump = self.asm.offset().0 as u32 - 4;
+                    self.links.push(Link {
+                        jump,
+                        stub: 0,
+                        guard: None,
+                    });
+                    let link = self.links.len() - 1;
+                    self.cold.push(Cold::Stub {
+                        from: taken,
+                        link,
+                        to: to as u32,
+                    });
+                } else {
+                    self.cold.push(Cold::Jump { from: taken, to });
+                }
+                Some(true)
+            }
+            Insn::Bclr => self.conditional(|e| {
+                asm!(e, ; mov eax, [rbp + at::LR] ; and eax, -4);
+                e.indirect();
+            }),
+            Insn::Bcctr => self.conditional(|e| {
+                asm!(e, ; mov eax, [rbp + at::CTR] ; and eax, -4);
+                e.indirect();
+            }),
+            _ => None,
+        }
+    }
+
+    /// LR becomes the address behind the branch.
+    fn link_register(&mut self) {
+        let behind = self.item.offset as i32 + 4;
+        asm!(self, ; mov eax, [rbp + at::PC] ; add eax, behind ; mov [rbp + at::LR], eax);
+    }
+
+    /// A branch that goes where `go` says if its condition holds.
+    fn conditional(&mut self, go: impl FnOnce(&mut Self)) -> Option<bool> {
+        let word = self.item.word;
+        self.count_all();
+        let always = word.bo() & 0x14 == 0x14;
+        let behind = self.asm.new_dynamic_label();
+        if word.lk() {
+            // The target may be LR itself: it is read first, and kept in LR's place by `go`.
+            self.flags = None;
+            if self.item.insn == Some(Insn::Bclr) {
+                // `bclrl`: the old LR is the target.
+                asm!(self, ; mov eax, [rbp + at::LR]);
+                self.link_register_keeping_rax();
+                asm!(self, ; and eax, -4);
+                if !always {
+                    self.jump_if(behind, false);
+                }
+                self.indirect();
+                return self.after(always, behind);
+            }
+            self.link_register();
+        }
+        if !always {
+            self.jump_if(behind, false);
+        }
+        go(self);
+        self.after(always, behind)
+    }
+
+    fn after(&mut self, always: bool, behind: DynamicLabel) -> Option<bool> {
+        asm!(self, ; =>behind);
+        self.flags = None;
+        Some(!always)
+    }
+
+    fn link_register_keeping_rax(&mut self) {
+        let behind = self.item.offset as i32 + 4;
+        asm!(self, ; mov ecx, [rbp + at::PC] ; add ecx, behind ; mov [rbp + at::LR], ecx);
+    }
+
+    /// Jumps to a label if the branch's condition holds, or if it does not; `rax` is kept.
+    fn jump_if(&mut self, label: DynamicLabel, holds: bool) {
+        let word = self.item.word;
+        let (bo, bi) = (word.bo(), word.bi() as usize);
+        let counts = bo & 4 == 0;
+        let tests = bo & 16 == 0;
+        let skip = self.asm.new_dynamic_label();
+        if counts {
+            self.flags = None;
+            // CTR is 0 after counting: branch, or do not.
+            asm!(self, ; dec DWORD [rbp + at::CTR]);
+            let on_zero = bo & 2 != 0;
+            match (tests, holds) {
+                (false, _) if on_zero == holds => asm!(self, ; jz =>label),
+                (false, _) => asm!(self, ; jnz =>label),
+                // Both must hold: when the count does not, it is decided.
+                (true, true) if on_zero => asm!(self, ; jnz =>skip),
+                (true, true) => asm!(self, ; jz =>skip),
+                (true, false) if on_zero => asm!(self, ; jnz =>label),
+                (true, false) => asm!(self, ; jz =>label),
+            }
+        }
+        if tests {
+            let when = (bo & 8 != 0) == holds;
+            self.jump_on_bit(bi, when, label);
+        }
+        asm!(self, ; =>skip);
+    }
+
+    /// Jumps if a CR bit is `when`.
+    pub(super) fn jump_on_bit(&mut self, bit: usize, when: bool, label: DynamicLabel) {
+        let field = bit / 4;
+        let known = self.flags == Some(field);
+        if !known {
+            self.flags = None;
+        }
+        match (bit % 4, known) {
+            (0, true) => match when {
+                true => asm!(self, ; jl =>label),
+                false => asm!(self, ; jge =>label),
+            },
+            (0, false) => {
+                asm!(self, ; test BYTE [rbp + at::sign(field) + 7], 0x40);
+                match when {
+                    true => asm!(self, ; jnz =>label),
+                    false => asm!(self, ; jz =>label),
+                }
+            }
+            (1, _) => {
+                if !known {
+                    asm!(self, ; cmp QWORD [rbp + at::sign(field)], 0);
+                }
+                match when {
+                    true => asm!(self, ; jg =>label),
+                    false => asm!(self, ; jle =>label),
+                }
+            }
+            (2, _) => {
+                if !known {
+                    asm!(self, ; cmp DWORD [rbp + at::sign(field)], 0);
+                }
+                match when {
+                    true => asm!(self, ; je =>label),
+                    false => asm!(self, ; jne =>label),
+                }
+            }
+            _ => {
+                asm!(self, ; cmp BYTE [rbp + at::cr_so(field)], 0);
+                self.flags = None;
+                match when {
+                    true => asm!(self, ; jne =>label),
+                    false => asm!(self, ; je =>label),
+                }
+            }
+        }
+    }
+
+    /// Goes on at an offset from the start of this page, in this page or another.
+    pub(super) fn jump(&mut self, to: i32) {
+        let stub = self.asm.new_dynamic_label();
+        let guard = if (0..PAGE).contains(&to) {
+            None
+        } else {
+            let pages = to & !(PAGE - 1);
+            asm!(self,
+                ; mov eax, [rbp + at::PC]
+                ; add eax, pages
+                ; mov ecx, eax
+                ; shr ecx, 12
+                ; mov rdx, [rsp + frame::FETCH]
+                ; mov [rbp + at::PC], eax
+                ; cmp DWORD [rdx + 4 * rcx], DWORD -1
+            );
+            Some(self.asm.offset().0 as u32 - 4)
+        };
+        if guard.is_some() {
+            asm!(self, ; jne =>stub);
+        }
+        // The displacement leads to the stub until the link is made.
+        asm!(self, ; jmp =>stub);
+        let jump = self.asm.offset().0 as u32 - 4;
+        asm!(self, ; =>stub);
+        let stub = self.asm.offset().0 as u32;
+        self.links.push(Link { jump, stub, guard });
+        self.stub(self.links.len() - 1, (to & (PAGE - 1)) as u32);
+    }
+
+    /// Asks for a link to be made, to an offset in the page that `pc` names.
+    pub(super) fn stub(&mut self, link: usize, to: u32) {
+        let id = self.first_link + link as u32;
+        self.links[link].stub = self.asm.offset().0 as u32;
+        let leave_at = self.address(self.shared.leave_at);
+        asm!(self,
+            ; mov ecx, place(to, 0)
+            ; mov eax, (stop::LINK | id << 8) as i32
+            ; jmp extern leave_at
+        );
+    }
+
+    /// Goes on at the effective address in `eax`, a multiple of 4.
+    pub(super) fn indirect(&mut self) {
+        asm!(self,
+            ; mov ecx, eax
+            ; shr ecx, 12
+            ; mov rdx, [rsp + frame::FETCH]
+            ; mov ecx, [rdx + 4 * rcx]
+            ; mov rdx, [rsp + frame::ENTRIES]
+            ; mov rdx, [rdx + 8 * rcx]
+            ; mov ecx, eax
+            ; and ecx, -PAGE
+            ; mov [rbp + at::PC], ecx
+            ; mov ecx, eax
+            ; and ecx, PAGE - 4
+            ; mov ecx, [rdx + rcx]
+            ; add rcx, [rsp + frame::CODE]
+            ; jmp rcx
+        );
+    }
+}

@@ -1,0 +1,284 @@
+//! Loads and stores. The usual one is a look-up in the table for its direction and a host access;
+//! everything else -- no entry, misaligned, over code, MMIO -- is the interpreter's, behind the
+//! block.
+
+use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi};
+use ppc440_isa::{Insn, regs::msr};
+
+use super::super::exec::{frame, stop};
+use super::{Emitter, Home, RAX, RDX, asm, at};
+use crate::fast::STORES;
+
+/// How an instruction forms its address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// (RA|0) + D.
+    D,
+    /// RA + D, which goes to RA.
+    Du,
+    /// (RA|0) + RB.
+    X,
+    /// RA + RB, which goes to RA.
+    Xu,
+}
+
+impl Form {
+    fn updates(self) -> bool {
+        matches!(self, Form::Du | Form::Xu)
+    }
+}
+
+/// What is loaded or stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Byte,
+    Half,
+    Algebraic,
+    HalfReversed,
+    Word,
+    WordReversed,
+}
+
+impl Unit {
+    fn alignment(self) -> i8 {
+        match self {
+            Unit::Byte => 1,
+            Unit::Half | Unit::Algebraic | Unit::HalfReversed => 2,
+            Unit::Word | Unit::WordReversed => 4,
+        }
+    }
+}
+
+impl Emitter<'_> {
+    /// A load, store or cache instruction; `false` when it is left to the interpreter.
+    pub(super) fn memory(&mut self, insn: Insn) -> bool {
+        use Insn::*;
+        match insn {
+            Lbz => self.load_integer(Unit::Byte, Form::D),
+            Lbzu => self.load_integer(Unit::Byte, Form::Du),
+            Lbzx => self.load_integer(Unit::Byte, Form::X),
+            Lbzux => self.load_integer(Unit::Byte, Form::Xu),
+            Lhz => self.load_integer(Unit::Half, Form::D),
+            Lhzu => self.load_integer(Unit::Half, Form::Du),
+            Lhzx => self.load_integer(Unit::Half, Form::X),
+            Lhzux => self.load_integer(Unit::Half, Form::Xu),
+            Lha => self.load_integer(Unit::Algebraic, Form::D),
+            Lhau => self.load_integer(Unit::Algebraic, Form::Du),
+            Lhax => self.load_integer(Unit::Algebraic, Form::X),
+            Lhaux => self.load_integer(Unit::Algebraic, Form::Xu),
+            Lhbrx => self.load_integer(Unit::HalfReversed, Form::X),
+            Lwz => self.load_integer(Unit::Word, Form::D),
+            Lwzu => self.load_integer(Unit::Word, Form::Du),
+            Lwzx => self.load_integer(Unit::Word, Form::X),
+            Lwzux => self.load_integer(Unit::Word, Form::Xu),
+            Lwbrx => self.load_integer(Unit::WordReversed, Form::X),
+            Stb => self.store_integer(Unit::Byte, Form::D),
+            Stbu => self.store_integer(Unit::Byte, Form::Du),
+            Stbx => self.store_integer(Unit::Byte, Form::X),
+            Stbux => self.store_integer(Unit::Byte, Form::Xu),
+            Sth => self.store_integer(Unit::Half, Form::D),
+            Sthu => self.store_integer(Unit::Half, Form::Du),
+            Sthx => self.store_integer(Unit::Half, Form::X),
+            Sthux => self.store_integer(Unit::Half, Form::Xu),
+            Sthbrx => self.store_integer(Unit::HalfReversed, Form::X),
+            Stw => self.store_integer(Unit::Word, Form::D),
+            Stwu => self.store_integer(Unit::Word, Form::Du),
+            Stwx => self.store_integer(Unit::Word, Form::X),
+            Stwux => self.store_integer(Unit::Word, Form::Xu),
+            Stwbrx => self.store_integer(Unit::WordReversed, Form::X),
+            Lfd => self.load_float(true, Form::D),
+            Lfdu => self.load_float(true, Form::Du),
+            Lfdx => self.load_float(true, Form::X),
+            Lfdux => self.load_float(true, Form::Xu),
+            Lfs => self.load_float(false, Form::D),
+            Lfsu => self.load_float(false, Form::Du),
+            Lfsx => self.load_float(false, Form::X),
+            Lfsux => self.load_float(false, Form::Xu),
+            Stfd => self.store_float(true, Form::D),
+            Stfdu => self.store_float(true, Form::Du),
+            Stfdx => self.store_float(true, Form::X),
+            Stfdux => self.store_float(true, Form::Xu),
+            Stfs => self.store_float(false, Form::D),
+            Stfsu => self.store_float(false, Form::Du),
+            Stfsx => self.store_float(false, Form::X),
+            Stfsux => self.store_float(false, Form::Xu),
+            Dcbt | Dcbtst | Dcba | Icbt => {}
+            _ => return false,
+        }
+        true
+    }
+
+    /// The effective address, in `eax`.
+    fn address_of(&mut self, form: Form) {
+        let word = self.item.word;
+        let (ra, rb, d) = (word.ra(), word.rb(), word.d());
+        let base = ra != 0 || form.updates();
+        match form {
+            Form::D | Form::Du if !base => asm!(self, ; mov eax, d),
+            Form::D | Form::Du => {
+                let a = self.value(ra, RAX);
+                match i8::try_from(d) {
+                    Ok(d) => asm!(self, ; lea eax, [BYTE Rq(a) + d]),
+                    Err(_) => asm!(self, ; lea eax, [Rq(a) + d]),
+                }
+            }
+            Form::X | Form::Xu if !base => self.load(RAX, rb),
+            Form::X | Form::Xu => match (self.home(ra), self.home(rb)) {
+                (Home::Host(a), Home::Host(b)) => asm!(self, ; lea eax, [Rq(a) + Rq(b)]),
+                (Home::Host(a), Home::Memory(m)) | (Home::Memory(m), Home::Host(a)) => {
+                    asm!(self, ; mov eax, [BYTE rbp + m] ; add eax, Rd(a));
+                }
+                (Home::Memory(a), Home::Memory(b)) => {
+                    asm!(self, ; mov eax, [BYTE rbp + a] ; add eax, [BYTE rbp + b]);
+                }
+            },
+        }
+    }
+
+    /// What is added to the address in `eax` to find it in the host, in `rcx`; `slow` when the
+    /// page has no entry or the address is not a multiple of `alignment`.
+    fn look_up(&mut self, store: bool, alignment: i8, slow: DynamicLabel) {
+        let table = if store { STORES } else { 0 };
+        asm!(self, ; mov ecx, eax ; shr ecx, 12);
+        if alignment > 1 {
+            asm!(self, ; test al, alignment - 1 ; jnz =>slow);
+        }
+        asm!(self,
+            ; mov rcx, [r15 + 8 * rcx + table]
+            ; test rcx, rcx
+            ; jz =>slow
+        );
+    }
+
+    fn load_integer(&mut self, unit: Unit, form: Form) {
+        let (rt, ra) = (self.item.word.rt(), self.item.word.ra());
+        let back = self.asm.new_dynamic_label();
+        let slow = self.call_cold(self.shared.load, back);
+        self.address_of(form);
+        self.look_up(false, unit.alignment(), slow);
+        let d = self.target(rt, RDX);
+        match unit {
+            Unit::Byte => asm!(self, ; movzx Rd(d), BYTE [rcx + rax]),
+            Unit::Half => asm!(self, ; movzx Rd(d), WORD [rcx + rax] ; rol Rw(d), 8),
+            Unit::Algebraic => {
+                asm!(self, ; movbe dx, [rcx + rax] ; movsx Rd(d), dx);
+            }
+            Unit::HalfReversed => asm!(self, ; movzx Rd(d), WORD [rcx + rax]),
+            Unit::Word => asm!(self, ; movbe Rd(d), [rcx + rax]),
+            Unit::WordReversed => asm!(self, ; mov Rd(d), [rcx + rax]),
+        }
+        self.set(rt, d);
+        if form.updates() {
+            self.set(ra, RAX);
+        }
+        asm!(self, ; =>back);
+    }
+
+    fn store_integer(&mut self, unit: Unit, form: Form) {
+        let (rs, ra) = (self.item.word.rs(), self.item.word.ra());
+        let back = self.asm.new_dynamic_label();
+        let slow = self.call_cold(self.shared.store, back);
+        self.address_of(form);
+        self.look_up(true, unit.alignment(), slow);
+        match unit {
+            Unit::Byte => {
+                self.load(RDX, rs);
+                asm!(self, ; mov [rcx + rax], dl);
+            }
+            Unit::Half | Unit::Algebraic => {
+                let s = self.value(rs, RDX);
+                asm!(self, ; movbe [rcx + rax], Rw(s));
+            }
+            Unit::HalfReversed => {
+                let s = self.value(rs, RDX);
+                asm!(self, ; mov [rcx + rax], Rw(s));
+            }
+            Unit::Word => {
+                let s = self.value(rs, RDX);
+                asm!(self, ; movbe [rcx + rax], Rd(s));
+            }
+            Unit::WordReversed => {
+                let s = self.value(rs, RDX);
+                asm!(self, ; mov [rcx + rax], Rd(s));
+            }
+        }
+        if form.updates() {
+            self.set(ra, RAX);
+        }
+        asm!(self, ; =>back);
+    }
+
+    /// Leaves unless MSR\[FP\] is 1; it cannot change within a block.
+    pub(super) fn check_fp(&mut self) {
+        if !std::mem::replace(&mut self.fp_checked, true) {
+            let unavailable = self.leave_cold(stop::FP_UNAVAILABLE, self.place());
+            asm!(self,
+                ; test DWORD [rbp + at::MSR], msr::FP as i32
+                ; jz =>unavailable
+            );
+        }
+    }
+
+    /// An access of a double that is no multiple of eight is left to the interpreter, which knows
+    /// the ones that cross a quadword.
+    fn load_float(&mut self, double: bool, form: Form) {
+        let (frt, ra) = (self.item.word.frt(), self.item.word.ra());
+        self.check_fp();
+        let back = self.asm.new_dynamic_label();
+        let slow = self.call_cold(self.shared.load, back);
+        self.address_of(form);
+        self.look_up(false, if double { 8 } else { 4 }, slow);
+        if double {
+            asm!(self, ; movbe rdx, [rcx + rax]);
+        } else {
+            // Widening is exact; but the host would make a signalling NaN quiet.
+            asm!(self,
+                ; movbe edx, [rcx + rax]
+                ; lea ecx, [rdx + rdx]
+                ; cmp ecx, DWORD 0xFF00_0000u32 as i32
+                ; jae =>slow
+                ; vmovd xmm0, edx
+                ; vcvtss2sd xmm0, xmm0, xmm0
+                ; vmovq rdx, xmm0
+            );
+        }
+        asm!(self, ; mov [rbp + at::fpr(frt)], rdx);
+        if form.updates() {
+            self.set(ra, RAX);
+        }
+        asm!(self, ; =>back);
+    }
+
+    fn store_float(&mut self, double: bool, form: Form) {
+        let (frs, ra) = (self.item.word.frs(), self.item.word.ra());
+        self.check_fp();
+        let back = self.asm.new_dynamic_label();
+        let slow = self.call_cold(self.shared.store, back);
+        self.address_of(form);
+        self.look_up(true, if double { 8 } else { 4 }, slow);
+        let from = at::fpr(frs);
+        if double {
+            asm!(self, ; mov rdx, [rbp + from] ; movbe [rcx + rax], rdx);
+        } else {
+            // Numbers too small for a normal single are the interpreter's, but for zeros.
+            let fits = self.asm.new_dynamic_label();
+            asm!(self,
+                ; mov edx, [rbp + from + 4]
+                ; and edx, 0x7FF0_0000
+                ; cmp edx, 896 << 20
+                ; ja =>fits
+                ; mov rdx, [rbp + from]
+                ; add rdx, rdx
+                ; jnz =>slow
+                ; =>fits
+                ; mov rdx, [rbp + from]
+                ; pext rdx, rdx, [rsp + frame::SINGLE]
+                ; movbe [rcx + rax], edx
+            );
+        }
+        if form.updates() {
+            self.set(ra, RAX);
+        }
+        asm!(self, ; =>back);
+    }
+}

@@ -1,0 +1,417 @@
+//! The x86-64 back end: one pass over a block's instructions, one function for each kind.
+//!
+//! A function either makes host code for its instruction or says that it does not, and then the
+//! interpreter's operation is called in its place: the semantics of what is rare exist once.
+//! What is rarely run -- slow accesses, traps, jumps whose target is not known yet -- is collected
+//! in [`Cold`] and put behind the block.
+
+mod branch;
+mod float;
+mod integer;
+mod memory;
+mod system;
+
+use std::mem::offset_of;
+
+use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi};
+use ppc440_isa::{Insn, Regs};
+
+use super::blocks::{Link, LinkId};
+use super::exec::{Assembler, NOWHERE, PINNED, Shared, place, stop};
+use super::frontend::{Block, Item};
+use crate::interp::{Op, predecode};
+
+/// Assembles for the emitter that is named first.
+macro_rules! asm {
+    ($e:expr, $($t:tt)*) => { dynasmrt::dynasm!($e.asm ; .arch x64 $($t)*) };
+}
+use asm;
+
+/// An operation on a host register and a guest register, wherever that is.
+macro_rules! alu {
+    ($e:expr, $op:ident, $host:expr, $guest:expr) => {
+        match $e.home($guest) {
+            Home::Host(h) => asm!($e, ; $op Rd($host), Rd(h)),
+            Home::Memory(m) => asm!($e, ; $op Rd($host), [BYTE rbp + m]),
+        }
+    };
+}
+use alu;
+
+/// Scratch registers.
+const RAX: u8 = 0;
+const RCX: u8 = 1;
+const RDX: u8 = 2;
+
+/// Where a guest register is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Home {
+    /// In a host register.
+    Host(u8),
+    /// At this offset from `rbp`.
+    Memory(i8),
+}
+
+/// Offsets into [`Regs`].
+mod at {
+    use super::*;
+    use ppc440_isa::{Cr, Xer};
+
+    pub const PC: i32 = offset_of!(Regs, pc) as i32;
+    pub const MSR: i32 = offset_of!(Regs, msr) as i32;
+    pub const LR: i32 = offset_of!(Regs, lr) as i32;
+    pub const CTR: i32 = offset_of!(Regs, ctr) as i32;
+    pub const USPRG0: i32 = offset_of!(Regs, usprg0) as i32;
+    pub const SO: i32 = (offset_of!(Regs, xer) + offset_of!(Xer, so)) as i32;
+    pub const CA: i32 = (offset_of!(Regs, xer) + offset_of!(Xer, ca)) as i32;
+    const CR: usize = offset_of!(Regs, cr);
+
+    pub fn sprg(n: usize) -> i32 {
+        (offset_of!(Regs, sprg) + 4 * n) as i32
+    }
+
+    pub fn fpr(n: usize) -> i32 {
+        (offset_of!(Regs, fpr) + 8 * n) as i32
+    }
+
+    /// LT, GT and EQ of a CR field.
+    pub fn sign(field: usize) -> i32 {
+        (CR + offset_of!(Cr, signs) + 8 * field) as i32
+    }
+
+    /// SO of a CR field.
+    pub fn cr_so(field: usize) -> i32 {
+        (CR + offset_of!(Cr, so) + field) as i32
+    }
+}
+
+/// Code for behind the block.
+enum Cold {
+    /// Too few instructions may run.
+    Budget { from: DynamicLabel },
+    /// Calls one of the shared routines with an operation, and goes on.
+    Call {
+        from: DynamicLabel,
+        back: DynamicLabel,
+        routine: u32,
+        op: u32,
+        place: i32,
+    },
+    /// Leaves with a reason.
+    Leave {
+        from: DynamicLabel,
+        stop: u32,
+        place: i32,
+    },
+    /// Leaves for a privileged instruction.
+    Privileged {
+        from: DynamicLabel,
+        word: u32,
+        place: i32,
+    },
+    /// Goes on in another block; see [`Emitter::link`].
+    Jump { from: DynamicLabel, to: i32 },
+    /// Asks for a link.
+    Stub {
+        from: DynamicLabel,
+        link: usize,
+        to: u32,
+    },
+}
+
+/// What a block became.
+pub(super) struct Code {
+    /// The host code.
+    pub bytes: Vec<u8>,
+    /// Its links, their offsets counted from its start.
+    pub links: Vec<Link>,
+}
+
+/// Makes host code of one block.
+pub(super) struct Emitter<'a> {
+    asm: Assembler,
+    shared: &'a Shared,
+    /// Where the code memory begins.
+    base: usize,
+    ops: &'a mut Vec<Op>,
+    first_link: LinkId,
+    links: Vec<Link>,
+    cold: Vec<Cold>,
+    item: Item,
+    /// Instructions before the current one that `r14d` still counts.
+    done: u32,
+    /// The current instruction is counted already.
+    counted: bool,
+    /// The CR field whose sign the host's flags show.
+    flags: Option<usize>,
+    /// MSR\[FP\] is known to be 1.
+    fp_checked: bool,
+}
+
+impl<'a> Emitter<'a> {
+    /// For a block whose code begins at `address`, in a code memory that begins at `base`.
+    pub fn new(
+        address: *const u8,
+        base: *const u8,
+        shared: &'a Shared,
+        ops: &'a mut Vec<Op>,
+        first_link: LinkId,
+    ) -> Self {
+        Emitter {
+            asm: Assembler::new(address.addr()),
+            shared,
+            base: base.addr(),
+            ops,
+            first_link,
+            links: Vec::new(),
+            cold: Vec::new(),
+            item: Item {
+                insn: None,
+                word: ppc440_isa::Word(0),
+                offset: 0,
+            },
+            done: 0,
+            counted: false,
+            flags: None,
+            fp_checked: false,
+        }
+    }
+
+    /// Makes the code.
+    pub fn compile(mut self, block: &Block) -> Code {
+        let short = self.asm.new_dynamic_label();
+        asm!(self, ; cmp r14d, block.items.len() as i32 ; jl =>short);
+        let first = block.items[0].offset;
+        self.cold.push(Cold::Budget { from: short });
+        let mut open = true;
+        for item in &block.items {
+            self.item = *item;
+            open = self.instruction();
+            if !open {
+                break;
+            }
+            if !std::mem::take(&mut self.counted) {
+                self.done += 1;
+            }
+        }
+        if open {
+            let behind = self.item.offset + 4;
+            if self.done != 0 {
+                let done = -(self.done as i8);
+                asm!(self, ; lea r14, [BYTE r14 + done]);
+            }
+            self.jump(behind as i32);
+        }
+        self.emit_cold(first);
+        let bytes = self
+            .asm
+            .finalize()
+            .expect("every label of a block is placed");
+        Code {
+            bytes,
+            links: self.links,
+        }
+    }
+
+    /// Makes the code of the current instruction; says whether the block goes on behind it.
+    fn instruction(&mut self) -> bool {
+        let Some(insn) = self.item.insn else {
+            self.interpret();
+            return false;
+        };
+        // These are made of instructions that leave the host's flags alone, or test them.
+        let keeps_flags = match insn {
+            Insn::Addi | Insn::Addis | Insn::Bc | Insn::Bclr | Insn::Bcctr => true,
+            Insn::Or => self.item.word.rs() == self.item.word.rb() && !self.item.word.rc(),
+            _ => false,
+        };
+        if !keeps_flags {
+            self.flags = None;
+        }
+        if let Some(goes_on) = self.branch(insn) {
+            return goes_on;
+        }
+        if let Some(goes_on) = self.system(insn) {
+            return goes_on;
+        }
+        if !(self.integer(insn) || self.memory(insn) || self.float(insn)) {
+            self.interpret();
+        }
+        true
+    }
+
+    /// Where a guest register is.
+    fn home(&self, guest: usize) -> Home {
+        match PINNED[guest & 31] {
+            NOWHERE => Home::Memory(4 * (guest as i8 & 31)),
+            host => Home::Host(host),
+        }
+    }
+
+    /// A host register with a guest register's value: its own, or `scratch`, loaded.
+    fn value(&mut self, guest: usize, scratch: u8) -> u8 {
+        match self.home(guest) {
+            Home::Host(host) => host,
+            Home::Memory(m) => {
+                asm!(self, ; mov Rd(scratch), [BYTE rbp + m]);
+                scratch
+            }
+        }
+    }
+
+    /// Loads a guest register's value into a host register.
+    fn load(&mut self, host: u8, guest: usize) {
+        match self.home(guest) {
+            Home::Host(h) if h == host => {}
+            Home::Host(h) => asm!(self, ; mov Rd(host), Rd(h)),
+            Home::Memory(m) => asm!(self, ; mov Rd(host), [BYTE rbp + m]),
+        }
+    }
+
+    /// Where to make the new value of a guest register: its own host register, or `scratch`.
+    fn target(&self, guest: usize, scratch: u8) -> u8 {
+        match self.home(guest) {
+            Home::Host(host) => host,
+            Home::Memory(_) => scratch,
+        }
+    }
+
+    /// Gives a guest register the value in a host register.
+    fn set(&mut self, guest: usize, host: u8) {
+        match self.home(guest) {
+            Home::Host(h) if h == host => {}
+            Home::Host(h) => asm!(self, ; mov Rd(h), Rd(host)),
+            Home::Memory(m) => asm!(self, ; mov [BYTE rbp + m], Rd(host)),
+        }
+    }
+
+    /// Brings `r14d` up to date, the current instruction included.
+    fn count_all(&mut self) {
+        let done = -(self.done as i8 + 1);
+        asm!(self, ; lea r14, [BYTE r14 + done]);
+        self.done = 0;
+        self.counted = true;
+    }
+
+    /// The current instruction's place.
+    fn place(&self) -> i32 {
+        place(self.item.offset, self.done)
+    }
+
+    /// The number of the interpreter's operation for the current instruction.
+    fn op(&mut self) -> u32 {
+        let (op, _) = predecode(self.item.word.0, self.item.offset);
+        self.ops.push(op);
+        self.ops.len() as u32 - 1
+    }
+
+    /// Gives the current instruction to the interpreter.
+    fn interpret(&mut self) {
+        let op = self.op();
+        let routine = self.address(self.shared.interpret);
+        asm!(self, ; mov ecx, op as i32 ; mov edx, self.place() ; call extern routine);
+    }
+
+    /// Gives the current instruction to the interpreter if a jump to the returned label is taken,
+    /// and then goes on at `back`.
+    fn interpret_cold(&mut self, back: DynamicLabel) -> DynamicLabel {
+        self.call_cold(self.shared.interpret, back)
+    }
+
+    fn call_cold(&mut self, routine: u32, back: DynamicLabel) -> DynamicLabel {
+        let from = self.asm.new_dynamic_label();
+        let cold = Cold::Call {
+            from,
+            back,
+            routine,
+            op: self.op(),
+            place: self.place(),
+        };
+        self.cold.push(cold);
+        from
+    }
+
+    /// Leaves with `stop` if a jump to the returned label is taken.
+    fn leave_cold(&mut self, stop: u32, place: i32) -> DynamicLabel {
+        let from = self.asm.new_dynamic_label();
+        self.cold.push(Cold::Leave { from, stop, place });
+        from
+    }
+
+    /// Leaves with `stop`.
+    fn leave(&mut self, stop: u32, place: i32) {
+        let leave_at = self.address(self.shared.leave_at);
+        asm!(self, ; mov ecx, place ; mov eax, stop as i32 ; jmp extern leave_at);
+    }
+
+    /// Where a shared routine is.
+    fn address(&self, offset: u32) -> usize {
+        self.base + offset as usize
+    }
+
+    /// Puts what is rarely run behind the block, whose first instruction is at `first`.
+    fn emit_cold(&mut self, first: u32) {
+        // A jump's code may ask for more.
+        while !self.cold.is_empty() {
+            for cold in std::mem::take(&mut self.cold) {
+                self.emit(cold, first);
+            }
+        }
+    }
+
+    fn emit(&mut self, cold: Cold, first: u32) {
+        match cold {
+            Cold::Budget { from } => {
+                asm!(self, ; =>from);
+                self.leave(stop::BUDGET, place(first, 0));
+            }
+            Cold::Call {
+                from,
+                back,
+                routine,
+                op,
+                place,
+            } => {
+                let routine = self.address(routine);
+                asm!(self,
+                    ; =>from
+                    ; mov ecx, op as i32
+                    ; mov edx, place
+                    ; call extern routine
+                    ; jmp =>back
+                );
+            }
+            Cold::Leave { from, stop, place } => {
+                asm!(self, ; =>from);
+                self.leave(stop, place);
+            }
+            Cold::Privileged { from, word, place } => {
+                let leave = self.address(self.shared.leave_with_word);
+                asm!(self,
+                    ; =>from
+                    ; mov edx, word as i32
+                    ; mov ecx, place
+                    ; jmp extern leave
+                );
+            }
+            Cold::Jump { from, to } => {
+                asm!(self, ; =>from);
+                self.jump(to);
+            }
+            Cold::Stub { from, link, to } => {
+                asm!(self, ; =>from);
+                self.stub(link, to);
+            }
+        }
+    }
+}
+
+/// Whether this host has the instructions that the code uses.
+pub(super) fn is_supported() -> bool {
+    is_x86_feature_detected!("movbe")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("lzcnt")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("avx")
+}

@@ -1,0 +1,58 @@
+//! What stands in for the translator on hosts that it makes no code for.
+
+use std::io;
+
+use ppc440_isa::{Regs, Trap};
+
+use crate::interp::Exec;
+use crate::pins::Pins;
+
+/// How translated code came back; never.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub(crate) enum Ran {
+    Trapped(Trap),
+    CodeChanged,
+    Short,
+}
+
+/// Counts of the translator, all zero here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct TranslatorStatistics {
+    pub blocks: u64,
+    pub instructions: u64,
+    pub invalidated: u64,
+    pub flushes: u64,
+    pub code_bytes: u64,
+    pub table_bytes: u64,
+    pub nanoseconds: u64,
+    pub links: u64,
+    pub entries: u64,
+}
+
+/// There is none.
+#[derive(Debug)]
+pub(crate) enum Jit {}
+
+impl Jit {
+    pub fn is_supported() -> bool {
+        false
+    }
+
+    pub fn new(_: &mut Exec) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub fn run(&mut self, _: &mut Exec, _: &mut Regs, _: &mut u32, _: &Pins) -> Ran {
+        match *self {}
+    }
+
+    pub fn invalidate(&mut self, _: u32, _: u32, _: &mut Exec) {
+        match *self {}
+    }
+
+    pub fn statistics(&self) -> TranslatorStatistics {
+        match *self {}
+    }
+}

@@ -1,0 +1,337 @@
+
+use std::sync::Arc;
+
+use ppc440_cpu::{Clock, Cpu, GuestMemory, Pins, Region};
+use ppc440_isa::{Access, Mapping, ProgramCause, Regs, Trap, regs::msr};
+use vm_memory::{Bytes, GuestAddress, GuestRegionMmap};
+
+const RAM: u32 = 1 << 20;
+
+const NOP: u32 = 0x6000_0000;
+const SC: u32 = 0x4400_0002;
+const BLR: u32 = 0x4E80_0020;
+const ISYNC: u32 = 0x4C00_012C;
+
+fn d_form(opcode: u32, rt: u32, ra: u32, d: i16) -> u32 {
+    opcode << 26 | rt << 21 | ra << 16 | u32::from(d as u16)
+}
+fn x_form(rt: u32, ra: u32, rb: u32, xo: u32) -> u32 {
+    31 << 26 | rt << 21 | ra << 16 | rb << 11 | xo << 1
+}
+fn addi(rt: u32, ra: u32, d: i16) -> u32 {
+    d_form(14, rt, ra, d)
+}
+fn lwz(rt: u32, ra: u32, d: i16) -> u32 {
+    d_form(32, rt, ra, d)
+}
+fn stw(rs: u32, ra: u32, d: i16) -> u32 {
+    d_form(36, rs, ra, d)
+}
+/// `b`, relative to itself.
+fn b(displacement: i32) -> u32 {
+    18 << 26 | displacement as u32 & 0x03FF_FFFC
+}
+fn bdnz(displacement: i16) -> u32 {
+    16 << 26 | 16 << 21 | u32::from(displacement as u16) & 0xFFFC
+}
+
+struct Machine {
+    cpu: Cpu,
+    regs: Regs,
+    pins: Pins,
+    region: Arc<Region>,
+}
+
+impl Machine {
+    /// A CPU whose pages 0 to 15 are mapped one to one, with `words` at 0x1000.
+    fn new(words: &[u32]) -> Self {
+        let region = Arc::new(Region::new(RAM as usize).expect("anonymous memory"));
+        let pins = Pins::new();
+        let cpu = Cpu::new(region.clone(), pins.clone(), Clock::Virtual, 1, ENGINE).expect("a CPU");
+        let mut machine = Machine {
+            cpu,
+            regs: Regs {
+                pc: 0x1000,
+                ..Regs::default()
+            },
+            pins,
+            region,
+        };
+        for page in 0..16 {
+            machine.map(page << 12, page << 12, true);
+        }
+        machine.write(0x1000, words);
+        machine
+    }
+
+    fn map(&mut self, ea: u32, ram: u32, write: bool) {
+        let mapping = Mapping {
+            ea,
+            bytes: 4096,
+            ram,
+            read: true,
+            write,
+            execute: true,
+            cached: true,
+        };
+        self.cpu.map(0, ea, &mapping);
+    }
+
+    fn write(&mut self, at: u32, words: &[u32]) {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+        assert!(self.cpu.store(at, &bytes));
+    }
+
+    fn word(&mut self, at: u32) -> u32 {
+        let mut bytes = [0; 4];
+        assert!(self.cpu.load(at, &mut bytes));
+        u32::from_be_bytes(bytes)
+    }
+
+    /// Whether anything made of code was forgotten because it was written over.
+    fn forgot_code(&self) -> bool {
+        let translated = self.cpu.translator_statistics();
+        self.cpu.statistics().invalidated + translated.map_or(0, |code| code.invalidated) != 0
+    }
+
+    fn enter(&mut self) -> Trap {
+        self.cpu.enter(&mut self.regs, 1_000_000)
+    }
+}
+
+#[test]
+fn a_fault_in_the_middle_of_a_block_leaves_everything_before_it_and_nothing_of_it() {
+    // lwzu r5,4(r4) with r4 just below an unmapped page.
+    let lwzu = d_form(33, 5, 4, 4);
+    let mut m = Machine::new(&[addi(3, 0, 7), lwzu, addi(3, 3, 1), SC]);
+    m.regs.gpr[4] = 0xFFFC;
+    m.regs.gpr[5] = 99;
+    assert_eq!(
+        m.enter(),
+        Trap::Data {
+            ea: 0x1_0000,
+            access: Access::Load,
+            word: lwzu
+        }
+    );
+    assert_eq!(
+        (m.regs.pc, m.regs.gpr[3], m.regs.gpr[4], m.regs.gpr[5]),
+        (0x1004, 7, 0xFFFC, 99)
+    );
+    assert_eq!(m.cpu.retired(), 1);
+    m.map(0x1_0000, 0x2000, true);
+    m.write(0x2000, &[0x1234_5678]);
+    assert_eq!(m.enter(), Trap::Syscall);
+    assert_eq!(
+        (m.regs.gpr[3], m.regs.gpr[4], m.regs.gpr[5]),
+        (8, 0x1_0000, 0x1234_5678)
+    );
+    assert_eq!(
+        (m.regs.pc, m.cpu.retired()),
+        (0x1010, 3),
+        "sc itself is the core's to count"
+    );
+}
+
+#[test]
+fn a_budget_ends_at_exactly_that_instruction() {
+    let mut m = Machine::new(&[addi(3, 3, 1), addi(3, 3, 1), addi(3, 3, 1), b(-12)]);
+    for done in 1..20u32 {
+        assert_eq!(m.cpu.enter(&mut m.regs, 1), Trap::Budget);
+        assert_eq!(m.regs.pc, 0x1000 + 4 * (done % 4));
+        assert_eq!(m.regs.gpr[3], done - done / 4);
+    }
+    assert_eq!(m.cpu.enter(&mut m.regs, 1_000), Trap::Budget);
+    assert_eq!(m.cpu.retired(), 1_019);
+}
+
+#[test]
+fn counting_loops_count() {
+    let mut m = Machine::new(&[addi(3, 3, 2), bdnz(-4), SC]);
+    m.regs.ctr = 1000;
+    assert_eq!(m.enter(), Trap::Syscall);
+    assert_eq!(
+        (m.regs.gpr[3], m.regs.ctr, m.cpu.retired()),
+        (2000, 0, 2000)
+    );
+}
+
+#[test]
+fn code_that_the_guest_overwrites_runs_in_its_new_form_even_in_the_same_block() {
+    for barrier in [NOP, ISYNC] {
+        // The store replaces the instruction two further on.
+        let mut m = Machine::new(&[stw(6, 7, 0), barrier, addi(3, 0, 1), SC]);
+        m.regs.gpr[7] = 0x1008;
+        // Decoded once, as it was.
+        m.regs.gpr[6] = addi(3, 0, 1);
+        assert_eq!(m.enter(), Trap::Syscall);
+        assert_eq!(m.regs.gpr[3], 1);
+        m.regs.pc = 0x1000;
+        m.regs.gpr[6] = addi(3, 0, 2);
+        assert_eq!(m.enter(), Trap::Syscall);
+        assert_eq!(m.regs.gpr[3], 2);
+        assert_eq!(m.word(0x1008), addi(3, 0, 2));
+    }
+}
+
+#[test]
+fn code_that_a_device_overwrites_runs_in_its_new_form() {
+    let mut m = Machine::new(&[addi(3, 0, 1), SC]);
+    assert_eq!(m.enter(), Trap::Syscall);
+    let region = GuestRegionMmap::with_arc(m.region.clone(), GuestAddress(0)).expect("fits");
+    let memory = GuestMemory::from_regions(vec![region]).expect("one region");
+    memory
+        .write_slice(&addi(3, 0, 5).to_be_bytes(), GuestAddress(0x1000))
+        .expect("inside RAM");
+    assert!(!m.forgot_code());
+    m.regs.pc = 0x1000;
+    // The write asked for attention; entering again sees the new code.
+    assert_eq!(m.enter(), Trap::Attention);
+    assert_eq!(m.enter(), Trap::Syscall);
+    assert_eq!(m.regs.gpr[3], 5);
+    assert!(m.forgot_code());
+}
+
+#[test]
+fn blocks_belong_to_ram_and_not_to_addresses() {
+    let mut m = Machine::new(&[addi(3, 0, 1), SC]);
+    m.write(0x2000, &[addi(3, 0, 2), SC]);
+    m.map(0x8000, 0x1000, true);
+    m.regs.pc = 0x8000;
+    assert_eq!((m.enter(), m.regs.gpr[3]), (Trap::Syscall, 1));
+    m.cpu.unmap(0, 0x8000, 4096);
+    m.regs.pc = 0x8000;
+    assert_eq!(m.enter(), Trap::Fetch);
+    m.map(0x8000, 0x2000, true);
+    assert_eq!((m.enter(), m.regs.gpr[3]), (Trap::Syscall, 2));
+    assert!(!m.forgot_code());
+}
+
+#[test]
+fn a_block_that_runs_off_its_page_goes_on_in_the_next() {
+    let mut m = Machine::new(&[]);
+    m.write(0x1FFC, &[addi(3, 3, 1), addi(3, 3, 1), SC]);
+    m.regs.pc = 0x1FFC;
+    assert_eq!((m.enter(), m.regs.gpr[3]), (Trap::Syscall, 2));
+    m.cpu.unmap(0, 0x2000, 4096);
+    m.regs.pc = 0x1FFC;
+    assert_eq!(
+        (m.enter(), m.regs.pc, m.regs.gpr[3]),
+        (Trap::Fetch, 0x2000, 3)
+    );
+}
+
+#[test]
+fn accesses_that_cross_a_page_and_stores_that_may_not_are_left_to_the_core() {
+    let cases = [
+        (lwz(3, 4, 0), 0x2FFE, Access::Load),
+        (stw(3, 4, 0), 0x2FFD, Access::Store),
+        (d_form(46, 28, 4, 0), 0x2FF4, Access::Load),
+        (d_form(47, 28, 4, 0), 0x2FF4, Access::Store),
+        (x_form(5, 4, 16, 597), 0x2FF1, Access::Load),
+        (x_form(3, 4, 16, 725), 0x2FF1, Access::Store),
+        (x_form(3, 0, 4, 20), 0x2FFE, Access::Load),
+        (x_form(3, 0, 4, 150) | 1, 0x2FFD, Access::Store),
+        (x_form(3, 0, 4, 150) | 1, 0x5004, Access::Store),
+        (d_form(50, 3, 4, 0), 0x2002, Access::Load),
+        (d_form(54, 3, 4, 0), 0x200C, Access::Store),
+        (stw(3, 4, 0), 0x5000, Access::Store),
+        (x_form(0, 0, 4, 1014), 0x5010, Access::Store),
+    ];
+    for (word, ea, access) in cases {
+        let mut m = Machine::new(&[word]);
+        m.map(0x5000, 0x5000, false);
+        m.regs.gpr[4] = ea;
+        m.regs.msr = msr::FP;
+        let before = m.regs;
+        assert_eq!(m.enter(), Trap::Data { ea, access, word }, "{word:08x}");
+        assert_eq!(m.regs, before, "{word:08x}");
+    }
+}
+
+#[test]
+fn a_conditional_store_needs_a_reservation_but_no_particular_one() {
+    let (lwarx, stwcx) = (x_form(5, 0, 4, 20), x_form(6, 0, 7, 150) | 1);
+    let mut m = Machine::new(&[lwarx, stwcx, stwcx, SC]);
+    (m.regs.gpr[4], m.regs.gpr[6], m.regs.gpr[7]) = (0x2000, 77, 0x3000);
+    assert_eq!(m.enter(), Trap::Syscall);
+    assert_eq!(
+        m.word(0x3000),
+        77,
+        "the reservation is one bit, without an address"
+    );
+    assert_eq!(m.regs.cr.field(0), 0, "and it is gone after the first store");
+}
+
+#[test]
+fn privileged_and_unknown_instructions_trap_with_their_word() {
+    let mfmsr = x_form(3, 0, 0, 83);
+    let cases = [
+        (mfmsr, ProgramCause::Privileged),
+        (x_form(3, 12, 8, 371), ProgramCause::Privileged),
+        (0, ProgramCause::Illegal),
+        (d_form(33, 3, 3, 4), ProgramCause::Illegal),
+        (x_form(31, 0, 0, 4), ProgramCause::Trap),
+    ];
+    for (word, cause) in cases {
+        let mut m = Machine::new(&[NOP, word]);
+        m.regs.msr = msr::PR;
+        assert_eq!(m.enter(), Trap::Program { cause, word });
+        assert_eq!((m.regs.pc, m.cpu.retired()), (0x1004, 1));
+    }
+}
+
+#[test]
+fn floating_point_waits_for_msr_fp() {
+    let lfd = d_form(50, 1, 4, 0);
+    let mut m = Machine::new(&[lfd, SC]);
+    m.regs.gpr[4] = 0x2000;
+    m.write(0x2000, &[0x3FF8_0000, 0]);
+    assert_eq!((m.enter(), m.regs.pc), (Trap::FpUnavailable, 0x1000));
+    m.regs.msr |= msr::FP;
+    assert_eq!(m.enter(), Trap::Syscall);
+    assert_eq!(f64::from_bits(m.regs.fpr[1]), 1.5);
+}
+
+#[test]
+fn an_input_change_stops_at_a_block_boundary() {
+    let mut m = Machine::new(&[b(0)]);
+    m.pins.set_external(true);
+    assert_eq!((m.enter(), m.cpu.retired()), (Trap::Attention, 0));
+    assert_eq!(m.cpu.enter(&mut m.regs, 100), Trap::Budget);
+    let pins = m.pins.clone();
+    let other = std::thread::spawn(move || pins.kick());
+    while m.enter() != Trap::Attention {}
+    other.join().expect("the kick is given");
+    assert!(m.pins.take_kick());
+}
+
+#[test]
+fn execute_runs_one_word_that_is_not_in_memory() {
+    let mut m = Machine::new(&[]);
+    assert_eq!(m.cpu.execute(&mut m.regs, addi(3, 0, 9)), None);
+    assert_eq!((m.regs.gpr[3], m.regs.pc), (9, 0x1004));
+    assert_eq!(m.cpu.execute(&mut m.regs, b(-8) | 1), None);
+    assert_eq!((m.regs.lr, m.regs.pc), (0x1008, 0xFFC));
+    assert_eq!(m.cpu.execute(&mut m.regs, BLR), None);
+    assert_eq!(m.regs.pc, 0x1008);
+    let word = lwz(3, 0, -4);
+    let trap = Trap::Data {
+        ea: 0xFFFF_FFFC,
+        access: Access::Load,
+        word,
+    };
+    assert_eq!(m.cpu.execute(&mut m.regs, word), Some(trap));
+    assert_eq!((m.regs.pc, m.cpu.retired()), (0x1008, 3));
+}
+
+#[test]
+fn the_virtual_time_base_counts_completed_instructions() {
+    let mut m = Machine::new(&[NOP, NOP, SC]);
+    m.enter();
+    assert_eq!(m.cpu.time_base(), 2);
+    assert_eq!(m.cpu.budget(Some(50)), 48);
+    m.cpu.skip_to(50);
+    m.cpu.retire();
+    assert_eq!((m.cpu.time_base(), m.cpu.retired()), (51, 3));
+}
