@@ -17,6 +17,7 @@ pub mod driver;
 pub mod hostile;
 pub mod interrupt;
 pub mod mmio;
+pub mod p9;
 pub mod pci;
 #[cfg(test)]
 mod probe;
@@ -24,6 +25,7 @@ pub mod queue;
 mod ring_legacy;
 pub mod rng;
 pub mod transport;
+pub mod vsock;
 
 pub use chain::{Chain, Reader, Writer};
 pub use device::{ByteOrder, Link, VirtioDevice, read_fields};
