@@ -19,8 +19,10 @@ use crate::loader::LoadError;
 use crate::machine;
 use crate::postmortem::SymbolsError;
 use crate::serial::SerialError;
+use crate::share::ShareError;
 use crate::virtio::{AttachError, Attachment};
 use crate::vm::Vm;
+use crate::vsock::VsockError;
 
 /// Why no machine can be built. Nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +111,12 @@ pub enum BuildError {
     /// A virtio device that has no place.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// A folder that cannot be shared.
+    #[error(transparent)]
+    Share(#[from] ShareError),
+    /// A socket device that there cannot be.
+    #[error(transparent)]
+    Vsock(#[from] VsockError),
     /// The host has not enough of something.
     #[error("the host gives no {what}: {error}")]
     Host {

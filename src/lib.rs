@@ -58,11 +58,13 @@ mod options;
 mod outcome;
 pub mod postmortem;
 mod serial;
+mod share;
 mod time_of_day;
 mod vcpu;
 mod verdict;
 mod virtio;
 mod vm;
+mod vsock;
 
 pub use block::{
     Disk, DiskError, DiskFault, Foreign as ForeignDisk, Format as DiskFormat, MemoryDisk,
@@ -77,8 +79,10 @@ pub use options::OptionError;
 pub use outcome::{Hang, Outcome};
 pub use postmortem::PostMortem;
 pub use serial::{ParseSerialError, Serial, SerialError};
+pub use share::{FolderError, Share, ShareError};
 pub use virtio::{AttachError, Bus, ConsoleOption, ParseBusError, Place};
 pub use vm::{MemoryAccessError, Reached, Until, Vm};
+pub use vsock::{Vsock, VsockError};
 
 pub use ppckvm_api::{
     Access, Cause, GuestMemory, KvmRegs, ResetKind, State, Statistics, Stuck, Tlbe, Translation,

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use ppckvm::Tree;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command, DtbArgs, Format, InspectArgs, RunArgs};
@@ -52,7 +53,17 @@ fn say(line: impl Display) {
 
 type Failure = Box<dyn std::error::Error>;
 
+/// Lets this process have as many files open as it may: a share and a socket device need some for
+/// each file and stream of the guest's.
+fn raise_the_limit_of_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it fails, the devices make do with less.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 fn run(args: RunArgs) -> Result<u8, Failure> {
+    raise_the_limit_of_open_files();
     let stats = args.stats;
     let uses_terminal = args.uses_stdio();
     let mut vm = args.machine().build()?;

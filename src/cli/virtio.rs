@@ -6,7 +6,7 @@
 
 use clap::error::Error;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use ppckvm::{Console, ConsoleOption, Disk, Machine, Place, Serial};
+use ppckvm::{Console, ConsoleOption, Disk, Machine, Place, Serial, Share, Vsock};
 
 /// One device that was asked for.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ enum Device {
     Console(ConsoleOption),
     Balloon(Place),
     Disk(Disk),
+    Share(Share),
+    Vsock(Vsock),
 }
 
 /// The devices in their order.
@@ -58,6 +60,24 @@ fn arguments() -> Vec<Arg> {
                 "A disk: path=FILE[,format=raw|qcow2][,readonly][,overlay][,serial=S]\
                  [,bus=mmio|pci][,legacy]; the first is /dev/vda",
             ),
+        Arg::new("share")
+            .long("share")
+            .value_name("KEYS")
+            .action(ArgAction::Append)
+            .value_parser(|text: &str| text.parse::<Share>())
+            .help(
+                "A folder that the guest mounts over 9P: \
+                 path=DIR,tag=NAME[,readonly][,bus=mmio|pci][,legacy]; repeatable",
+            ),
+        Arg::new("vsock")
+            .long("vsock")
+            .value_name("KEYS")
+            .action(ArgAction::Append)
+            .value_parser(|text: &str| text.parse::<Vsock>())
+            .help(
+                "Streams between the guest and Unix sockets: cid=N,uds=PATH[,bus=mmio|pci][,legacy]; \
+                 who connects to PATH says CONNECT PORT, and what the guest connects to is PATH_PORT",
+            ),
         Arg::new("rng")
             .long("rng")
             .value_name("KEYS")
@@ -100,6 +120,8 @@ impl FromArgMatches for VirtioArgs {
         collect(&mut found, matches, "console", Device::Console);
         collect(&mut found, matches, "balloon", Device::Balloon);
         collect(&mut found, matches, "disk", Device::Disk);
+        collect(&mut found, matches, "share", Device::Share);
+        collect(&mut found, matches, "vsock", Device::Vsock);
         found.sort_by_key(|(index, _)| *index);
         let place = matches.get_one::<Place>("rng").copied();
         let rng = match matches.get_flag("no-rng") {
@@ -126,6 +148,8 @@ impl Device {
             }
             Device::Balloon(place) => machine.balloon(place),
             Device::Disk(disk) => machine.disk(disk),
+            Device::Share(share) => machine.share(share),
+            Device::Vsock(vsock) => machine.vsock(vsock),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Sockets that listen for a client of a serial port, one at a time.
+//! Sockets that listen for clients.
 
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpListener};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -73,6 +73,15 @@ impl AsRawFd for Listener {
         match self {
             Listener::Unix { socket, .. } => socket.as_raw_fd(),
             Listener::Tcp(socket) => socket.as_raw_fd(),
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Listener::Unix { socket, .. } => socket.as_fd(),
+            Listener::Tcp(socket) => socket.as_fd(),
         }
     }
 }

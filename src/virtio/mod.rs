@@ -245,6 +245,12 @@ impl Machine {
         self.virtio.iter().filter(of_kind).count()
     }
 
+    /// How many devices have this name.
+    pub(crate) fn count_attached_as(&self, name: &str) -> usize {
+        let named = |attachment: &&Attachment| attachment.name == name;
+        self.virtio.iter().filter(named).count()
+    }
+
     /// The slots of the devices on MMIO, for the tree.
     pub(crate) fn mmio_slots(&self) -> Result<Vec<u8>, AttachError> {
         let attached = self.virtio.iter().map(|a| (a.name.as_str(), a.place));

@@ -1,0 +1,136 @@
+//! An open directory, read in pieces that the guest chooses.
+//!
+//! The guest's place in it is the number of entries before, not the host's own: ext4's, for one,
+//! has 63 bits, and a C library of a 32-bit guest without large file support refuses a directory
+//! whose places do not fit its `off_t`.
+
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{FileType, RawDir, SeekFrom};
+use rustix::io::Errno;
+
+/// Bytes of the host's entries that are read at once.
+const BUFFER: usize = 16 << 10;
+
+/// Entries from one place that is remembered to the next.
+const BETWEEN_MARKS: u64 = 64;
+
+/// An entry, as the host has it.
+pub struct Entry<'a> {
+    /// Its name, `.` and `..` among them.
+    pub name: &'a [u8],
+    /// Its type, which a file system may not say.
+    pub kind: FileType,
+    /// Its number.
+    pub ino: u64,
+    /// The place after it.
+    pub next: u64,
+}
+
+/// A place in the directory: the guest's and the host's.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    entries: u64,
+    cookie: u64,
+}
+
+/// An open directory.
+pub struct Directory {
+    fd: OwnedFd,
+    /// Where the descriptor stands.
+    at: Mark,
+    /// Places to go back to, in order.
+    marks: Vec<Mark>,
+    /// The furthest place that the guest was told.
+    furthest: u64,
+}
+
+impl Directory {
+    /// Over a descriptor that is open for reading and used for nothing else.
+    pub fn new(fd: OwnedFd) -> Self {
+        Directory {
+            fd,
+            at: Mark::default(),
+            marks: Vec::new(),
+            furthest: 0,
+        }
+    }
+
+    /// The descriptor, for all but reading entries.
+    pub fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// Gives the entries after the first `place` ones to `put`, until it refuses one or there are
+    /// no more; says whether it refused one.
+    ///
+    /// # Errors
+    /// `EINVAL` for a place that no entry gave; else what the host says.
+    pub fn read(&mut self, place: u64, put: impl FnMut(Entry) -> bool) -> Result<bool, Errno> {
+        if place > self.furthest {
+            return Err(Errno::INVAL);
+        }
+        if place == 0 {
+            // Read anew, as rewinddir asks.
+            self.marks.clear();
+            self.furthest = 0;
+        }
+        if place != self.at.entries || place == 0 {
+            let before = self.marks.iter().rfind(|mark| mark.entries <= place);
+            self.seek(before.copied().unwrap_or_default())?;
+        }
+        let result = self.read_from_here(place, put);
+        if result.is_err() {
+            // The descriptor may stand anywhere: the next read seeks.
+            self.at.entries = u64::MAX;
+        }
+        result
+    }
+
+    fn seek(&mut self, mark: Mark) -> Result<(), Errno> {
+        self.at.entries = u64::MAX;
+        rustix::fs::seek(&self.fd, SeekFrom::Start(mark.cookie))?;
+        self.at = mark;
+        Ok(())
+    }
+
+    fn read_from_here(
+        &mut self,
+        place: u64,
+        mut put: impl FnMut(Entry) -> bool,
+    ) -> Result<bool, Errno> {
+        let mut buffer = [MaybeUninit::uninit(); BUFFER];
+        let mut entries = RawDir::new(&self.fd, &mut buffer);
+        let mut refused = false;
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let after = Mark {
+                entries: self.at.entries + 1,
+                cookie: entry.next_entry_cookie(),
+            };
+            if after.entries > place {
+                let taken = put(Entry {
+                    name: entry.file_name().to_bytes(),
+                    kind: entry.file_type(),
+                    ino: entry.ino(),
+                    next: after.entries,
+                });
+                if !taken {
+                    refused = true;
+                    break;
+                }
+            }
+            self.at = after;
+            self.furthest = self.furthest.max(after.entries);
+            let last = self.marks.last().map_or(0, |mark| mark.entries);
+            if after.entries >= last + BETWEEN_MARKS {
+                self.marks.push(after);
+            }
+        }
+        if refused {
+            self.seek(self.at)?;
+        }
+        Ok(refused)
+    }
+}

@@ -1,0 +1,318 @@
+//! Fids: the numbers by which the guest calls the files that it knows.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::Statx;
+use rustix::io::Errno;
+
+use super::directory::Directory;
+use super::folder::{Folder, LONGEST_PATH, Name, device, stat};
+
+/// How much of the host a guest may hold through one share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Fids.
+    pub fids: usize,
+    /// Descriptors. A fid beyond them is a path until it is used.
+    pub descriptors: usize,
+    /// Bytes of all fids' paths.
+    pub path_bytes: usize,
+}
+
+impl Limits {
+    /// What suits this process: a quarter of the files that it may open, for each share.
+    pub fn of_this_process() -> Self {
+        let open_files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let quarter = open_files.map_or(usize::MAX, |most| {
+            usize::try_from(most / 4).unwrap_or(usize::MAX)
+        });
+        Limits {
+            fids: 256 << 10,
+            descriptors: quarter.clamp(16, 32 << 10),
+            path_bytes: 64 << 20,
+        }
+    }
+}
+
+/// A file's identity, by which it is known again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    ino: u64,
+}
+
+impl Identity {
+    fn of(stat: &Statx) -> Self {
+        Identity {
+            device: device(stat),
+            ino: stat.stx_ino,
+        }
+    }
+}
+
+/// What a fid holds of the host's.
+pub enum Hold {
+    /// Nothing: its path is walked when it is used, and must lead to the same file.
+    Path,
+    /// A descriptor that only names the file.
+    Named(OwnedFd),
+    /// An open file.
+    File(OwnedFd),
+    /// An open directory.
+    Directory(Directory),
+}
+
+/// A file that the guest knows.
+pub struct Fid {
+    /// Names from the folder to it with `/` between them; empty for the folder.
+    pub path: Vec<u8>,
+    /// Who walks here, as the attach said.
+    pub uid: u32,
+    identity: Identity,
+    /// What it holds.
+    pub hold: Hold,
+}
+
+impl Fid {
+    /// A fid for the file that `file` names.
+    pub fn new(path: Vec<u8>, uid: u32, file: OwnedFd, stat: &Statx) -> Self {
+        Fid {
+            path,
+            uid,
+            identity: Identity::of(stat),
+            hold: Hold::Named(file),
+        }
+    }
+
+    /// Whether it was opened.
+    pub fn is_open(&self) -> bool {
+        matches!(self.hold, Hold::File(_) | Hold::Directory(_))
+    }
+
+    /// The path of an entry of this directory.
+    ///
+    /// # Errors
+    /// `ENAMETOOLONG` beyond what the host can walk.
+    pub fn path_of(&self, name: Name) -> Result<Vec<u8>, Errno> {
+        join(&self.path, name)
+    }
+
+    /// A descriptor of the file, to name it.
+    pub fn file(&self, folder: &Folder) -> Result<File<'_>, Errno> {
+        Ok(match &self.hold {
+            Hold::Named(fd) | Hold::File(fd) => File::Held(fd.as_fd()),
+            Hold::Directory(directory) => File::Held(directory.fd().as_fd()),
+            Hold::Path => {
+                let file = folder.at(&self.path)?;
+                if Identity::of(&stat(&file)?) != self.identity {
+                    return Err(Errno::STALE);
+                }
+                File::Walked(file)
+            }
+        })
+    }
+
+    /// Whether `file` is this file.
+    pub fn is(&self, file: impl AsFd) -> Result<bool, Errno> {
+        Ok(Identity::of(&stat(file)?) == self.identity)
+    }
+}
+
+/// The path of an entry of the directory at `path`.
+///
+/// # Errors
+/// `ENAMETOOLONG` beyond what the host can walk.
+pub fn join(path: &[u8], name: Name) -> Result<Vec<u8>, Errno> {
+    let mut path = path.to_vec();
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name.bytes());
+    match path.len() > LONGEST_PATH {
+        true => Err(Errno::NAMETOOLONG),
+        false => Ok(path),
+    }
+}
+
+/// Parent and last name of a path; nothing for the empty one.
+pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => Some((&path[..slash], &path[slash + 1..])),
+        None if path.is_empty() => None,
+        None => Some((&[], path)),
+    }
+}
+
+/// What follows `above` in the path of something below it; empty for `above` itself.
+fn below<'a>(path: &'a [u8], above: &[u8]) -> Option<&'a [u8]> {
+    let rest = path.strip_prefix(above)?;
+    (rest.is_empty() || rest[0] == b'/').then_some(rest)
+}
+
+/// A descriptor that names a fid's file.
+pub enum File<'a> {
+    /// The fid's own.
+    Held(BorrowedFd<'a>),
+    /// One that was made for this use.
+    Walked(OwnedFd),
+}
+
+impl AsFd for File<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            File::Held(fd) => *fd,
+            File::Walked(fd) => fd.as_fd(),
+        }
+    }
+}
+
+/// All fids of a session, within limits.
+pub struct Fids {
+    fids: HashMap<u32, Fid>,
+    limits: Limits,
+    descriptors: usize,
+    path_bytes: usize,
+}
+
+impl Fids {
+    /// No fids.
+    pub fn new(limits: Limits) -> Self {
+        Fids {
+            fids: HashMap::new(),
+            limits,
+            descriptors: 0,
+            path_bytes: 0,
+        }
+    }
+
+    /// Forgets them all.
+    pub fn clear(&mut self) {
+        *self = Fids::new(self.limits);
+    }
+
+    /// The fid that the guest calls `number`; `EBADF` when there is none.
+    pub fn get(&self, number: u32) -> Result<&Fid, Errno> {
+        self.fids.get(&number).ok_or(Errno::BADF)
+    }
+
+    /// As [`get`](Self::get), for reading a directory.
+    pub fn directory(&mut self, number: u32) -> Result<&mut Directory, Errno> {
+        match self.fids.get_mut(&number) {
+            Some(Fid {
+                hold: Hold::Directory(directory),
+                ..
+            }) => Ok(directory),
+            Some(_) | None => Err(Errno::BADF),
+        }
+    }
+
+    /// Whether `number` is taken.
+    pub fn contains(&self, number: u32) -> bool {
+        self.fids.contains_key(&number)
+    }
+
+    /// Adds a fid, or replaces one.
+    ///
+    /// # Errors
+    /// `ENFILE` when the guest has as many as it may have.
+    pub fn insert(&mut self, number: u32, mut fid: Fid) -> Result<(), Errno> {
+        let old = self.fids.get(&number);
+        let replaced = old.map_or(0, |old| old.path.len());
+        let path_bytes = self.path_bytes - replaced + fid.path.len();
+        if (old.is_none() && self.fids.len() >= self.limits.fids)
+            || path_bytes > self.limits.path_bytes
+        {
+            return Err(Errno::NFILE);
+        }
+        self.remove(number);
+        if matches!(fid.hold, Hold::Path) {
+        } else if self.descriptors >= self.limits.descriptors {
+            fid.hold = Hold::Path;
+        } else {
+            self.descriptors += 1;
+        }
+        self.path_bytes = path_bytes;
+        self.fids.insert(number, fid);
+        Ok(())
+    }
+
+    /// Makes a fid an open one, and what it was before a descriptor less.
+    ///
+    /// # Errors
+    /// `EMFILE` when the guest has as many open files as it may have.
+    pub fn open(&mut self, number: u32, hold: Hold) -> Result<(), Errno> {
+        let fid = self.fids.get_mut(&number).ok_or(Errno::BADF)?;
+        if matches!(fid.hold, Hold::Path) {
+            if self.descriptors >= self.limits.descriptors {
+                return Err(Errno::MFILE);
+            }
+            self.descriptors += 1;
+        }
+        fid.hold = hold;
+        Ok(())
+    }
+
+    /// Moves a fid to another file, which it has open: what a create does with its directory's.
+    pub fn replace(
+        &mut self,
+        number: u32,
+        path: Vec<u8>,
+        stat: &Statx,
+        hold: Hold,
+    ) -> Result<(), Errno> {
+        let fid = self.fids.get(&number).ok_or(Errno::BADF)?;
+        let path_bytes = self.path_bytes - fid.path.len() + path.len();
+        if path_bytes > self.limits.path_bytes {
+            return Err(Errno::NFILE);
+        }
+        self.open(number, hold)?;
+        self.path_bytes = path_bytes;
+        if let Some(fid) = self.fids.get_mut(&number) {
+            fid.path = path;
+            fid.identity = Identity::of(stat);
+        }
+        Ok(())
+    }
+
+    /// Forgets a fid.
+    pub fn remove(&mut self, number: u32) -> Option<Fid> {
+        let fid = self.fids.remove(&number)?;
+        self.path_bytes -= fid.path.len();
+        if !matches!(fid.hold, Hold::Path) {
+            self.descriptors -= 1;
+        }
+        Some(fid)
+    }
+
+    /// Whether what is at `old`, or below it, can be at `new`.
+    ///
+    /// # Errors
+    /// `ENAMETOOLONG` when a fid's path would be beyond what the host can walk, and `ENFILE` when all
+    /// of them would be more than the guest may have.
+    pub fn may_be_renamed(&self, old: &[u8], new: &[u8]) -> Result<(), Errno> {
+        let mut path_bytes = self.path_bytes;
+        for rest in self.fids.values().filter_map(|fid| below(&fid.path, old)) {
+            let length = new.len() + rest.len();
+            if length > LONGEST_PATH {
+                return Err(Errno::NAMETOOLONG);
+            }
+            path_bytes = path_bytes - old.len() + new.len();
+        }
+        match path_bytes > self.limits.path_bytes {
+            true => Err(Errno::NFILE),
+            false => Ok(()),
+        }
+    }
+
+    /// What was at `old`, or below it, is at `new` now.
+    pub fn renamed(&mut self, old: &[u8], new: &[u8]) {
+        for fid in self.fids.values_mut() {
+            if let Some(rest) = below(&fid.path, old) {
+                let path = [new, rest].concat();
+                self.path_bytes = self.path_bytes - fid.path.len() + path.len();
+                fid.path = path;
+            }
+        }
+    }
+}
