@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use crate::block::error::DiskFault;
+use crate::block::file::size as size_of;
 use crate::block::format::QCOW2_MAGIC;
 
 const VERSION_2_BYTES: usize = 72;
@@ -90,7 +91,7 @@ pub(super) fn check(file: &File) -> Result<(), DiskFault> {
             "{l1_entries} L1 entries for {size} bytes in clusters of {cluster}"
         ));
     }
-    let length = file.metadata()?.len();
+    let length = size_of(file)?;
     for (what, at, bytes) in [
         ("L1 table", header.double(40), l1_entries * ENTRY),
         (
