@@ -28,6 +28,9 @@ use table::{Samples, Unit};
 /// What `/init` of the test guests prints first.
 const INIT_LINE: &str = "guest: user space is up";
 
+/// The size of the disk, which its rows read and write as a whole.
+const DISK_BYTES: usize = 256 << 20;
+
 /// Compares ppckvm with qemu-system-ppc on the same guest, and with the host itself.
 #[derive(Parser)]
 struct Options {
@@ -84,7 +87,13 @@ impl Machine {
     }
 
     /// The command that boots a kernel; `None` for the host, which runs already.
-    fn boots(self, options: &Options, kernel: &Path, initrd: Option<&Path>) -> Option<Command> {
+    fn boots(
+        self,
+        options: &Options,
+        kernel: &Path,
+        initrd: Option<&Path>,
+        disk: Option<&Path>,
+    ) -> Option<Command> {
         // The options are called the same, up to the second dash.
         let (mut command, dashes) = match self {
             Machine::Ppckvm => {
@@ -101,6 +110,19 @@ impl Machine {
             }
             Machine::Native => return None,
         };
+        // Each machine's own first choice; both go through the host's page cache.
+        match (self, disk) {
+            (Machine::Ppckvm, Some(disk)) => {
+                let disk = disk.display();
+                command.arg(format!("--disk=path={disk},format=raw"));
+            }
+            (_, Some(disk)) => {
+                let disk = disk.display();
+                let drive = format!("if=none,id=disk,format=raw,cache=writeback,file={disk}");
+                command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"]);
+            }
+            (_, None) => {}
+        }
         command.arg(format!("{dashes}kernel")).arg(kernel);
         command.args([&format!("{dashes}append"), "console=ttyS0"]);
         if let Some(initrd) = initrd {
@@ -151,6 +173,18 @@ impl Files {
         })
     }
 
+    /// The image of a disk, which both machines read and write in turn.
+    fn disk(&self) -> Result<PathBuf, Failure> {
+        let path = self.scratch.join("disk.img");
+        if !path.exists() {
+            // Not zeros, which a host may keep without room.
+            let bytes: Vec<u8> = (0..DISK_BYTES).map(|at| (at / 512) as u8 | 1).collect();
+            std::fs::write(&path, bytes)
+                .map_err(|error| Failure(format!("writing {}: {error}", path.display())))?;
+        }
+        Ok(path)
+    }
+
     /// A shell on the host that finds what the guest's shell finds.
     fn shell(&self) -> Command {
         let mut paths = vec![self.host_programs.clone()];
@@ -190,7 +224,7 @@ impl Run {
     }
 
     fn first(&mut self, machine: Machine, row: &Row) -> Result<(), Failure> {
-        let Some(command) = machine.boots(&self.options, &self.files.first, None) else {
+        let Some(command) = machine.boots(&self.options, &self.files.first, None, None) else {
             return Ok(());
         };
         let mut session = self.session(command)?;
@@ -203,7 +237,10 @@ impl Run {
     /// Boots Linux, or starts a shell on the host, and measures `rows` there.
     fn linux(&mut self, machine: Machine, rows: &[&'static Row]) -> Result<(), Failure> {
         let files = &self.files;
-        let guest = machine.boots(&self.options, &files.kernel, Some(&files.initrd));
+        let has_disk = rows.iter().any(|row| matches!(row.what, What::Disk { .. }));
+        let disk = has_disk.then(|| files.disk()).transpose()?;
+        let initrd = Some(files.initrd.as_path());
+        let guest = machine.boots(&self.options, &files.kernel, initrd, disk.as_deref());
         let mut session = match guest {
             Some(command) => {
                 let mut session = self.session(command)?;
@@ -225,6 +262,10 @@ impl Run {
             match row.what {
                 What::Work { prepare, command } => {
                     self.work(machine, row, &mut session, prepare, command)?;
+                }
+                What::Disk { .. } if machine == Machine::Native => {}
+                What::Disk { command } => {
+                    self.work(machine, row, &mut session, "true", command)?;
                 }
                 What::Memory => self.memory(machine, row, &session)?,
                 What::First | What::Boot => {}

@@ -13,6 +13,8 @@ pub enum What {
         prepare: &'static str,
         command: &'static str,
     },
+    /// One command in the guests, which have a disk; they print nothing.
+    Disk { command: &'static str },
     /// The process's memory after all else.
     Memory,
 }
@@ -32,6 +34,11 @@ const fn work(
     command: &'static str,
 ) -> Row {
     let what = What::Work { prepare, command };
+    Row { key, title, what }
+}
+
+const fn disk(key: &'static str, title: &'static str, command: &'static str) -> Row {
+    let what = What::Disk { command };
     Row { key, title, what }
 }
 
@@ -88,6 +95,21 @@ pub const ROWS: &[Row] = &[
         "pingpong 20000",
     ),
     work("faults", "102400 page faults", "true", "faults 100"),
+    disk(
+        "diskread",
+        "256 MiB from a disk",
+        "disk read /dev/vda 256 >/dev/null",
+    ),
+    disk(
+        "diskwrite",
+        "256 MiB to a disk, flushed",
+        "disk write /dev/vda 256 >/dev/null",
+    ),
+    disk(
+        "diskrandom",
+        "10000 x 4 KiB from a disk",
+        "disk random /dev/vda 10000 >/dev/null",
+    ),
     Row {
         key: "memory",
         title: "peak memory",
