@@ -45,7 +45,16 @@ pub trait Discard: Send {
     fn discard(&mut self, range: Range<u64>) -> std::io::Result<()>;
 }
 
-/// What a snapshot must hold.
+/// What a snapshot must hold, in pages of 4 KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// How many the guest is asked for.
+    pub num_pages: u32,
+    /// How many it gave, as it says.
+    pub actual: u32,
+}
+
+/// The configuration fields, which two threads use.
 #[derive(Debug, Default)]
 struct Fields {
     /// How many pages the guest is asked for.
@@ -80,6 +89,22 @@ impl Target {
     /// How many pages the guest has given, as it says.
     pub fn actual(&self) -> u32 {
         self.fields.actual.load(Ordering::SeqCst)
+    }
+
+    /// What a snapshot must hold.
+    pub fn state(&self) -> State {
+        State {
+            num_pages: self.fields.num_pages.load(Ordering::SeqCst),
+            actual: self.actual(),
+        }
+    }
+
+    /// Takes up a state that [`Target::state`] gave.
+    pub fn set_state(&self, state: State) {
+        self.fields.actual.store(state.actual, Ordering::SeqCst);
+        self.fields
+            .num_pages
+            .store(state.num_pages, Ordering::SeqCst);
     }
 }
 
@@ -359,6 +384,11 @@ mod tests {
         }
         bench.balloon.config_write(0, &[9; 4], ByteOrder::Big);
         assert_eq!(target.actual(), 0x1234);
+        let state = target.state();
+        assert_eq!((state.num_pages, state.actual), (0x0102, 0x1234));
+        target.set_state(State::default());
+        assert_eq!(target.state(), State::default());
+        target.set_state(state);
         bench.balloon.reset();
         target.set(1);
         assert_eq!(target.actual(), 0);

@@ -42,17 +42,23 @@ pub trait Sink: Send + Sync {
     fn has_room(&self);
 }
 
+/// What a snapshot must hold, beside the queues' positions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// A buffer for input that was taken from its queue while there was none.
+    pub waiting: Option<Chain>,
+}
+
 struct Ports<M> {
     link: Option<Link<M>>,
-    /// A buffer for input that was taken from its queue while there was none.
-    waiting: Option<Chain>,
+    state: State,
 }
 
 impl<M> Default for Ports<M> {
     fn default() -> Self {
         Ports {
             link: None,
-            waiting: None,
+            state: State::default(),
         }
     }
 }
@@ -68,7 +74,7 @@ impl<M: GuestMemory> Ports<M> {
         };
         let mut moved = false;
         loop {
-            let chain = match self.waiting.take() {
+            let chain = match self.state.waiting.take() {
                 Some(chain) => chain,
                 None => match queue.pop(&link.memory)? {
                     Some(chain) => chain,
@@ -83,7 +89,7 @@ impl<M: GuestMemory> Ports<M> {
             }
             let bytes = source(writer.remaining().min(MOST));
             if bytes.is_empty() {
-                self.waiting = Some(chain);
+                self.state.waiting = Some(chain);
                 break;
             }
             writer.write_all(&bytes).map_err(|_| QueueError::Request {
@@ -172,6 +178,11 @@ impl<M: GuestMemory> Console<M> {
 
     fn ports(&self) -> MutexGuard<'_, Ports<M>> {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a snapshot must hold.
+    pub fn state(&self) -> State {
+        self.ports().state.clone()
     }
 
     /// Asks `source` for as many bytes as the guest has room for, until it gives none or there is no
@@ -328,6 +339,8 @@ mod tests {
         assert_eq!(second.written(&bench.memory, 3), b"efg");
         assert_eq!(bench.input.used(&bench.memory), None);
         bench.console.fill(&mut |_| Vec::new());
+        let waiting = bench.console.state().waiting.unwrap();
+        assert_eq!(waiting.head, third.head);
         let mut once = vec![b"!".to_vec()];
         bench.console.fill(&mut |_| once.pop().unwrap_or_default());
         assert_eq!(bench.input.used(&bench.memory), Some((third.head, 1)));
