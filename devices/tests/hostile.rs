@@ -112,13 +112,22 @@ fn devices_survive_any_driver() {
             let irq = IrqLine::detached();
             let interrupt = Interrupt::new(name, irq.clone());
             let mut mmio = Mmio::new(device, memory.clone(), interrupt, interface);
-            // Numbers of pages that exist, half of the time.
-            let contents = |dice: &mut Dice, _: usize, bytes: &mut [u8]| {
-                if dice.once_in(2) {
+            // Numbers of pages that exist, or a console's control message.
+            let contents = move |dice: &mut Dice, _: usize, bytes: &mut [u8]| match dice.below(4) {
+                0 | 1 => {
                     for page in bytes.chunks_exact_mut(4) {
                         page.copy_from_slice(&(dice.below(RAM / 4096) as u32).to_le_bytes());
                     }
                 }
+                2 if bytes.len() >= 8 => {
+                    let (event, value) = (dice.below(8) as u8, dice.below(2) as u8);
+                    bytes[..4].fill(0);
+                    bytes[4..8].copy_from_slice(&match interface {
+                        Interface::Modern => [event, 0, value, 0],
+                        Interface::Legacy => [0, event, 0, value],
+                    });
+                }
+                _ => {}
             };
             let before = outside.0.load(Ordering::Relaxed);
             let mut driver = Hostile::new(memory, RAM, seed(), Box::new(contents));

@@ -1,8 +1,12 @@
 //! The console device (virtio 1.2, 5.3): one port, whose bytes a feeder brings and a sink takes.
 //!
 //! Input is paced, never dropped, as with [`crate::uart16550`]: [`Console::fill`] asks for what the
-//! guest has room for, and [`Sink::has_room`] tells the feeder that there may be more.
+//! guest has room for, and [`Sink::has_room`] tells the feeder that there may be more. Linux drops
+//! what comes between its first buffers and its port's setup, a moment that only a driver of several
+//! ports tells (VIRTIO_CONSOLE_F_MULTIPORT). That is what the control queues are for here: there is
+//! one port, and it gets its input when the driver has opened it.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,18 +23,36 @@ pub const DEVICE_ID: u16 = 3;
 /// The driver may write a character to the configuration fields, before it has any queue.
 const F_EMERG_WRITE: u64 = 1 << 2;
 
-/// Input, then output.
-const QUEUE_SIZES: [u16; 2] = [64, 64];
+/// There may be several ports, and control queues to talk about them.
+const F_MULTIPORT: u64 = 1 << 1;
+
+/// Input, output, and control messages to and from the driver.
+const QUEUE_SIZES: [u16; 4] = [64, 64, 16, 16];
 const RECEIVE: usize = 0;
 const TRANSMIT: usize = 1;
+const CONTROL_RECEIVE: usize = 2;
+const CONTROL_TRANSMIT: usize = 3;
+
+/// Control messages (5.3.6.2): the driver is ready to hear of ports.
+const DEVICE_READY: u16 = 0;
+/// There is a port.
+const PORT_ADD: u16 = 1;
+/// The driver has the port.
+const PORT_READY: u16 = 3;
+/// The port is a console.
+const CONSOLE_PORT: u16 = 4;
+/// The port is open, or closed, at the sender's end.
+const PORT_OPEN: u16 = 6;
+/// Control messages that may wait for the driver's buffers. A driver causes three in all.
+const MOST_MESSAGES: usize = 32;
 
 /// Bytes of one request: what it costs is bounded. Linux writes 16 bytes or a page.
 const MOST: usize = 64 << 10;
 
 /// Offset of the field that sends a character.
 const EMERG_WR: u32 = 8;
-/// The number of ports, at offset 4: without the feature for several, the field means nothing.
-const FIELDS: [u8; 12] = [0; 12];
+/// Offset of the number of ports.
+const MAX_NR_PORTS: usize = 4;
 
 /// What is at the other end of a console.
 pub trait Sink: Send + Sync {
@@ -47,6 +69,10 @@ pub trait Sink: Send + Sync {
 pub struct State {
     /// A buffer for input that was taken from its queue while there was none.
     pub waiting: Option<Chain>,
+    /// The driver opened the port.
+    pub open: bool,
+    /// Control messages that wait for buffers: event and value.
+    pub messages: VecDeque<(u16, u16)>,
 }
 
 struct Ports<M> {
@@ -69,6 +95,9 @@ impl<M: GuestMemory> Ports<M> {
         let Some(link) = &mut self.link else {
             return Ok(());
         };
+        if link.features & F_MULTIPORT != 0 && !self.state.open {
+            return Ok(());
+        }
         let Some(queue) = link.queues.get_mut(RECEIVE) else {
             return Ok(());
         };
@@ -131,6 +160,82 @@ impl<M: GuestMemory> Ports<M> {
                 })?;
             send(&bytes);
             queue.push(&link.memory, head, 0)?;
+            moved = true;
+        }
+        if moved && queue.needs_interrupt(&link.memory) {
+            link.interrupt.used();
+        }
+        Ok(())
+    }
+
+    /// Takes the driver's control messages and answers them.
+    fn control(&mut self) -> Result<(), QueueError> {
+        let Some(link) = &mut self.link else {
+            return Ok(());
+        };
+        let Some(queue) = link.queues.get_mut(CONTROL_TRANSMIT) else {
+            return Ok(());
+        };
+        let mut moved = false;
+        while let Some(chain) = queue.pop(&link.memory)? {
+            let head = chain.head;
+            let message = chain.reader(&link.memory).array::<8>();
+            let message = message.map_err(|_| QueueError::Request {
+                head,
+                why: "a control message is 8 bytes",
+            })?;
+            let [p0, p1, p2, p3, e0, e1, v0, v1] = message;
+            let port = link.order.read_u32([p0, p1, p2, p3]);
+            let event = link.order.read_u16([e0, e1]);
+            let value = link.order.read_u16([v0, v1]);
+            let answers: &[(u16, u16)] = match event {
+                DEVICE_READY if value == 1 => &[(PORT_ADD, 1)],
+                PORT_READY if port == 0 && value == 1 => &[(CONSOLE_PORT, 1), (PORT_OPEN, 1)],
+                PORT_OPEN if port == 0 => {
+                    self.state.open = value != 0;
+                    &[]
+                }
+                _ => &[],
+            };
+            if self.state.messages.len() + answers.len() > MOST_MESSAGES {
+                let why = "a message whose answer there is no room for";
+                return Err(QueueError::Request { head, why });
+            }
+            self.state.messages.extend(answers);
+            queue.push(&link.memory, head, 0)?;
+            moved = true;
+        }
+        if moved && queue.needs_interrupt(&link.memory) {
+            link.interrupt.used();
+        }
+        Ok(())
+    }
+
+    /// Hands control messages to the driver as far as it has buffers.
+    fn answer(&mut self) -> Result<(), QueueError> {
+        let Some(link) = &mut self.link else {
+            return Ok(());
+        };
+        let Some(queue) = link.queues.get_mut(CONTROL_RECEIVE) else {
+            return Ok(());
+        };
+        let mut moved = false;
+        while let Some((event, value)) = self.state.messages.front().copied() {
+            let Some(chain) = queue.pop(&link.memory)? else {
+                break;
+            };
+            // Port 0.
+            let mut message = [0; 8];
+            message[4..6].copy_from_slice(&link.order.put_u16(event));
+            message[6..].copy_from_slice(&link.order.put_u16(value));
+            let head = chain.head;
+            let written = chain.writer(&link.memory).write_all(&message);
+            written.map_err(|_| QueueError::Request {
+                head,
+                why: "its buffer holds no control message",
+            })?;
+            queue.push(&link.memory, head, message.len() as u32)?;
+            self.state.messages.pop_front();
             moved = true;
         }
         if moved && queue.needs_interrupt(&link.memory) {
@@ -202,15 +307,17 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Console<M> {
     }
 
     fn features(&self) -> u64 {
-        F_EMERG_WRITE
+        F_EMERG_WRITE | F_MULTIPORT
     }
 
     fn queue_sizes(&self) -> &[u16] {
         &QUEUE_SIZES
     }
 
-    fn config_read(&mut self, offset: u32, data: &mut [u8], _order: ByteOrder) {
-        read_fields(&FIELDS, offset, data);
+    fn config_read(&mut self, offset: u32, data: &mut [u8], order: ByteOrder) {
+        let mut fields = [0; 12];
+        fields[MAX_NR_PORTS..MAX_NR_PORTS + 4].copy_from_slice(&order.put_u32(1));
+        read_fields(&fields, offset, data);
     }
 
     fn config_write(&mut self, offset: u32, data: &[u8], order: ByteOrder) {
@@ -226,13 +333,26 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Console<M> {
     }
 
     fn notify(&mut self, queue: u16) {
-        if usize::from(queue) == RECEIVE {
-            return self.sink.has_room();
+        let queue = usize::from(queue);
+        {
+            let mut ports = self.ports();
+            if queue == TRANSMIT {
+                let drained = ports.drain(&mut |bytes| self.sink.send(bytes));
+                return ports.report(TRANSMIT, drained);
+            }
+            if queue == CONTROL_TRANSMIT {
+                let taken = ports.control();
+                ports.report(CONTROL_TRANSMIT, taken);
+            }
+            if queue != RECEIVE {
+                let answered = ports.answer();
+                ports.report(CONTROL_RECEIVE, answered);
+            }
         }
-        let sink = self.sink.clone();
-        let mut ports = self.ports();
-        let drained = ports.drain(&mut |bytes| sink.send(bytes));
-        ports.report(TRANSMIT, drained);
+        // The port may have been opened.
+        if queue == RECEIVE || queue == CONTROL_TRANSMIT {
+            self.sink.has_room();
+        }
     }
 
     fn reset(&mut self) {
@@ -270,21 +390,29 @@ mod tests {
         memory: GuestMemoryMmap,
         input: Driver,
         output: Driver,
+        control: [Driver; 2],
         interrupt: Interrupt,
     }
 
     fn bench() -> Bench {
+        bench_with(0)
+    }
+
+    fn bench_with(features: u64) -> Bench {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10_0000)]).unwrap();
         let input = Driver::new(ByteOrder::Little, 0x1000, 64, false);
         let output = Driver::new(ByteOrder::Little, 0x8_0000, 64, false);
         let outside = Arc::new(Outside::default());
         let mut console = Console::new(outside.clone());
         let interrupt = Interrupt::new("console", IrqLine::detached());
-        let queues = [&input, &output].map(|driver| driver.queue(&memory).unwrap());
+        let control =
+            [0xA_0000, 0xC_0000].map(|base| Driver::new(ByteOrder::Little, base, 16, false));
+        let queues = [&input, &output, &control[0], &control[1]]
+            .map(|driver| driver.queue(&memory).unwrap());
         console.activate(Link {
             memory: memory.clone(),
             queues: queues.into(),
-            features: 0,
+            features,
             order: ByteOrder::Little,
             interrupt: interrupt.clone(),
         });
@@ -294,8 +422,59 @@ mod tests {
             memory,
             input,
             output,
+            control,
             interrupt,
         }
+    }
+
+    /// A control message about port 0.
+    fn say(bench: &mut Bench, event: u8, value: u8) {
+        let message = [0, 0, 0, 0, event, 0, value, 0];
+        bench.control[1].offer(&bench.memory, &[&message], &[]);
+        bench.console.notify(3);
+        assert!(bench.control[1].used(&bench.memory).is_some());
+    }
+
+    #[test]
+    fn a_driver_of_ports_gets_input_when_it_opened_the_port() {
+        let mut bench = bench_with(F_MULTIPORT);
+        let mut ports = [9; 4];
+        bench.console.config_read(4, &mut ports, ByteOrder::Big);
+        assert_eq!(ports, [0, 0, 0, 1]);
+        let buffer = bench.input.offer(&bench.memory, &[], &[4]);
+        bench.console.notify(0);
+        say(&mut bench, 0, 1);
+        let heard = |bench: &mut Bench| {
+            let offer = bench.control[0].offer(&bench.memory, &[], &[8]);
+            bench.console.notify(2);
+            let used = bench.control[0].used(&bench.memory)?;
+            assert_eq!(used, (offer.head, 8));
+            let message = offer.written(&bench.memory, 8);
+            Some((message[4], message[6]))
+        };
+        assert_eq!(heard(&mut bench), Some((1, 1)), "there is a port");
+        say(&mut bench, 3, 1);
+        assert_eq!(heard(&mut bench), Some((4, 1)), "it is a console");
+        bench.console.fill(&mut |_| panic!("it is not open"));
+        let told = *bench.outside.told.lock().unwrap();
+        say(&mut bench, 6, 1);
+        assert!(*bench.outside.told.lock().unwrap() > told);
+        assert_eq!(heard(&mut bench), Some((6, 1)), "open at this end too");
+        let mut input = vec![b"abcd".to_vec()];
+        bench.console.fill(&mut |_| input.pop().unwrap_or_default());
+        assert_eq!(bench.input.used(&bench.memory), Some((buffer.head, 4)));
+    }
+
+    #[test]
+    fn a_driver_that_hears_nothing_is_told_only_so_much() {
+        let mut bench = bench_with(F_MULTIPORT);
+        for _ in 0..MOST_MESSAGES {
+            say(&mut bench, 0, 1);
+        }
+        let message = [0, 0, 0, 0, 0, 0, 1, 0];
+        bench.control[1].offer(&bench.memory, &[&message], &[]);
+        bench.console.notify(3);
+        assert!(bench.interrupt.is_reset_needed());
     }
 
     #[test]
