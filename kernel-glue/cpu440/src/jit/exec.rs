@@ -21,6 +21,7 @@ use std::mem::offset_of;
 use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm, x64::X64Relocation};
 use ppc440_isa::Regs;
 
+use super::status::{Pending, settle, take_inexact};
 use crate::interp::{Exec, Flow, Op, run_one};
 
 /// The assembler that code is made with.
@@ -105,6 +106,10 @@ pub(super) struct Context {
     pub word: u32,
     /// Instructions completed that `budget` still counts.
     pub done: u32,
+    /// Translated code does floating-point arithmetic.
+    pub uses_float: bool,
+    /// What FPSCR lacks of the floating-point operations so far.
+    pub pending: Pending,
 }
 
 /// Offsets of the code that every block shares.
@@ -272,6 +277,11 @@ unsafe extern "sysv64" fn interpret(
     // The arguments arrive as rdi, rsi, rdx, rcx.
     // SAFETY: `enter` holds unique references to both for as long as translated code runs.
     let (context, regs) = unsafe { (&mut *context, &mut *regs) };
+    if context.uses_float {
+        // The host may have tried the operation, and found it inexact, before it came here.
+        settle(&mut context.pending, &mut regs.fpscr);
+        take_inexact();
+    }
     run(context, regs, op, place)
 }
 

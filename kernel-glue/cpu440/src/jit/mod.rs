@@ -6,6 +6,7 @@
 //! | `x64/` | instructions to host code, one pass, one function for each kind; knows no cache |
 //! | `blocks.rs` | which blocks there are, and the jumps between them |
 //! | `memory.rs`† | the memory that host code lies in |
+//! | `status.rs`† | FPSCR behind translated arithmetic |
 //! | `exec.rs`† | the registers' roles, the code that all blocks share, calls both ways |
 //! | `mod.rs` | translating, linking, forgetting, and running |
 //!
@@ -22,6 +23,7 @@ mod blocks;
 mod exec;
 mod frontend;
 mod memory;
+mod status;
 mod x64;
 
 use std::io;
@@ -36,6 +38,7 @@ use blocks::{Blocks, Link};
 use exec::{Context, Shared, stop};
 use frontend::Block;
 use memory::CodeMemory;
+use status::Pending;
 
 const PAGE: u32 = 4096;
 
@@ -87,6 +90,8 @@ pub(crate) struct Jit {
     /// The interpreter's operations that translated code calls.
     ops: Vec<Op>,
     block: Block,
+    /// Some code does floating-point arithmetic.
+    uses_float: bool,
     statistics: TranslatorStatistics,
 }
 
@@ -118,6 +123,7 @@ impl Jit {
             shared,
             ops: Vec::new(),
             block: Block::default(),
+            uses_float: false,
             statistics: TranslatorStatistics::default(),
         })
     }
@@ -174,7 +180,12 @@ impl Jit {
                 code: self.memory.address(0),
                 word: 0,
                 done: 0,
+                uses_float: self.uses_float,
+                pending: Pending::NOTHING,
             };
+            if self.uses_float {
+                status::take_inexact();
+            }
             self.statistics.entries += 1;
             let why = enter(
                 self.memory.address(self.shared.enter),
@@ -182,6 +193,7 @@ impl Jit {
                 &mut context,
                 self.memory.address(code),
             );
+            status::settle(&mut context.pending, &mut regs.fpscr);
             let unused = context.budget - context.done as i32;
             *left -= slice - unused as u32;
             match why & 0xFF {
@@ -228,6 +240,7 @@ impl Jit {
                 self.blocks.next_link(),
             );
             let made = emitter.compile(&self.block);
+            self.uses_float |= made.uses_float;
             if self.memory.push(&made.bytes) {
                 for link in made.links {
                     self.blocks.add_link(Link {

@@ -282,6 +282,39 @@ fn privileged_and_unknown_instructions_trap_with_their_word() {
 }
 
 #[test]
+fn an_inexact_result_that_was_forgotten_stays_forgotten() {
+    let a_form = |frt: u32, fra: u32, frb: u32, frc: u32, xo: u32| {
+        63 << 26 | frt << 21 | fra << 16 | frb << 11 | frc << 6 | xo << 1
+    };
+    let mtfsb0 = |bit: u32| 63 << 26 | bit << 21 | 70 << 1;
+    let mffs = |frt: u32| 63 << 26 | frt << 21 | 583 << 1;
+    // fmul f1,f2,f3 underflows and is inexact; FX, UX and XX are cleared; fadd f4,f5,f5 is exact.
+    let words = [
+        a_form(1, 2, 0, 3, 25),
+        mffs(6),
+        mtfsb0(0),
+        mtfsb0(4),
+        mtfsb0(6),
+        a_form(4, 5, 5, 0, 21),
+        mffs(7),
+        // An inexact one, and one that is compared after it: f5 + f3 = f5, greater than f3.
+        a_form(4, 5, 3, 0, 21),
+        63 << 26 | 5 << 16 | 3 << 11,
+        mffs(8),
+        SC,
+    ];
+    let mut m = Machine::new(&words);
+    m.regs.msr = msr::FP;
+    m.regs.fpr[2] = 0x0010_0000_0000_0001;
+    m.regs.fpr[3] = 0x3C00_0000_0000_0001;
+    m.regs.fpr[5] = 0x3FF0_0000_0000_0000;
+    assert_eq!(m.enter(), Trap::Syscall);
+    let status = [6, 7, 8].map(|n| m.regs.fpr[n] as u32);
+    // FX, UX, XX, FI, a zero; then a normal number and nothing else; then FX, XX, FI, greater.
+    assert_eq!(status, [0x8A02_2000, 0x0000_4000, 0x8202_4000]);
+}
+
+#[test]
 fn floating_point_waits_for_msr_fp() {
     let lfd = d_form(50, 1, 4, 0);
     let mut m = Machine::new(&[lfd, SC]);

@@ -62,6 +62,7 @@ mod at {
     pub const LR: i32 = offset_of!(Regs, lr) as i32;
     pub const CTR: i32 = offset_of!(Regs, ctr) as i32;
     pub const USPRG0: i32 = offset_of!(Regs, usprg0) as i32;
+    pub const FPSCR: i32 = offset_of!(Regs, fpscr) as i32;
     pub const SO: i32 = (offset_of!(Regs, xer) + offset_of!(Xer, so)) as i32;
     pub const CA: i32 = (offset_of!(Regs, xer) + offset_of!(Xer, ca)) as i32;
     const CR: usize = offset_of!(Regs, cr);
@@ -125,6 +126,8 @@ pub(super) struct Code {
     pub bytes: Vec<u8>,
     /// Its links, their offsets counted from its start.
     pub links: Vec<Link>,
+    /// It does floating-point arithmetic.
+    pub uses_float: bool,
 }
 
 /// Makes host code of one block.
@@ -146,6 +149,7 @@ pub(super) struct Emitter<'a> {
     flags: Option<usize>,
     /// MSR\[FP\] is known to be 1.
     fp_checked: bool,
+    uses_float: bool,
 }
 
 impl<'a> Emitter<'a> {
@@ -174,6 +178,7 @@ impl<'a> Emitter<'a> {
             counted: false,
             flags: None,
             fp_checked: false,
+            uses_float: false,
         }
     }
 
@@ -210,6 +215,7 @@ impl<'a> Emitter<'a> {
         Code {
             bytes,
             links: self.links,
+            uses_float: self.uses_float,
         }
     }
 
