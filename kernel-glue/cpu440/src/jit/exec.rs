@@ -22,7 +22,7 @@ use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm, x64::X64Relocati
 use ppc440_isa::Regs;
 
 use super::status::{Pending, settle, take_inexact};
-use crate::interp::{Exec, Flow, Op, run_one};
+use crate::interp::{Exec, Flow, Op, predecode, run_one};
 
 /// The assembler that code is made with.
 pub(super) type Assembler = VecAssembler<X64Relocation>;
@@ -127,7 +127,7 @@ pub(super) struct Shared {
     pub miss: u32,
     /// Called with an operation's number in `ecx` and its place in `edx`: runs it.
     pub interpret: u32,
-    /// Likewise for a load, with its address in `eax`.
+    /// Likewise for a load, its instruction in `ecx` and its address in `eax`.
     pub load: u32,
     /// Likewise for a store.
     pub store: u32,
@@ -282,6 +282,12 @@ unsafe extern "sysv64" fn interpret(
         settle(&mut context.pending, &mut regs.fpscr);
         take_inexact();
     }
+    assert!(
+        op < context.op_count,
+        "translated code names its operations"
+    );
+    // SAFETY: `ops` points to `op_count` operations, which nobody changes meanwhile.
+    let op = unsafe { *context.ops.add(op as usize) };
     run(context, regs, op, place)
 }
 
@@ -293,14 +299,14 @@ unsafe extern "sysv64" fn load(
     context: *mut Context,
     regs: *mut Regs,
     place: u32,
-    op: u32,
+    word: u32,
     ea: u32,
 ) -> u32 {
     // SAFETY: as in `interpret`; `exec` is valid as well.
     let (context, regs) = unsafe { (&mut *context, &mut *regs) };
     // SAFETY: as above.
     unsafe { &mut *context.exec }.mmu.fill_fast(ea, false);
-    run(context, regs, op, place)
+    run(context, regs, predecode(word, 0).0, place)
 }
 
 /// A store that found no entry, likewise.
@@ -311,23 +317,17 @@ unsafe extern "sysv64" fn store(
     context: *mut Context,
     regs: *mut Regs,
     place: u32,
-    op: u32,
+    word: u32,
     ea: u32,
 ) -> u32 {
     // SAFETY: as in `load`.
     let (context, regs) = unsafe { (&mut *context, &mut *regs) };
     // SAFETY: as above.
     unsafe { &mut *context.exec }.mmu.fill_fast(ea, true);
-    run(context, regs, op, place)
+    run(context, regs, predecode(word, 0).0, place)
 }
 
-fn run(context: &mut Context, regs: &mut Regs, op: u32, place: u32) -> u32 {
-    assert!(
-        op < context.op_count,
-        "translated code names its operations"
-    );
-    // SAFETY: `ops` points to `op_count` operations, which nobody changes meanwhile.
-    let op = unsafe { *context.ops.add(op as usize) };
+fn run(context: &mut Context, regs: &mut Regs, op: Op, place: u32) -> u32 {
     // SAFETY: `enter`'s caller lent it.
     let exec = unsafe { &mut *context.exec };
     let (offset, done) = (place & 0xFFFF, place >> 16);

@@ -31,7 +31,7 @@ use std::io;
 use ppc440_isa::{ProgramCause, Regs, Trap};
 
 use crate::fast::Fast;
-use crate::interp::{Exec, Op};
+use crate::interp::Exec;
 use crate::pins::Pins;
 use crate::watch::Keeper;
 use blocks::{Blocks, Link};
@@ -39,6 +39,7 @@ use exec::{Context, Shared, stop};
 use frontend::Block;
 use memory::CodeMemory;
 use status::Pending;
+use x64::Emitter;
 
 const PAGE: u32 = 4096;
 
@@ -84,11 +85,10 @@ pub struct TranslatorStatistics {
 pub(crate) struct Jit {
     memory: CodeMemory,
     shared: Shared,
+    emitter: Emitter,
     /// Where the first block's code begins.
     first: u32,
     blocks: Blocks,
-    /// The interpreter's operations that translated code calls.
-    ops: Vec<Op>,
     block: Block,
     /// Some code does floating-point arithmetic.
     uses_float: bool,
@@ -120,8 +120,8 @@ impl Jit {
             first: memory.next(),
             blocks: Blocks::new(pages, shared.miss),
             memory,
+            emitter: Emitter::new(shared),
             shared,
-            ops: Vec::new(),
             block: Block::default(),
             uses_float: false,
             statistics: TranslatorStatistics::default(),
@@ -171,8 +171,8 @@ impl Jit {
             regs.pc = pc & !(PAGE - 1);
             let mut context = Context {
                 exec,
-                ops: self.ops.as_ptr(),
-                op_count: self.ops.len() as u32,
+                ops: self.emitter.ops().as_ptr(),
+                op_count: self.emitter.ops().len() as u32,
                 budget: slice as i32,
                 data,
                 fetch,
@@ -232,16 +232,10 @@ impl Jit {
         self.block.read(&exec.mmu.ram, ram + 4 * word as u32);
         let code = loop {
             let code = self.memory.next();
-            let emitter = x64::Emitter::new(
-                self.memory.address(code),
-                self.memory.address(0),
-                &self.shared,
-                &mut self.ops,
-                self.blocks.next_link(),
-            );
-            let made = emitter.compile(&self.block);
+            let first_link = self.blocks.next_link();
+            let made = self.emitter.compile(&self.block, code, first_link);
             self.uses_float |= made.uses_float;
-            if self.memory.push(&made.bytes) {
+            if self.memory.push(made.bytes) {
                 for link in made.links {
                     self.blocks.add_link(Link {
                         jump: link.jump + code,
@@ -282,7 +276,7 @@ impl Jit {
                 .set(ram_page, Keeper::Translator, false);
         }
         self.memory.truncate(self.first);
-        self.ops.clear();
+        self.emitter.clear();
         self.statistics.flushes += 1;
     }
 
@@ -320,7 +314,7 @@ impl Jit {
     pub fn statistics(&self) -> TranslatorStatistics {
         TranslatorStatistics {
             code_bytes: u64::from(self.memory.next()),
-            table_bytes: (self.blocks.bytes() + self.ops.len() * size_of::<Op>()) as u64,
+            table_bytes: (self.blocks.bytes() + size_of_val(self.emitter.ops())) as u64,
             ..self.statistics
         }
     }

@@ -9,7 +9,7 @@ use super::{Cold, Emitter, asm, at};
 
 const PAGE: i32 = 4096;
 
-impl Emitter<'_> {
+impl Emitter {
     /// A branch; says whether the block goes on behind it.
     pub(super) fn branch(&mut self, insn: Insn) -> Option<bool> {
         let word = self.item.word;
@@ -232,12 +232,8 @@ impl Emitter<'_> {
     pub(super) fn stub(&mut self, link: usize, to: u32) {
         let id = self.first_link + link as u32;
         self.links[link].stub = self.asm.offset().0 as u32;
-        let leave_at = self.address(self.shared.leave_at);
-        asm!(self,
-            ; mov ecx, place(to, 0)
-            ; mov eax, (stop::LINK | id << 8) as i32
-            ; jmp extern leave_at
-        );
+        asm!(self, ; mov ecx, place(to, 0) ; mov eax, (stop::LINK | id << 8) as i32);
+        self.go(self.shared.leave_at);
     }
 
     /// Goes on at the effective address in `eax`, a multiple of 4.

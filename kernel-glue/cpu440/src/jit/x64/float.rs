@@ -27,7 +27,7 @@ const FRA: i32 = (offset_of!(Context, pending) + offset_of!(Pending, a)) as i32;
 const FRC: i32 = (offset_of!(Context, pending) + offset_of!(Pending, c)) as i32;
 const FRB: i32 = (offset_of!(Context, pending) + offset_of!(Pending, b)) as i32;
 
-impl Emitter<'_> {
+impl Emitter {
     /// A floating-point instruction; `false` when it is left to the interpreter.
     pub(super) fn float(&mut self, insn: Insn) -> bool {
         use Insn::*;

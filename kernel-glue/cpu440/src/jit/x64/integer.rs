@@ -21,7 +21,7 @@ enum Carry {
     Ca,
 }
 
-impl Emitter<'_> {
+impl Emitter {
     /// An integer instruction; `false` when it is left to the interpreter.
     pub(super) fn integer(&mut self, insn: Insn) -> bool {
         use Insn::*;

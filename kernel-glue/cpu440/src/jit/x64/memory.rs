@@ -49,7 +49,7 @@ impl Unit {
     }
 }
 
-impl Emitter<'_> {
+impl Emitter {
     /// A load, store or cache instruction; `false` when it is left to the interpreter.
     pub(super) fn memory(&mut self, insn: Insn) -> bool {
         use Insn::*;
@@ -153,7 +153,7 @@ impl Emitter<'_> {
     fn load_integer(&mut self, unit: Unit, form: Form) {
         let (rt, ra) = (self.item.word.rt(), self.item.word.ra());
         let back = self.asm.new_dynamic_label();
-        let slow = self.call_cold(self.shared.load, back);
+        let slow = self.access_cold(self.shared.load, back);
         self.address_of(form);
         self.look_up(false, unit.alignment(), slow);
         let d = self.target(rt, RDX);
@@ -177,7 +177,7 @@ impl Emitter<'_> {
     fn store_integer(&mut self, unit: Unit, form: Form) {
         let (rs, ra) = (self.item.word.rs(), self.item.word.ra());
         let back = self.asm.new_dynamic_label();
-        let slow = self.call_cold(self.shared.store, back);
+        let slow = self.access_cold(self.shared.store, back);
         self.address_of(form);
         self.look_up(true, unit.alignment(), slow);
         match unit {
@@ -225,7 +225,7 @@ impl Emitter<'_> {
         let (frt, ra) = (self.item.word.frt(), self.item.word.ra());
         self.check_fp();
         let back = self.asm.new_dynamic_label();
-        let slow = self.call_cold(self.shared.load, back);
+        let slow = self.access_cold(self.shared.load, back);
         self.address_of(form);
         self.look_up(false, if double { 8 } else { 4 }, slow);
         if double {
@@ -253,7 +253,7 @@ impl Emitter<'_> {
         let (frs, ra) = (self.item.word.frs(), self.item.word.ra());
         self.check_fp();
         let back = self.asm.new_dynamic_label();
-        let slow = self.call_cold(self.shared.store, back);
+        let slow = self.access_cold(self.shared.store, back);
         self.address_of(form);
         self.look_up(true, if double { 8 } else { 4 }, slow);
         let from = at::fpr(frs);

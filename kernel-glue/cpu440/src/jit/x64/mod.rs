@@ -11,10 +11,11 @@ mod integer;
 mod memory;
 mod system;
 
+use std::fmt;
 use std::mem::offset_of;
 
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi};
-use ppc440_isa::{Insn, Regs};
+use ppc440_isa::{Insn, Regs, Word};
 
 use super::blocks::{Link, LinkId};
 use super::exec::{Assembler, NOWHERE, PINNED, Shared, place, stop};
@@ -87,15 +88,16 @@ mod at {
 }
 
 /// Code for behind the block.
+#[derive(Clone, Copy)]
 enum Cold {
     /// Too few instructions may run.
     Budget { from: DynamicLabel },
-    /// Calls one of the shared routines with an operation, and goes on.
+    /// Calls a shared routine with an operation's number or an instruction, and goes on.
     Call {
         from: DynamicLabel,
         back: DynamicLabel,
         routine: u32,
-        op: u32,
+        what: u32,
         place: i32,
     },
     /// Leaves with a reason.
@@ -121,22 +123,25 @@ enum Cold {
 }
 
 /// What a block became.
-pub(super) struct Code {
+pub(super) struct Code<'a> {
     /// The host code.
-    pub bytes: Vec<u8>,
+    pub bytes: &'a [u8],
     /// Its links, their offsets counted from its start.
-    pub links: Vec<Link>,
+    pub links: &'a [Link],
     /// It does floating-point arithmetic.
     pub uses_float: bool,
 }
 
-/// Makes host code of one block.
-pub(super) struct Emitter<'a> {
+/// Makes host code, block by block. Its buffers stay from one to the next.
+pub(super) struct Emitter {
     asm: Assembler,
-    shared: &'a Shared,
-    /// Where the code memory begins.
-    base: usize,
-    ops: &'a mut Vec<Op>,
+    shared: Shared,
+    /// The finished code of the block.
+    bytes: Vec<u8>,
+    /// Offsets of displacements that lead to shared code, and the offset of that.
+    outward: Vec<(u32, u32)>,
+    /// Operations for the interpreter that blocks call.
+    ops: Vec<Op>,
     first_link: LinkId,
     links: Vec<Link>,
     cold: Vec<Cold>,
@@ -152,26 +157,29 @@ pub(super) struct Emitter<'a> {
     uses_float: bool,
 }
 
-impl<'a> Emitter<'a> {
-    /// For a block whose code begins at `address`, in a code memory that begins at `base`.
-    pub fn new(
-        address: *const u8,
-        base: *const u8,
-        shared: &'a Shared,
-        ops: &'a mut Vec<Op>,
-        first_link: LinkId,
-    ) -> Self {
+impl fmt::Debug for Emitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emitter")
+            .field("ops", &self.ops.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Emitter {
+    /// For blocks that use this shared code.
+    pub fn new(shared: Shared) -> Self {
         Emitter {
-            asm: Assembler::new(address.addr()),
+            asm: Assembler::new(0),
             shared,
-            base: base.addr(),
-            ops,
-            first_link,
+            bytes: Vec::new(),
+            outward: Vec::new(),
+            ops: Vec::new(),
+            first_link: 0,
             links: Vec::new(),
             cold: Vec::new(),
             item: Item {
                 insn: None,
-                word: ppc440_isa::Word(0),
+                word: Word(0),
                 offset: 0,
             },
             done: 0,
@@ -182,11 +190,27 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// Makes the code.
-    pub fn compile(mut self, block: &Block) -> Code {
+    /// The operations that the code made so far calls.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// Forgets the operations, when no code is left that calls them.
+    pub fn clear(&mut self) {
+        self.ops.clear();
+    }
+
+    /// Makes the code of a block, to lie at offset `at` of the code memory; `first_link` is the
+    /// number of its first link.
+    pub fn compile(&mut self, block: &Block, at: u32, first_link: LinkId) -> Code<'_> {
+        self.first_link = first_link;
+        self.links.clear();
+        self.outward.clear();
+        (self.done, self.counted) = (0, false);
+        (self.flags, self.fp_checked, self.uses_float) = (None, false, false);
+
         let short = self.asm.new_dynamic_label();
         asm!(self, ; cmp r14d, block.items.len() as i32 ; jl =>short);
-        let first = block.items[0].offset;
         self.cold.push(Cold::Budget { from: short });
         let mut open = true;
         for item in &block.items {
@@ -207,14 +231,19 @@ impl<'a> Emitter<'a> {
             }
             self.jump(behind as i32);
         }
-        self.emit_cold(first);
-        let bytes = self
-            .asm
-            .finalize()
-            .expect("every label of a block is placed");
+        self.emit_cold(block.items[0].offset);
+
+        self.bytes.clear();
+        let code = self.asm.drain().expect("every label of a block is placed");
+        self.bytes.extend(code);
+        for (from, to) in &self.outward {
+            let displacement = to.wrapping_sub(at + from + 4);
+            let field = *from as usize..*from as usize + 4;
+            self.bytes[field].copy_from_slice(&displacement.to_le_bytes());
+        }
         Code {
-            bytes,
-            links: self.links,
+            bytes: &self.bytes,
+            links: &self.links,
             uses_float: self.uses_float,
         }
     }
@@ -314,23 +343,30 @@ impl<'a> Emitter<'a> {
     /// Gives the current instruction to the interpreter.
     fn interpret(&mut self) {
         let op = self.op();
-        let routine = self.address(self.shared.interpret);
-        asm!(self, ; mov ecx, op as i32 ; mov edx, self.place() ; call extern routine);
+        asm!(self, ; mov ecx, op as i32 ; mov edx, self.place());
+        self.call(self.shared.interpret);
     }
 
     /// Gives the current instruction to the interpreter if a jump to the returned label is taken,
     /// and then goes on at `back`.
     fn interpret_cold(&mut self, back: DynamicLabel) -> DynamicLabel {
-        self.call_cold(self.shared.interpret, back)
+        let op = self.op();
+        self.call_cold(self.shared.interpret, op, back)
     }
 
-    fn call_cold(&mut self, routine: u32, back: DynamicLabel) -> DynamicLabel {
+    /// Gives the current instruction, an access, to `routine` if a jump to the returned label is
+    /// taken.
+    fn access_cold(&mut self, routine: u32, back: DynamicLabel) -> DynamicLabel {
+        self.call_cold(routine, self.item.word.0, back)
+    }
+
+    fn call_cold(&mut self, routine: u32, what: u32, back: DynamicLabel) -> DynamicLabel {
         let from = self.asm.new_dynamic_label();
         let cold = Cold::Call {
             from,
             back,
             routine,
-            op: self.op(),
+            what,
             place: self.place(),
         };
         self.cold.push(cold);
@@ -346,23 +382,36 @@ impl<'a> Emitter<'a> {
 
     /// Leaves with `stop`.
     fn leave(&mut self, stop: u32, place: i32) {
-        let leave_at = self.address(self.shared.leave_at);
-        asm!(self, ; mov ecx, place ; mov eax, stop as i32 ; jmp extern leave_at);
+        asm!(self, ; mov ecx, place ; mov eax, stop as i32);
+        self.go(self.shared.leave_at);
     }
 
-    /// Where a shared routine is.
-    fn address(&self, offset: u32) -> usize {
-        self.base + offset as usize
+    /// Calls shared code.
+    fn call(&mut self, routine: u32) {
+        self.asm.push(0xE8);
+        self.lead_to(routine);
+    }
+
+    /// Goes on in shared code.
+    fn go(&mut self, routine: u32) {
+        self.asm.push(0xE9);
+        self.lead_to(routine);
+    }
+
+    fn lead_to(&mut self, routine: u32) {
+        self.outward.push((self.asm.offset().0 as u32, routine));
+        self.asm.push_u32(0);
     }
 
     /// Puts what is rarely run behind the block, whose first instruction is at `first`.
     fn emit_cold(&mut self, first: u32) {
         // A jump's code may ask for more.
-        while !self.cold.is_empty() {
-            for cold in std::mem::take(&mut self.cold) {
-                self.emit(cold, first);
-            }
+        let mut next = 0;
+        while let Some(cold) = self.cold.get(next).copied() {
+            self.emit(cold, first);
+            next += 1;
         }
+        self.cold.clear();
     }
 
     fn emit(&mut self, cold: Cold, first: u32) {
@@ -375,30 +424,20 @@ impl<'a> Emitter<'a> {
                 from,
                 back,
                 routine,
-                op,
+                what,
                 place,
             } => {
-                let routine = self.address(routine);
-                asm!(self,
-                    ; =>from
-                    ; mov ecx, op as i32
-                    ; mov edx, place
-                    ; call extern routine
-                    ; jmp =>back
-                );
+                asm!(self, ; =>from ; mov ecx, what as i32 ; mov edx, place);
+                self.call(routine);
+                asm!(self, ; jmp =>back);
             }
             Cold::Leave { from, stop, place } => {
                 asm!(self, ; =>from);
                 self.leave(stop, place);
             }
             Cold::Privileged { from, word, place } => {
-                let leave = self.address(self.shared.leave_with_word);
-                asm!(self,
-                    ; =>from
-                    ; mov edx, word as i32
-                    ; mov ecx, place
-                    ; jmp extern leave
-                );
+                asm!(self, ; =>from ; mov edx, word as i32 ; mov ecx, place);
+                self.go(self.shared.leave_with_word);
             }
             Cold::Jump { from, to } => {
                 asm!(self, ; =>from);

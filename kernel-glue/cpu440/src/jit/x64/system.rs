@@ -8,7 +8,7 @@ use super::super::exec::{frame, place, stop};
 use super::super::frontend::{SPRG0, SPRG7, USER_SPRG4, USER_SPRG7, goes_to_core};
 use super::{Cold, Emitter, Home, RAX, asm, at};
 
-impl Emitter<'_> {
+impl Emitter {
     /// A system instruction; says whether the block goes on behind it.
     pub(super) fn system(&mut self, insn: Insn) -> Option<bool> {
         let word = self.item.word;
@@ -87,12 +87,8 @@ impl Emitter<'_> {
 
     /// Leaves for the core, which knows the instruction.
     fn privileged(&mut self) -> bool {
-        let leave = self.address(self.shared.leave_with_word);
-        asm!(self,
-            ; mov edx, self.item.word.0 as i32
-            ; mov ecx, self.place()
-            ; jmp extern leave
-        );
+        asm!(self, ; mov edx, self.item.word.0 as i32 ; mov ecx, self.place());
+        self.go(self.shared.leave_with_word);
         false
     }
 
