@@ -3,7 +3,7 @@
 //!
 //! | host register | holds |
 //! |---|---|
-//! | `rbp` | address of [`Regs`] |
+//! | `rbp` | address of [`Regs`], and [`BIAS`] more |
 //! | `r15` | the data space's table for loads; that for stores follows |
 //! | `r14d` | instructions that may still run |
 //! | `rax` `rcx` `rdx` `xmm0`-`xmm5` | nothing for long |
@@ -42,6 +42,9 @@ pub(super) const PINNED: [u8; 32] = {
     pinned[5] = 13;
     pinned
 };
+
+/// How far `rbp` is into [`Regs`]: most of it is then within a byte's reach.
+pub(super) const BIAS: i32 = 128;
 
 /// Not in a host register.
 pub(super) const NOWHERE: u8 = 0xFF;
@@ -147,19 +150,19 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
     let mut asm = Assembler::new(base.addr());
     let mut shared = Shared::default();
     let at = |asm: &Assembler| asm.offset().0 as u32;
-    let pc = offset_of!(Regs, pc) as i32;
+    let pc = offset_of!(Regs, pc) as i32 - BIAS;
 
     macro_rules! asm {
         ($($t:tt)*) => { dynasm!(asm ; .arch x64 $($t)*) };
     }
     let spill = |asm: &mut Assembler| {
         for (guest, host) in pinned() {
-            dynasm!(asm ; .arch x64 ; mov [rbp + 4 * guest], Rd(host));
+            dynasm!(asm ; .arch x64 ; mov [rbp + 4 * guest - BIAS], Rd(host));
         }
     };
     let fill = |asm: &mut Assembler| {
         for (guest, host) in pinned() {
-            dynasm!(asm ; .arch x64 ; mov Rd(host), [rbp + 4 * guest]);
+            dynasm!(asm ; .arch x64 ; mov Rd(host), [rbp + 4 * guest - BIAS]);
         }
     };
 
@@ -179,7 +182,7 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
         ; mov [rsp + frame::SINGLE], rcx
         ; mov r15, [rsi + offset_of!(Context, data) as i32]
         ; mov r14d, [rsi + offset_of!(Context, budget) as i32]
-        ; mov rbp, rdi
+        ; lea rbp, [rdi + BIAS]
     );
     fill(&mut asm);
     asm!(; jmp rax ; .align 16);
@@ -222,7 +225,7 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
         // The frame lies behind the return address and the eight bytes above.
         asm!(
             ; mov rdi, [rsp + 16 + frame::CONTEXT]
-            ; mov rsi, rbp
+            ; lea rsi, [rbp - BIAS]
             ; mov r8d, eax
             ; mov rax, QWORD function as i64
             ; call rax

@@ -64,11 +64,11 @@ impl Emitter {
                 Some(true)
             }
             Insn::Bclr => self.conditional(|e| {
-                asm!(e, ; mov eax, [rbp + at::LR] ; and eax, -4);
+                asm!(e, ; mov eax, [BYTE rbp + at::LR] ; and eax, -4);
                 e.indirect();
             }),
             Insn::Bcctr => self.conditional(|e| {
-                asm!(e, ; mov eax, [rbp + at::CTR] ; and eax, -4);
+                asm!(e, ; mov eax, [BYTE rbp + at::CTR] ; and eax, -4);
                 e.indirect();
             }),
             _ => None,
@@ -78,7 +78,7 @@ impl Emitter {
     /// LR becomes the address behind the branch.
     fn link_register(&mut self) {
         let behind = self.item.offset as i32 + 4;
-        asm!(self, ; mov eax, [rbp + at::PC] ; add eax, behind ; mov [rbp + at::LR], eax);
+        asm!(self, ; mov eax, [BYTE rbp + at::PC] ; add eax, behind ; mov [BYTE rbp + at::LR], eax);
     }
 
     /// A branch that goes where `go` says if its condition holds.
@@ -92,7 +92,7 @@ impl Emitter {
             self.flags = None;
             if self.item.insn == Some(Insn::Bclr) {
                 // `bclrl`: the old LR is the target.
-                asm!(self, ; mov eax, [rbp + at::LR]);
+                asm!(self, ; mov eax, [BYTE rbp + at::LR]);
                 self.link_register_keeping_rax();
                 asm!(self, ; and eax, -4);
                 if !always {
@@ -118,7 +118,7 @@ impl Emitter {
 
     fn link_register_keeping_rax(&mut self) {
         let behind = self.item.offset as i32 + 4;
-        asm!(self, ; mov ecx, [rbp + at::PC] ; add ecx, behind ; mov [rbp + at::LR], ecx);
+        asm!(self, ; mov ecx, [BYTE rbp + at::PC] ; add ecx, behind ; mov [BYTE rbp + at::LR], ecx);
     }
 
     /// Jumps to a label if the branch's condition holds, or if it does not; `rax` is kept.
@@ -131,7 +131,7 @@ impl Emitter {
         if counts {
             self.flags = None;
             // CTR is 0 after counting: branch, or do not.
-            asm!(self, ; dec DWORD [rbp + at::CTR]);
+            asm!(self, ; dec DWORD [BYTE rbp + at::CTR]);
             let on_zero = bo & 2 != 0;
             match (tests, holds) {
                 (false, _) if on_zero == holds => asm!(self, ; jz =>label),
@@ -163,7 +163,7 @@ impl Emitter {
                 false => asm!(self, ; jge =>label),
             },
             (0, false) => {
-                asm!(self, ; test BYTE [rbp + at::sign(field) + 7], 0x40);
+                asm!(self, ; test BYTE [BYTE rbp + at::sign_top(field)], 0x40);
                 match when {
                     true => asm!(self, ; jnz =>label),
                     false => asm!(self, ; jz =>label),
@@ -171,7 +171,7 @@ impl Emitter {
             }
             (1, _) => {
                 if !known {
-                    asm!(self, ; cmp QWORD [rbp + at::sign(field)], 0);
+                    asm!(self, ; cmp QWORD [BYTE rbp + at::sign(field)], 0);
                 }
                 match when {
                     true => asm!(self, ; jg =>label),
@@ -180,7 +180,7 @@ impl Emitter {
             }
             (2, _) => {
                 if !known {
-                    asm!(self, ; cmp DWORD [rbp + at::sign(field)], 0);
+                    asm!(self, ; cmp DWORD [BYTE rbp + at::sign(field)], 0);
                 }
                 match when {
                     true => asm!(self, ; je =>label),
@@ -188,7 +188,7 @@ impl Emitter {
                 }
             }
             _ => {
-                asm!(self, ; cmp BYTE [rbp + at::cr_so(field)], 0);
+                asm!(self, ; cmp BYTE [BYTE rbp + at::cr_so(field)], 0);
                 self.flags = None;
                 match when {
                     true => asm!(self, ; jne =>label),
@@ -206,12 +206,12 @@ impl Emitter {
         } else {
             let pages = to & !(PAGE - 1);
             asm!(self,
-                ; mov eax, [rbp + at::PC]
+                ; mov eax, [BYTE rbp + at::PC]
                 ; add eax, pages
                 ; mov ecx, eax
                 ; shr ecx, 12
                 ; mov rdx, [rsp + frame::FETCH]
-                ; mov [rbp + at::PC], eax
+                ; mov [BYTE rbp + at::PC], eax
                 ; cmp DWORD [rdx + 4 * rcx], DWORD -1
             );
             Some(self.asm.offset().0 as u32 - 4)
@@ -247,7 +247,7 @@ impl Emitter {
             ; mov rdx, [rdx + 8 * rcx]
             ; mov ecx, eax
             ; and ecx, -PAGE
-            ; mov [rbp + at::PC], ecx
+            ; mov [BYTE rbp + at::PC], ecx
             ; mov ecx, eax
             ; and ecx, PAGE - 4
             ; mov ecx, [rdx + rcx]

@@ -191,8 +191,8 @@ impl Emitter {
             ; add edx, eax
             ; lea edx, [rdx + rdx + 2]
             ; sub rax, rcx
-            ; mov [rbp + at::sign(field)], rax
-            ; mov BYTE [rbp + at::cr_so(field)], 0
+            ; mov [BYTE rbp + at::sign(field)], rax
+            ; mov BYTE [BYTE rbp + at::cr_so(field)], 0
             ; mov rcx, [rsp + frame::CONTEXT]
             ; mov [rcx + FPCC], edx
             ; =>back

@@ -192,7 +192,7 @@ impl Emitter {
                     ; setne cl
                     ; shr rdx, 63
                     ; and cl, dl
-                    ; mov [rbp + at::CA], cl
+                    ; mov [BYTE rbp + at::CA], cl
                 );
                 self.set(ra, RAX);
             }
@@ -201,7 +201,7 @@ impl Emitter {
                 let d = self.target(ra, RAX);
                 if sh == 0 {
                     self.load(d, rs);
-                    asm!(self, ; mov BYTE [rbp + at::CA], 0);
+                    asm!(self, ; mov BYTE [BYTE rbp + at::CA], 0);
                 } else {
                     self.load(RCX, rs);
                     let lost = (1u32 << sh) - 1;
@@ -210,7 +210,7 @@ impl Emitter {
                         ; sar edx, 31
                         ; and edx, lost as i32
                         ; test ecx, edx
-                        ; setne [rbp + at::CA]
+                        ; setne [BYTE rbp + at::CA]
                         ; sar ecx, sh
                     );
                     if d == RAX {
@@ -224,10 +224,10 @@ impl Emitter {
             Mcrf => {
                 let (to, from) = (word.crfd(), word.crfs());
                 asm!(self,
-                    ; mov rax, [rbp + at::sign(from)]
-                    ; mov [rbp + at::sign(to)], rax
-                    ; mov al, [rbp + at::cr_so(from)]
-                    ; mov [rbp + at::cr_so(to)], al
+                    ; mov rax, [BYTE rbp + at::sign(from)]
+                    ; mov [BYTE rbp + at::sign(to)], rax
+                    ; mov al, [BYTE rbp + at::cr_so(from)]
+                    ; mov [BYTE rbp + at::cr_so(to)], al
                 );
             }
             Mtcrf => self.move_to_cr(rs, word.crm()),
@@ -263,9 +263,9 @@ impl Emitter {
     /// Sets a CR field from the number in `rax`, which the host's flags show, and SO.
     fn compared(&mut self, field: usize) -> bool {
         asm!(self,
-            ; mov [rbp + at::sign(field)], rax
-            ; movzx ecx, BYTE [rbp + at::SO]
-            ; mov [rbp + at::cr_so(field)], cl
+            ; mov [BYTE rbp + at::sign(field)], rax
+            ; movzx ecx, BYTE [BYTE rbp + at::SO]
+            ; mov [BYTE rbp + at::cr_so(field)], cl
         );
         self.flags = Some(field);
         true
@@ -352,26 +352,26 @@ impl Emitter {
                 Term::Immediate(imm) => asm!(self, ; mov eax, imm),
             }
             if carry == Carry::Ca {
-                asm!(self, ; cmp BYTE [rbp + at::CA], 1);
+                asm!(self, ; cmp BYTE [BYTE rbp + at::CA], 1);
                 alu!(self, sbb, RAX, ra);
             } else {
                 alu!(self, sub, RAX, ra);
             }
-            asm!(self, ; setnc [rbp + at::CA]);
+            asm!(self, ; setnc [BYTE rbp + at::CA]);
         } else {
             self.load(RAX, ra);
             match (term, carry) {
                 (Term::Register(rb), Carry::Ca) => {
-                    asm!(self, ; bt DWORD [rbp + at::CA], 0);
+                    asm!(self, ; bt DWORD [BYTE rbp + at::CA], 0);
                     alu!(self, adc, RAX, rb);
                 }
                 (Term::Immediate(imm), Carry::Ca) => {
-                    asm!(self, ; bt DWORD [rbp + at::CA], 0 ; adc eax, imm);
+                    asm!(self, ; bt DWORD [BYTE rbp + at::CA], 0 ; adc eax, imm);
                 }
                 (Term::Register(rb), _) => alu!(self, add, RAX, rb),
                 (Term::Immediate(imm), _) => asm!(self, ; add eax, imm),
             }
-            asm!(self, ; setc [rbp + at::CA]);
+            asm!(self, ; setc [BYTE rbp + at::CA]);
         }
         self.set(rt, RAX);
     }
@@ -571,11 +571,11 @@ impl Emitter {
             asm!(self,
                 ; and eax, 15
                 ; mov rax, [rcx + 8 * rax]
-                ; mov [rbp + at::sign(field)], rax
+                ; mov [BYTE rbp + at::sign(field)], rax
                 ; mov eax, edx
                 ; shr eax, shift
                 ; and eax, i32::from(Cr::SO)
-                ; mov [rbp + at::cr_so(field)], al
+                ; mov [BYTE rbp + at::cr_so(field)], al
             );
         }
     }
@@ -585,7 +585,7 @@ impl Emitter {
         asm!(self, ; xor eax, eax);
         for field in 0..8 {
             asm!(self,
-                ; mov rcx, [rbp + at::sign(field)]
+                ; mov rcx, [BYTE rbp + at::sign(field)]
                 ; mov rdx, rcx
                 ; shr rdx, 62
                 ; and edx, 1
@@ -598,7 +598,7 @@ impl Emitter {
                 ; test ecx, ecx
                 ; sete dl
                 ; lea eax, [rdx + 2 * rax]
-                ; movzx edx, BYTE [rbp + at::cr_so(field)]
+                ; movzx edx, BYTE [BYTE rbp + at::cr_so(field)]
                 ; lea eax, [rdx + 2 * rax]
             );
         }

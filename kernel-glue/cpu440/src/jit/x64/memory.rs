@@ -138,16 +138,15 @@ impl Emitter {
     /// What is added to the address in `eax` to find it in the host, in `rcx`; `slow` when the
     /// page has no entry or the address is not a multiple of `alignment`.
     fn look_up(&mut self, store: bool, alignment: i8, slow: DynamicLabel) {
-        let table = if store { STORES } else { 0 };
         asm!(self, ; mov ecx, eax ; shr ecx, 12);
         if alignment > 1 {
             asm!(self, ; test al, alignment - 1 ; jnz =>slow);
         }
-        asm!(self,
-            ; mov rcx, [r15 + 8 * rcx + table]
-            ; test rcx, rcx
-            ; jz =>slow
-        );
+        match store {
+            false => asm!(self, ; mov rcx, [r15 + 8 * rcx]),
+            true => asm!(self, ; mov rcx, [r15 + 8 * rcx + STORES]),
+        }
+        asm!(self, ; test rcx, rcx ; jz =>slow);
     }
 
     fn load_integer(&mut self, unit: Unit, form: Form) {
@@ -213,7 +212,7 @@ impl Emitter {
         if !std::mem::replace(&mut self.fp_checked, true) {
             let unavailable = self.leave_cold(stop::FP_UNAVAILABLE, self.place());
             asm!(self,
-                ; test DWORD [rbp + at::MSR], msr::FP as i32
+                ; test DWORD [BYTE rbp + at::MSR], msr::FP as i32
                 ; jz =>unavailable
             );
         }

@@ -18,7 +18,7 @@ use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi};
 use ppc440_isa::{Insn, Regs, Word};
 
 use super::blocks::{Link, LinkId};
-use super::exec::{Assembler, NOWHERE, PINNED, Shared, place, stop};
+use super::exec::{Assembler, BIAS, NOWHERE, PINNED, Shared, place, stop};
 use super::frontend::{Block, Item};
 use crate::interp::{Op, predecode};
 
@@ -53,37 +53,52 @@ enum Home {
     Memory(i8),
 }
 
-/// Offsets into [`Regs`].
+/// Offsets from `rbp` to what is in [`Regs`]; all but the SPRGs and FPRs fit a byte.
 mod at {
     use super::*;
     use ppc440_isa::{Cr, Xer};
 
-    pub const PC: i32 = offset_of!(Regs, pc) as i32;
-    pub const MSR: i32 = offset_of!(Regs, msr) as i32;
-    pub const LR: i32 = offset_of!(Regs, lr) as i32;
-    pub const CTR: i32 = offset_of!(Regs, ctr) as i32;
-    pub const USPRG0: i32 = offset_of!(Regs, usprg0) as i32;
-    pub const FPSCR: i32 = offset_of!(Regs, fpscr) as i32;
-    pub const SO: i32 = (offset_of!(Regs, xer) + offset_of!(Xer, so)) as i32;
-    pub const CA: i32 = (offset_of!(Regs, xer) + offset_of!(Xer, ca)) as i32;
+    const fn near(offset: usize) -> i8 {
+        let offset = offset as i32 - BIAS;
+        assert!(offset == offset as i8 as i32);
+        offset as i8
+    }
+
+    pub const PC: i8 = near(offset_of!(Regs, pc));
+    pub const MSR: i8 = near(offset_of!(Regs, msr));
+    pub const LR: i8 = near(offset_of!(Regs, lr));
+    pub const CTR: i8 = near(offset_of!(Regs, ctr));
+    pub const USPRG0: i32 = offset_of!(Regs, usprg0) as i32 - BIAS;
+    pub const FPSCR: i32 = offset_of!(Regs, fpscr) as i32 - BIAS;
+    pub const SO: i8 = near(offset_of!(Regs, xer) + offset_of!(Xer, so));
+    pub const CA: i8 = near(offset_of!(Regs, xer) + offset_of!(Xer, ca));
     const CR: usize = offset_of!(Regs, cr);
 
+    pub const fn gpr(n: usize) -> i8 {
+        near(offset_of!(Regs, gpr) + 4 * (n & 31))
+    }
+
     pub fn sprg(n: usize) -> i32 {
-        (offset_of!(Regs, sprg) + 4 * n) as i32
+        (offset_of!(Regs, sprg) + 4 * n) as i32 - BIAS
     }
 
     pub fn fpr(n: usize) -> i32 {
-        (offset_of!(Regs, fpr) + 8 * n) as i32
+        (offset_of!(Regs, fpr) + 8 * n) as i32 - BIAS
     }
 
     /// LT, GT and EQ of a CR field.
-    pub fn sign(field: usize) -> i32 {
-        (CR + offset_of!(Cr, signs) + 8 * field) as i32
+    pub const fn sign(field: usize) -> i8 {
+        near(CR + offset_of!(Cr, signs) + 8 * (field & 7))
+    }
+
+    /// The byte of a CR field's sign that has LT, as its bit 6.
+    pub const fn sign_top(field: usize) -> i8 {
+        near(CR + offset_of!(Cr, signs) + 8 * (field & 7) + 7)
     }
 
     /// SO of a CR field.
-    pub fn cr_so(field: usize) -> i32 {
-        (CR + offset_of!(Cr, so) + field) as i32
+    pub const fn cr_so(field: usize) -> i8 {
+        near(CR + offset_of!(Cr, so) + (field & 7))
     }
 }
 
@@ -278,7 +293,7 @@ impl Emitter {
     /// Where a guest register is.
     fn home(&self, guest: usize) -> Home {
         match PINNED[guest & 31] {
-            NOWHERE => Home::Memory(4 * (guest as i8 & 31)),
+            NOWHERE => Home::Memory(at::gpr(guest)),
             host => Home::Host(host),
         }
     }

@@ -34,8 +34,8 @@ impl Emitter {
                 Some(false)
             }
             Insn::Mfspr => Some(match word.spr() {
-                spr::LR => self.move_from(rt, at::LR),
-                spr::CTR => self.move_from(rt, at::CTR),
+                spr::LR => self.move_from(rt, at::LR.into()),
+                spr::CTR => self.move_from(rt, at::CTR.into()),
                 spr::USPRG0 => self.move_from(rt, at::USPRG0),
                 // Problem state may read SPRG4-7 by these numbers.
                 n @ USER_SPRG4..=USER_SPRG7 => {
@@ -51,8 +51,8 @@ impl Emitter {
                 }
             }),
             Insn::Mtspr => Some(match word.spr() {
-                spr::LR => self.move_to(rt, at::LR),
-                spr::CTR => self.move_to(rt, at::CTR),
+                spr::LR => self.move_to(rt, at::LR.into()),
+                spr::CTR => self.move_to(rt, at::CTR.into()),
                 spr::USPRG0 => self.move_to(rt, at::USPRG0),
                 n @ SPRG0..=SPRG7 => {
                     self.supervisor_only();
@@ -65,7 +65,7 @@ impl Emitter {
             }),
             Insn::Mfmsr => {
                 self.supervisor_only();
-                Some(self.move_from(rt, at::MSR))
+                Some(self.move_from(rt, at::MSR.into()))
             }
             _ => None,
         }
@@ -98,7 +98,7 @@ impl Emitter {
         let (word, place) = (self.item.word.0, self.place());
         self.cold.push(Cold::Privileged { from, word, place });
         asm!(self,
-            ; test DWORD [rbp + at::MSR], msr::PR as i32
+            ; test DWORD [BYTE rbp + at::MSR], msr::PR as i32
             ; jnz =>from
         );
     }
