@@ -341,7 +341,21 @@ mod tests {
         assert!(irq.is_asserted());
     }
 
+    /// With `PPCKVM_LONG` set, a million rings.
+    fn cases() -> u32 {
+        match std::env::var_os("PPCKVM_LONG") {
+            Some(_) => 1_000_000,
+            None => 256,
+        }
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: cases(),
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
         #[test]
         fn arbitrary_rings_are_survived(
             bytes in proptest::collection::vec(any::<u8>(), 0x400),

@@ -167,7 +167,21 @@ fn the_chip_has_a_cid_and_calls_its_host() {
     assert_eq!(device.queue_sizes().len(), 3);
 }
 
+/// With `PPCKVM_LONG` set, a million rings.
+fn cases() -> u32 {
+    match std::env::var_os("PPCKVM_LONG") {
+        Some(_) => 1_000_000,
+        None => 256,
+    }
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: cases(),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
     #[test]
     fn arbitrary_rings_are_survived(
         rx in proptest::collection::vec(any::<u8>(), 0x200),
