@@ -162,6 +162,11 @@ fn linux_lives_on_an_ext4_disk_over_every_transport() {
             let line = format!("touch /rounds; cat /rounds; echo {round} >>/rounds; sync");
             let rounds = command(&mut vm, &line);
             assert_eq!(rounds.matches('\n').count(), (round - 1) / 2, "{rounds}");
+            // Free blocks are given back, with requests that have a form of their own.
+            let trimmed = command(&mut vm, "fstrim -v / && echo trimmed");
+            assert!(trimmed.contains("trimmed"), "{trimmed}");
+            let log = command(&mut vm, "dmesg | grep -c 'error, dev vda'");
+            assert_eq!(log, "0\n");
             command(&mut vm, "mount -o remount,ro /");
             power_off(vm);
         }

@@ -573,9 +573,9 @@ fn requests_under_way_together_do_not_disturb_each_other() {
                     }
                     _ => {
                         header[3] = 13;
-                        let mut range = header[8..].to_vec();
-                        range.extend((bytes as u32 / 512).to_be_bytes());
-                        range.extend((random(2) as u32).to_be_bytes());
+                        let mut range = sector.to_le_bytes().to_vec();
+                        range.extend((bytes as u32 / 512).to_le_bytes());
+                        range.extend((random(2) as u32).to_le_bytes());
                         model[at..at + bytes].fill(0);
                         driver.offer(&memory, &[&header, &range], &[1]);
                     }

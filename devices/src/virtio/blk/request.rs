@@ -105,7 +105,7 @@ pub fn perform<M: GuestMemory, D: Medium>(
             // them meanwhile.
             let mut ranges = Vec::with_capacity(from_driver / RANGE_BYTES);
             for _ in 0..from_driver / RANGE_BYTES {
-                ranges.push(range(medium, order, reader.array()?, zeroes)?);
+                ranges.push(range(medium, reader.array()?, zeroes)?);
             }
             for (offset, bytes, unmap) in ranges {
                 if zeroes {
@@ -146,9 +146,11 @@ fn on_disk(medium: &impl Medium, sector: u64, bytes: usize) -> Result<u64, Statu
 }
 
 /// A range to discard or to zero: where, how many bytes, and whether its room may go.
+///
+/// Its fields are little-endian also for a legacy driver, as Linux writes them: the legacy interface
+/// had no such requests, and only drivers of both interfaces send them over it.
 fn range(
     medium: &impl Medium,
-    order: ByteOrder,
     bytes: [u8; RANGE_BYTES],
     zeroes: bool,
 ) -> Result<(u64, u64, bool), Status> {
@@ -170,9 +172,9 @@ fn range(
         f2,
         f3,
     ] = bytes;
-    let sector = order.read_u64([s0, s1, s2, s3, s4, s5, s6, s7]);
-    let count = order.read_u32([n0, n1, n2, n3]);
-    let flags = order.read_u32([f0, f1, f2, f3]);
+    let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
+    let count = u32::from_le_bytes([n0, n1, n2, n3]);
+    let flags = u32::from_le_bytes([f0, f1, f2, f3]);
     let (allowed, max) = match zeroes {
         true => (UNMAP, MAX_ZEROES_SECTORS),
         false => (0, MAX_DISCARD_SECTORS),

@@ -187,10 +187,11 @@ impl Bench {
         header
     }
 
+    /// Little-endian for every driver.
     fn range(&self, sector: u64, count: u32, flags: u32) -> Vec<u8> {
-        let mut range = self.order.put_u64(sector).to_vec();
-        range.extend(self.order.put_u32(count));
-        range.extend(self.order.put_u32(flags));
+        let mut range = sector.to_le_bytes().to_vec();
+        range.extend(count.to_le_bytes());
+        range.extend(flags.to_le_bytes());
         range
     }
 
