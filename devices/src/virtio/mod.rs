@@ -17,6 +17,7 @@ pub mod driver;
 pub mod hostile;
 pub mod interrupt;
 pub mod mmio;
+pub mod net;
 pub mod p9;
 pub mod pci;
 #[cfg(test)]

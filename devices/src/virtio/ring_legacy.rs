@@ -224,20 +224,21 @@ impl LegacyRing {
         Err(QueueError::TooLong { head })
     }
 
-    /// Gives a chain back, `written` bytes of its writable part filled.
-    pub fn push(
+    /// Gives chains back at once, each with as many bytes of its writable part filled.
+    pub fn push_all(
         &mut self,
         memory: &impl GuestMemory,
-        head: u16,
-        written: u32,
+        chains: &[(u16, u32)],
     ) -> Result<(), QueueError> {
-        let entry = self.used + RING_HEADER + USED_ENTRY * self.slot(self.next_used);
-        let mut bytes = [0; USED_ENTRY as usize];
-        bytes[..4].copy_from_slice(&self.order.put_u32(head.into()));
-        bytes[4..].copy_from_slice(&self.order.put_u32(written));
-        memory.write_slice(&bytes, GuestAddress(entry))?;
-        self.next_used = self.next_used.wrapping_add(1);
-        // The entry, and all that was written to the buffers, before the index.
+        for (head, written) in chains {
+            let entry = self.used + RING_HEADER + USED_ENTRY * self.slot(self.next_used);
+            let mut bytes = [0; USED_ENTRY as usize];
+            bytes[..4].copy_from_slice(&self.order.put_u32((*head).into()));
+            bytes[4..].copy_from_slice(&self.order.put_u32(*written));
+            memory.write_slice(&bytes, GuestAddress(entry))?;
+            self.next_used = self.next_used.wrapping_add(1);
+        }
+        // The entries, and all that was written to the buffers, before the index.
         self.store(memory, self.used + 2, self.next_used, Ordering::Release)
     }
 

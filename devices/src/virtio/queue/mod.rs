@@ -201,15 +201,26 @@ impl Queue {
         head: u16,
         written: u32,
     ) -> Result<(), QueueError> {
-        if self.broken {
+        self.push_all(memory, &[(head, written)])
+    }
+
+    /// As [`Queue::push`] for several chains, which the driver sees come back at the same moment.
+    /// Of a driver's that merges buffers, those of one packet must.
+    ///
+    /// # Errors
+    /// As [`Queue::pop`].
+    pub fn push_all<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+        chains: &[(u16, u32)],
+    ) -> Result<(), QueueError> {
+        if self.broken || chains.is_empty() {
             return Ok(());
         }
         let pushed = match &mut self.ring {
             Ring::Unused => Ok(()),
-            Ring::Split(ring) => ring
-                .add_used(memory, head, written)
-                .map_err(QueueError::from),
-            Ring::Legacy(ring) => ring.push(memory, head, written),
+            Ring::Split(ring) => push_split(ring, memory, chains),
+            Ring::Legacy(ring) => ring.push_all(memory, chains),
         };
         self.broken |= pushed.is_err();
         pushed
@@ -316,6 +327,38 @@ fn pop_split<M: GuestMemory>(
         false => Ok(Some(walk.finish())),
     }
 }
+
+/// The library shows the driver each chain as it is given back. So all entries but the last are
+/// written first, and then the last one as often as there are entries, because the library counts:
+/// the first time the driver sees all of them, and after that the same again.
+fn push_split<M: GuestMemory>(
+    ring: &mut virtio_queue::Queue,
+    memory: &M,
+    chains: &[(u16, u32)],
+) -> Result<(), QueueError> {
+    let Some((&(last, written), before)) = chains.split_last() else {
+        return Ok(());
+    };
+    let first = ring.next_used();
+    let mut at = first;
+    for (head, written) in before {
+        let slot = u64::from(at % ring.size());
+        let entry = ring.used_ring() + USED_HEADER + USED_ENTRY * slot;
+        let [a, b, c, d] = u32::from(*head).to_le_bytes();
+        let [e, f, g, h] = written.to_le_bytes();
+        memory.write_slice(&[a, b, c, d, e, f, g, h], GuestAddress(entry))?;
+        at = at.wrapping_add(1);
+    }
+    for _ in chains {
+        ring.set_next_used(at);
+        ring.add_used(memory, last, written)?;
+    }
+    Ok(())
+}
+
+/// Bytes of a used ring before its entries, and of each.
+const USED_HEADER: u64 = 4;
+const USED_ENTRY: u64 = 8;
 
 /// The library knows the event index only, and takes the flag that stands in for it as never set.
 fn split_needs_interrupt<M: GuestMemory>(

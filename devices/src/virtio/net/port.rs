@@ -1,0 +1,385 @@
+//! The half of the device that moves frames.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
+use virtio_bindings::virtio_net::{VIRTIO_NET_ERR, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_OK};
+use vm_memory::GuestMemory;
+
+use super::wire::{LARGEST_FRAME, Offload, Offloads, SMALLEST_FRAME, Wire};
+use super::{Shared, bit, control, header, lock, taken};
+use crate::virtio::device::{ByteOrder, Link};
+use crate::virtio::interrupt::Interrupt;
+use crate::virtio::queue::{Queue, QueueError};
+use crate::virtio::{Chain, Writer};
+
+const RECEIVE: usize = 0;
+const TRANSMIT: usize = 1;
+const CONTROL: usize = 2;
+
+/// Frames that move in one direction before the other has its turn.
+const TURN: usize = 256;
+
+/// A driver's queues, and what was taken from them.
+pub(super) struct Queues<M> {
+    active: Option<Active<M>>,
+    /// The driver came or went since the wire was last told.
+    changed: bool,
+}
+
+impl<M> Default for Queues<M> {
+    fn default() -> Self {
+        Queues {
+            active: None,
+            changed: false,
+        }
+    }
+}
+
+struct Active<M> {
+    memory: M,
+    queues: Vec<Queue>,
+    order: ByteOrder,
+    interrupt: Interrupt,
+    offloads: Offloads,
+    /// Bytes of the header before each frame.
+    header: usize,
+    merges: bool,
+    /// Receive buffers that were taken and not filled yet.
+    spare: VecDeque<Chain>,
+    /// Bytes that they hold.
+    room: usize,
+}
+
+impl<M> Queues<M> {
+    /// A driver is there, or gone.
+    pub fn set(&mut self, link: Option<Link<M>>) {
+        self.changed = true;
+        self.active = link.map(|link| {
+            let has = |number| link.features & bit(number) != 0;
+            let merges = has(VIRTIO_NET_F_MRG_RXBUF);
+            let long = merges || has(VIRTIO_F_VERSION_1);
+            Active {
+                offloads: taken(link.features),
+                memory: link.memory,
+                queues: link.queues,
+                order: link.order,
+                interrupt: link.interrupt,
+                header: if long { header::LONG } else { header::SHORT },
+                merges,
+                spare: VecDeque::new(),
+                room: 0,
+            }
+        });
+    }
+}
+
+/// What moves frames between a driver's queues and a [`Wire`].
+pub struct Port<M> {
+    shared: Arc<Shared<M>>,
+    frame: Vec<u8>,
+}
+
+/// How a turn ended.
+#[derive(Default)]
+struct Turn {
+    /// There may be more to do at once.
+    more: bool,
+    /// The driver wants to know.
+    interrupts: bool,
+}
+
+impl<M> Port<M> {
+    pub(super) fn new(shared: Arc<Shared<M>>) -> Self {
+        Port {
+            shared,
+            frame: Vec::new(),
+        }
+    }
+}
+
+impl<M: GuestMemory> Port<M> {
+    /// Moves frames both ways until nothing can move, or long enough that something else should be
+    /// looked at; then it returns true.
+    pub fn serve(&mut self, wire: &mut dyn Wire) -> bool {
+        let mut queues = lock(&self.shared.queues);
+        if std::mem::take(&mut queues.changed) {
+            wire.attach(queues.active.as_ref().map(|active| active.offloads));
+        }
+        let Some(active) = &mut queues.active else {
+            // Without a driver there is no link: what comes is lost.
+            for _ in 0..TURN {
+                if wire.receive().is_none() {
+                    return false;
+                }
+                wire.received();
+            }
+            return true;
+        };
+        let mut turn = Turn::default();
+        for (queue, result) in [
+            (CONTROL, active.control(&self.shared, &mut turn)),
+            (TRANSMIT, active.transmit(wire, &mut self.frame, &mut turn)),
+            (RECEIVE, active.receive(&self.shared, wire, &mut turn)),
+        ] {
+            if let Err(error) = result {
+                // The transport does not wait for this thread, so its wire may be driven here.
+                active.interrupt.queue_broken(queue as u16, &error);
+            }
+        }
+        let interrupt = active.interrupt.clone();
+        drop(queues);
+        if turn.interrupts {
+            interrupt.used();
+        }
+        turn.more
+    }
+}
+
+impl<M: GuestMemory> Active<M> {
+    fn queue(&mut self, index: usize) -> Option<&mut Queue> {
+        self.queues.get_mut(index)
+    }
+
+    /// Hands the driver's frames to the wire.
+    fn transmit(
+        &mut self,
+        wire: &mut dyn Wire,
+        frame: &mut Vec<u8>,
+        turn: &mut Turn,
+    ) -> Result<(), QueueError> {
+        let Some(queue) = self.queues.get_mut(TRANSMIT) else {
+            return Ok(());
+        };
+        let mut moved = 0;
+        let result = loop {
+            if let Err(error) = queue.disable_notification(&self.memory) {
+                break Err(error);
+            }
+            let emptied = loop {
+                if moved == TURN {
+                    turn.more = true;
+                    break Ok(false);
+                }
+                if !wire.is_ready() {
+                    break Ok(false);
+                }
+                let chain = match queue.pop(&self.memory) {
+                    Ok(Some(chain)) => chain,
+                    Ok(None) => break Ok(true),
+                    Err(error) => break Err(error),
+                };
+                moved += 1;
+                let offload = read_frame(&chain, &self.memory, self.header, self.order, frame);
+                if let Some(mut offload) = offload {
+                    // What was not agreed on does not count.
+                    if !self.offloads.from_guest_checksum {
+                        offload.checksum = None;
+                    }
+                    if self.offloads.from_guest_segments || offload.segmentation.is_none() {
+                        wire.send(frame, offload);
+                    }
+                }
+                if let Err(error) = queue.push(&self.memory, chain.head, 0) {
+                    break Err(error);
+                }
+            };
+            match emptied {
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
+                Ok(true) => match queue.enable_notification(&self.memory) {
+                    Ok(true) => {}
+                    Ok(false) => break Ok(()),
+                    Err(error) => break Err(error),
+                },
+            }
+        };
+        turn.interrupts |= moved > 0 && queue.needs_interrupt(&self.memory);
+        result
+    }
+
+    /// Hands the wire's frames to the driver.
+    fn receive(
+        &mut self,
+        shared: &Shared<M>,
+        wire: &mut dyn Wire,
+        turn: &mut Turn,
+    ) -> Result<(), QueueError> {
+        let state = lock(&shared.state).clone();
+        let mut delivered = false;
+        let mut moved = 0;
+        let result = loop {
+            if moved == TURN {
+                turn.more = true;
+                break Ok(());
+            }
+            let Some((frame, offload)) = wire.receive() else {
+                break Ok(());
+            };
+            if moved == 0
+                && let Some(queue) = self.queues.get_mut(RECEIVE)
+                && let Err(error) = queue.disable_notification(&self.memory)
+            {
+                break Err(error);
+            }
+            moved += 1;
+            let fits = self.offloads.to_guest_checksum || offload.checksum.is_none();
+            let fits = fits && (self.offloads.to_guest_segments || offload.segmentation.is_none());
+            if !fits || !state.filter.takes(state.mac, frame) {
+                wire.received();
+                continue;
+            }
+            match self.deliver(frame, &offload) {
+                Ok(Delivery::Done) => {
+                    delivered = true;
+                    wire.received();
+                }
+                Ok(Delivery::TooLong) => wire.received(),
+                // The driver says when it has buffers.
+                Ok(Delivery::NoBuffers) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        if delivered && let Some(queue) = self.queues.get_mut(RECEIVE) {
+            turn.interrupts |= queue.needs_interrupt(&self.memory);
+        }
+        result
+    }
+
+    /// Puts a frame into as many buffers as it needs.
+    fn deliver(&mut self, frame: &[u8], offload: &Offload) -> Result<Delivery, QueueError> {
+        let wanted = self.header + frame.len();
+        while self.room < wanted && (self.merges || self.spare.is_empty()) {
+            let Some(chain) = self.next_buffer()? else {
+                return Ok(Delivery::NoBuffers);
+            };
+            self.room += chain.writable_len();
+            self.spare.push_back(chain);
+        }
+        if self.room < wanted {
+            return Ok(Delivery::TooLong);
+        }
+        let buffers = self.buffers(wanted);
+        // There are fewer than 65536 in a queue.
+        let head = header::emit(offload, self.order, buffers as u16);
+        let mut rest: [&[u8]; 2] = [&head[..self.header], frame];
+        let mut used = Vec::with_capacity(buffers);
+        for chain in self.spare.drain(..buffers) {
+            self.room -= chain.writable_len();
+            let mut writer = chain.writer(&self.memory);
+            for part in &mut rest {
+                fill(&mut writer, part, chain.head)?;
+            }
+            used.push((chain.head, writer.written()));
+        }
+        match self.queue(RECEIVE) {
+            Some(_) => self.queues[RECEIVE].push_all(&self.memory, &used)?,
+            None => return Ok(Delivery::NoBuffers),
+        }
+        Ok(Delivery::Done)
+    }
+
+    /// How many of the spare buffers hold `wanted` bytes.
+    fn buffers(&self, wanted: usize) -> usize {
+        let mut left = wanted;
+        let mut buffers = 0;
+        for chain in &self.spare {
+            if left == 0 {
+                break;
+            }
+            buffers += 1;
+            left = left.saturating_sub(chain.writable_len());
+        }
+        buffers
+    }
+
+    /// The next receive buffer; when there is none, the driver is asked to say when there is.
+    fn next_buffer(&mut self) -> Result<Option<Chain>, QueueError> {
+        let Some(queue) = self.queues.get_mut(RECEIVE) else {
+            return Ok(None);
+        };
+        if let Some(chain) = queue.pop(&self.memory)? {
+            return Ok(Some(chain));
+        }
+        if !queue.enable_notification(&self.memory)? {
+            return Ok(None);
+        }
+        queue.disable_notification(&self.memory)?;
+        queue.pop(&self.memory)
+    }
+
+    /// Carries out the driver's commands.
+    fn control(&mut self, shared: &Shared<M>, turn: &mut Turn) -> Result<(), QueueError> {
+        let Some(queue) = self.queues.get_mut(CONTROL) else {
+            return Ok(());
+        };
+        let mut moved = 0;
+        while moved < TURN
+            && let Some(chain) = queue.pop(&self.memory)?
+        {
+            moved += 1;
+            let length = chain.readable_len().min(control::LONGEST);
+            let mut command = vec![0; length];
+            let read = chain.reader(&self.memory).read_exact(&mut command);
+            let done = read.is_ok() && {
+                let mut state = lock(&shared.state);
+                let state = &mut *state;
+                control::command(&mut state.filter, &mut state.mac, &command, self.order)
+            };
+            let answer = if done { VIRTIO_NET_OK } else { VIRTIO_NET_ERR };
+            let mut writer = chain.writer(&self.memory);
+            if writer.remaining() > 0 {
+                fill(&mut writer, &mut &[answer as u8][..], chain.head)?;
+            }
+            queue.push(&self.memory, chain.head, writer.written())?;
+        }
+        turn.more |= moved == TURN;
+        turn.interrupts |= moved > 0 && queue.needs_interrupt(&self.memory);
+        Ok(())
+    }
+}
+
+enum Delivery {
+    Done,
+    /// The driver has no buffers that would hold it now.
+    NoBuffers,
+    /// The driver's buffers are for shorter frames.
+    TooLong,
+}
+
+/// Writes as much of `part` as there is room for, and leaves the rest in it.
+fn fill<M: GuestMemory>(
+    writer: &mut Writer<'_, M>,
+    part: &mut &[u8],
+    head: u16,
+) -> Result<(), QueueError> {
+    let count = part.len().min(writer.remaining());
+    let (now, later) = part.split_at(count);
+    *part = later;
+    writer.write_all(now).map_err(|_| QueueError::Request {
+        head,
+        why: "its buffer cannot be written",
+    })
+}
+
+/// Reads a frame of the driver's; none when it is no frame.
+fn read_frame<M: GuestMemory>(
+    chain: &Chain,
+    memory: &M,
+    header_len: usize,
+    order: ByteOrder,
+    frame: &mut Vec<u8>,
+) -> Option<Offload> {
+    let length = chain.readable_len().checked_sub(header_len)?;
+    if !(SMALLEST_FRAME..=LARGEST_FRAME).contains(&length) {
+        return None;
+    }
+    let mut reader = chain.reader(memory);
+    let head: [u8; header::SHORT] = reader.array().ok()?;
+    reader.skip(header_len - header::SHORT).ok()?;
+    frame.resize(length, 0);
+    reader.read_exact(frame).ok()?;
+    header::parse(&head, order, length)
+}
