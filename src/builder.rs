@@ -17,6 +17,7 @@ use crate::config::{Cpu, Image, MemorySize, OnPanic, OnReset, VmConfig};
 use crate::console::Console;
 use crate::loader::LoadError;
 use crate::machine;
+use crate::net::NetError;
 use crate::postmortem::SymbolsError;
 use crate::serial::SerialError;
 use crate::share::ShareError;
@@ -111,6 +112,9 @@ pub enum BuildError {
     /// A virtio device that has no place.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// A network that cannot be used.
+    #[error(transparent)]
+    Net(#[from] NetError),
     /// A folder that cannot be shared.
     #[error(transparent)]
     Share(#[from] ShareError),

@@ -54,6 +54,7 @@ mod events;
 mod inspect;
 pub mod loader;
 mod machine;
+mod net;
 mod options;
 mod outcome;
 pub mod postmortem;
@@ -75,6 +76,10 @@ pub use config::{Accel, Clock, Cpu, Image, MemorySize, OnPanic, OnReset, SizeErr
 pub use console::{Console, ConsoleInput, ConsoleOutput};
 pub use control::Stopper;
 pub use inspect::{BootPlan, Inspection};
+pub use net::{
+    FrameEnd, FramePort, HostForward, Mac, Net, NetError, Network, ParseForwardError,
+    ParseMacError, Protocol, SendError, UserNet, frame_queues,
+};
 pub use options::OptionError;
 pub use outcome::{Hang, Outcome};
 pub use postmortem::PostMortem;

@@ -13,6 +13,8 @@ for tool in cargo cargo-fmt cargo-clippy; do
 \`rustup component add rustfmt clippy\`"
 done
 install_guest_packages
+# The tests of networks make a namespace and read a capture.
+install_missing iproute2 tcpdump
 install_qemu qemu-user
 
 say "formatting"

@@ -6,13 +6,14 @@
 
 use clap::error::Error;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use ppckvm::{Console, ConsoleOption, Disk, Machine, Place, Serial, Share, Vsock};
+use ppckvm::{Console, ConsoleOption, Disk, Machine, Net, Place, Serial, Share, Vsock};
 
 /// One device that was asked for.
 #[derive(Clone, Debug)]
 enum Device {
     Console(ConsoleOption),
     Balloon(Place),
+    Net(Net),
     Disk(Disk),
     Share(Share),
     Vsock(Vsock),
@@ -31,6 +32,17 @@ const HEADING: &str = "Devices";
 
 fn arguments() -> Vec<Arg> {
     vec![
+        Arg::new("net")
+            .long("net")
+            .value_name("NETWORK")
+            .action(ArgAction::Append)
+            .value_parser(|text: &str| text.parse::<Net>())
+            .help(
+                "A network device, once for each: user[,hostfwd=tcp|udp:HOST:PORT-:GUESTPORT]... for \
+                 a network of its own that needs no privileges (gateway and host 10.0.2.2, DNS \
+                 10.0.2.3, guest 10.0.2.15), tap=NAME, or unix=PATH for passt's socket; then \
+                 [,mac=M][,pcap=FILE][,bus=mmio|pci][,legacy]",
+            ),
         Arg::new("console")
             .long("console")
             .value_name("DEST")
@@ -119,6 +131,7 @@ impl FromArgMatches for VirtioArgs {
         let mut found: Vec<(usize, Device)> = Vec::new();
         collect(&mut found, matches, "console", Device::Console);
         collect(&mut found, matches, "balloon", Device::Balloon);
+        collect(&mut found, matches, "net", Device::Net);
         collect(&mut found, matches, "disk", Device::Disk);
         collect(&mut found, matches, "share", Device::Share);
         collect(&mut found, matches, "vsock", Device::Vsock);
@@ -147,6 +160,7 @@ impl Device {
                 machine.virtio_console(Console::serial(destination), place)
             }
             Device::Balloon(place) => machine.balloon(place),
+            Device::Net(net) => machine.net(net),
             Device::Disk(disk) => machine.disk(disk),
             Device::Share(share) => machine.share(share),
             Device::Vsock(vsock) => machine.vsock(vsock),

@@ -1,0 +1,317 @@
+//! The user network: a router, a DHCP server and a name server in this process, whose outside is
+//! ordinary sockets of the host's. It needs no privileges.
+//!
+//! The guest's frames come in by [`Wire::send`] and are handled at once: ARP and DHCP by an answer,
+//! UDP by a socket for each pair of ends, TCP by a stack of its own ([`tcp`]). Everything that the
+//! host does comes in by [`User::poll`].
+
+mod address;
+mod datagram;
+mod dhcp;
+mod forward;
+mod link;
+mod readiness;
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod udp;
+
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::time::Instant;
+
+use ppckvm_devices::virtio::net::{Offload, Offloads, Wire};
+use rustix::event::epoll::EventFlags;
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{
+    EthernetFrame, EthernetProtocol, Icmpv4DstUnreachable, IpProtocol, Ipv4Packet, Ipv4Repr,
+    UdpPacket,
+};
+
+pub(super) use readiness::Readiness;
+
+pub use forward::{HostForward, ParseForwardError, Protocol};
+
+use self::forward::Forwards;
+use self::link::Link;
+use self::tcp::Tcp;
+use self::udp::Udp;
+use super::{Backend, NetError};
+
+/// Bytes of the largest IP packet that is not cut.
+const MTU: usize = 1500;
+
+/// Where the host's name servers are found.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// What a user network is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserNet {
+    /// Ports of the host that lead into the guest.
+    pub forwards: Vec<HostForward>,
+    /// Where questions to 10.0.2.3 go; without any, to the host's name servers.
+    pub resolvers: Vec<SocketAddr>,
+}
+
+/// What is around a protocol when it works.
+struct Around<'a> {
+    now: smoltcp::time::Instant,
+    link: &'a mut Link,
+    readiness: &'a mut Readiness,
+}
+
+/// An IP packet of the guest's.
+struct Packet<'a> {
+    header: Ipv4Repr,
+    bytes: &'a [u8],
+    payload: &'a [u8],
+    /// The checksum of what it carries is not filled in.
+    is_partial: bool,
+}
+
+/// A running user network.
+pub struct User {
+    started: Instant,
+    now: smoltcp::time::Instant,
+    readiness: Readiness,
+    link: Link,
+    tcp: Tcp,
+    udp: Udp,
+    forwards: Forwards,
+    resolvers: Vec<SocketAddr>,
+    /// The protocols have something to send.
+    busy: bool,
+}
+
+impl User {
+    /// Starts a network. Returns it and where each forwarded port listens.
+    pub fn new(options: &UserNet) -> Result<(Self, Vec<SocketAddr>), NetError> {
+        let mut readiness = Readiness::new().map_err(|error| NetError::Host {
+            what: "epoll set",
+            error,
+        })?;
+        let mut forwards = Forwards::default();
+        let listening = options
+            .forwards
+            .iter()
+            .map(|forward| forwards.add(&mut readiness, forward))
+            .collect::<Result<_, _>>()?;
+        let user = User {
+            started: Instant::now(),
+            now: smoltcp::time::Instant::ZERO,
+            readiness,
+            link: Link::default(),
+            tcp: Tcp::new(false),
+            udp: Udp::default(),
+            forwards,
+            resolvers: options.resolvers.clone(),
+            busy: false,
+        };
+        Ok((user, listening))
+    }
+
+    fn time(&self, now: Instant) -> smoltcp::time::Instant {
+        let since = now.saturating_duration_since(self.started);
+        // One microsecond on, because some timers of the stack's take zero for never.
+        let micros = i64::try_from(since.as_micros()).unwrap_or(i64::MAX - 1);
+        smoltcp::time::Instant::from_micros(micros + 1)
+    }
+
+    fn packet(&mut self, frame: &EthernetFrame<&[u8]>, is_partial: bool) {
+        let Ok(ip) = Ipv4Packet::new_checked(frame.payload()) else {
+            return;
+        };
+        let Ok(header) = Ipv4Repr::parse(&ip, &ChecksumCapabilities::default()) else {
+            return;
+        };
+        // After the packet there may be what pads the frame.
+        let bytes = &frame.payload()[..usize::from(ip.total_len())];
+        let packet = Packet {
+            header,
+            bytes,
+            payload: ip.payload(),
+            is_partial,
+        };
+        let is_fragment = ip.more_frags() || ip.frag_offset() != 0;
+        if is_fragment {
+            return;
+        }
+        if header.next_header == IpProtocol::Udp {
+            return self.datagram(frame, &packet);
+        }
+        if !address::is_guest(header.src_addr) {
+            return;
+        }
+        self.link.learn(header.src_addr, frame.src_addr());
+        match header.next_header {
+            IpProtocol::Tcp => {
+                let around = &mut Around {
+                    now: self.now,
+                    link: &mut self.link,
+                    readiness: &mut self.readiness,
+                };
+                let resolvers = &self.resolvers;
+                self.tcp
+                    .receive(around, &packet, || name_servers(resolvers).first().copied());
+            }
+            IpProtocol::Icmp => datagram::icmp(&mut self.link, &header, packet.payload, bytes),
+            _ if address::is_ours(header.dst_addr) => {
+                let reason = Icmpv4DstUnreachable::ProtoUnreachable;
+                datagram::unreachable(&mut self.link, reason, bytes);
+            }
+            _ => {
+                let reason = Icmpv4DstUnreachable::CommProhibited;
+                datagram::unreachable(&mut self.link, reason, bytes);
+            }
+        }
+    }
+
+    fn datagram(&mut self, frame: &EthernetFrame<&[u8]>, packet: &Packet) {
+        let Ok(udp) = UdpPacket::new_checked(packet.payload) else {
+            return;
+        };
+        let (from, to) = (packet.header.src_addr, packet.header.dst_addr);
+        if !packet.is_partial && !udp.verify_checksum(&from.into(), &to.into()) {
+            return;
+        }
+        // The only datagrams that come from nowhere, or go to all.
+        if udp.dst_port() == dhcp::SERVER_PORT && (to.is_broadcast() || to == address::GATEWAY) {
+            return dhcp::answer(&mut self.link, udp.payload());
+        }
+        if !address::is_guest(from) || udp.dst_port() == 0 {
+            return;
+        }
+        self.link.learn(from, frame.src_addr());
+        if to.is_broadcast() || to.is_multicast() || address::is_guest(to) {
+            return;
+        }
+        let guest = (from, udp.src_port());
+        let remote = (to, udp.dst_port());
+        if self.forwards.answer(guest, remote, udp.payload()) {
+            return;
+        }
+        let around = &mut Around {
+            now: self.now,
+            link: &mut self.link,
+            readiness: &mut self.readiness,
+        };
+        let resolvers = &self.resolvers;
+        self.udp
+            .receive(around, packet, &udp, || name_servers(resolvers));
+    }
+
+    /// Has the protocols send what they can.
+    fn work(&mut self) {
+        if std::mem::take(&mut self.busy) {
+            let around = &mut Around {
+                now: self.now,
+                link: &mut self.link,
+                readiness: &mut self.readiness,
+            };
+            self.tcp.work(around);
+        }
+    }
+}
+
+fn name_servers(given: &[SocketAddr]) -> Vec<SocketAddr> {
+    if !given.is_empty() {
+        return given.to_vec();
+    }
+    // Read each time, because a host on the move changes it.
+    let text = std::fs::read_to_string(Path::new(RESOLV_CONF)).unwrap_or_default();
+    address::resolvers(&text)
+}
+
+impl Wire for User {
+    fn offloads(&self) -> Offloads {
+        Offloads::ALL
+    }
+
+    fn attach(&mut self, offloads: Option<Offloads>) {
+        let offloads = offloads.unwrap_or_default();
+        self.tcp.clear(&mut self.readiness);
+        self.udp.clear(&mut self.readiness);
+        self.link.reset();
+        self.link.leaves_checksums = offloads.to_guest_checksum;
+        self.tcp = Tcp::new(offloads.to_guest_checksum && offloads.to_guest_segments);
+    }
+
+    fn send(&mut self, frame: &[u8], offload: Offload) {
+        let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
+            return;
+        };
+        let to = ethernet.dst_addr();
+        if to != address::MAC && to.is_unicast() {
+            return;
+        }
+        self.busy = true;
+        match ethernet.ethertype() {
+            EthernetProtocol::Arp => self.link.arp(ethernet.payload()),
+            EthernetProtocol::Ipv4 => self.packet(&ethernet, offload.checksum.is_some()),
+            _ => {}
+        }
+    }
+
+    fn receive(&mut self) -> Option<(&[u8], Offload)> {
+        if self.link.first().is_none() {
+            self.work();
+        }
+        let frame = self.link.first()?;
+        Some((&frame.bytes, frame.offload))
+    }
+
+    fn received(&mut self) {
+        self.link.remove_first();
+        // Room for more.
+        self.busy = true;
+    }
+}
+
+impl Backend for User {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.readiness.descriptor())
+    }
+
+    fn poll(&mut self, now: Instant) {
+        self.now = self.time(now);
+        for (id, events) in self.readiness.take() {
+            let around = &mut Around {
+                now: self.now,
+                link: &mut self.link,
+                readiness: &mut self.readiness,
+            };
+            let tcp = &mut self.tcp;
+            let connect = |around: &mut Around, client, guest| {
+                tcp.forward(around.readiness, client, guest);
+            };
+            if !self.forwards.ready(around, id, connect) {
+                self.tcp.ready(around, id, events);
+                if events.intersects(EventFlags::IN | EventFlags::ERR | EventFlags::HUP) {
+                    self.udp.ready(around, id);
+                }
+            }
+            self.busy = true;
+        }
+        if self
+            .tcp
+            .deadline(self.now, &self.link)
+            .is_some_and(|at| at <= self.now)
+        {
+            self.tcp.tick();
+            self.busy = true;
+        }
+        if self.udp.deadline().is_some_and(|at| at <= self.now) {
+            self.udp.tick(self.now, &mut self.readiness);
+        }
+    }
+
+    fn deadline(&mut self) -> Option<Instant> {
+        self.work();
+        let tcp = self.tcp.deadline(self.now, &self.link);
+        let next = tcp.into_iter().chain(self.udp.deadline()).min()?;
+        let micros = u64::try_from(next.total_micros() - 1).unwrap_or(0);
+        self.started
+            .checked_add(std::time::Duration::from_micros(micros))
+    }
+}
