@@ -1,7 +1,7 @@
 //! Linux's boot wrappers, told from kernels by their code.
 //!
 //! cuImage, treeImage, simpleImage and the ePAPR zImage all start with the same code, whatever the
-//! file around them: `bl .+4; mflr r10`, and before it five words: where it is linked, where its
+//! file around them: `bl .+4; mflr r10` (`bcl 20,31,.+4` since Linux 6.11), and before it five words: where it is linked, where its
 //! text ends, where its bss starts and ends, and where the word with its stack pointer is. A kernel
 //! never starts so. The file's own header tells nothing: a cuImage is a uImage of type kernel.
 //!
@@ -25,7 +25,8 @@ use super::{Kernel, Segment, Start, check_board, elf};
 use ppckvm_fdt::{Board, Patch, UserTree};
 use std::path::Path;
 
-const BRANCH_NEXT_AND_LINK: u32 = 0x4800_0005;
+/// `bl .+4`, and `bcl 20,31,.+4`, which newer wrappers have in its place.
+const BRANCH_NEXT_AND_LINK: [u32; 2] = [0x4800_0005, 0x429F_0005];
 /// `tdi 0,r0,0x48`, with which Linux's wrappers for 64-bit servers find out their byte order, and
 /// through carelessness also its ePAPR wrapper for 32-bit boards.
 const TDI: u32 = 0x0800_0048;
@@ -126,12 +127,12 @@ pub(super) fn link_address(bytes: &[u8]) -> Option<u32> {
     // From the head of the file, or through one branch.
     for _ in 0..2 {
         let link = word(at)?;
-        if link == BRANCH_NEXT_AND_LINK && word(at + 4)? == MFLR_R10 {
+        if BRANCH_NEXT_AND_LINK.contains(&link) && word(at + 4)? == MFLR_R10 {
             return word(at.checked_sub(20)?);
         }
         at = at.checked_add(branch_distance(link)?)?;
     }
-    let found = word(at)? == BRANCH_NEXT_AND_LINK && word(at.checked_add(4)?)? == MFLR_R10;
+    let found = BRANCH_NEXT_AND_LINK.contains(&word(at)?) && word(at.checked_add(4)?)? == MFLR_R10;
     word(at.checked_sub(20)?).filter(|_| found)
 }
 
@@ -163,8 +164,8 @@ impl Wrapper {
             ));
         }
         let code_at = |at: u32| {
-            let code = (word(at)?, word(at.checked_add(4)?)?);
-            (code == (BRANCH_NEXT_AND_LINK, MFLR_R10)).then_some(at)
+            let [first, second] = [word(at)?, word(at.checked_add(4)?)?];
+            (BRANCH_NEXT_AND_LINK.contains(&first) && second == MFLR_R10).then_some(at)
         };
         let through_branch = || code_at(entry.checked_add(word(entry).and_then(branch_distance)?)?);
         let Some(code) = code_at(entry).or_else(through_branch) else {

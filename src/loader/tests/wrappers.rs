@@ -110,6 +110,22 @@ fn tree_image(program: &[u8], load: u32, entry: u32) -> Vec<u8> {
 }
 
 #[test]
+fn newer_wrappers_start_with_another_branch() {
+    let mut bytes = Wrapper {
+        own_stack: true,
+        ..Wrapper::new()
+    }
+    .flat();
+    let older = kernel(bytes.clone()).expect("the image is good");
+    // `bcl 20,31,.+4`
+    let code = CODE_OFFSET as usize;
+    bytes[code..code + 4].copy_from_slice(&0x429F_0005_u32.to_be_bytes());
+    let newer = kernel(bytes).expect("the image is good");
+    assert_eq!((newer.start, newer.entry), (older.start, older.entry));
+    assert_eq!(newer.format, older.format);
+}
+
+#[test]
 fn a_cuimage_is_told_from_a_kernel_by_its_code() {
     let wrapper = Wrapper::new();
     let found = kernel(wrapper.uimage().build()).expect("the image is good");
