@@ -1,9 +1,10 @@
 //! Linux's boot wrappers, told from kernels by their code.
 //!
 //! cuImage, treeImage, simpleImage and the ePAPR zImage all start with the same code, whatever the
-//! file around them: `bl .+4; mflr r10` (`bcl 20,31,.+4` since Linux 6.11), and before it five words: where it is linked, where its
-//! text ends, where its bss starts and ends, and where the word with its stack pointer is. A kernel
-//! never starts so. The file's own header tells nothing: a cuImage is a uImage of type kernel.
+//! file around them: `bl .+4; mflr r10` (in newer ones `bcl 20,31,.+4`), and before it five words:
+//! where it is linked, where its text ends, where its bss starts and ends, and where the word with
+//! its stack pointer is. A kernel never starts so. The file's own header tells nothing: a cuImage is
+//! a uImage of type kernel.
 //!
 //! What the code expects in its registers follows from what it carries:
 //!

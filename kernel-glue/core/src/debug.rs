@@ -81,20 +81,19 @@ impl Vcpu {
     }
 
     /// Takes the debug interrupt for `events` in place of the instruction at `pc`.
-    pub(crate) fn debug_stop(&mut self, events: u32) -> Resume {
+    pub(crate) fn debug_stop<H: Hw>(&mut self, hw: &H, events: u32) -> Resume {
         self.stats.debug += 1;
         self.cause = Cause::Debug;
         let pc = self.regs.pc;
         self.take_debug(events, pc);
-        self.timer.freeze(self.sprs.timers_frozen());
-        self.slice_end = 0;
+        self.debug_control_changed(hw);
         Resume::Guest
     }
 
     /// Takes the debug interrupt for a completed instruction, if that is asked for.
-    pub(crate) fn debug_completed(&mut self) {
+    pub(crate) fn debug_completed<H: Hw>(&mut self, hw: &H) {
         if self.debug_armed() && self.sprs.dbcr0 & dbcr0::ICMP != 0 {
-            self.debug_stop(dbcr0::ICMP);
+            self.debug_stop(hw, dbcr0::ICMP);
         }
     }
 
@@ -105,7 +104,7 @@ impl Vcpu {
         if armed {
             let compares = self.instruction_compares();
             if compares != 0 {
-                return self.debug_stop(compares);
+                return self.debug_stop(hw, compares);
             }
         }
         if self.strict_alignment()
@@ -123,7 +122,7 @@ impl Vcpu {
         if armed {
             let events = self.data_and_branch_events(hw);
             if events != 0 {
-                return self.debug_stop(events);
+                return self.debug_stop(hw, events);
             }
         }
         let before = hw.retired();
@@ -135,7 +134,7 @@ impl Vcpu {
             && self.stats.sysc == calls;
         if completed {
             match resume {
-                Resume::Guest => self.debug_completed(),
+                Resume::Guest => self.debug_completed(hw),
                 Resume::Host(_) => self.icmp_due = true,
             }
         }

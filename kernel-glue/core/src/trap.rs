@@ -79,7 +79,7 @@ impl Vcpu {
             ProgramCause::Illegal => return self.illegal(hw, word),
             ProgramCause::Trap => {
                 if self.debug_armed() && self.sprs.dbcr0 & dbcr0::TRAP != 0 {
-                    return self.debug_stop(dbcr0::TRAP);
+                    return self.debug_stop(hw, dbcr0::TRAP);
                 }
                 esr::PTR
             }

@@ -180,7 +180,7 @@ impl Vcpu {
             return exit;
         }
         if core::mem::take(&mut self.icmp_due) {
-            self.debug_completed();
+            self.debug_completed(hw);
         }
         loop {
             let pins = hw.pins();

@@ -3,7 +3,7 @@
 mod support;
 
 use ppc440_isa::regs::{ccr0, dbcr0, dbsr, esr, msr, tcr};
-use ppc440_kvm::{Exit, State};
+use ppc440_kvm::{Exit, State, TimerState};
 use support::*;
 
 /// A machine in which `events` are armed and code starts at `PC`.
@@ -240,6 +240,23 @@ fn nothing_happens_unless_idm_and_de_are_set() {
             "it ran at full speed"
         );
     }
+}
+
+#[test]
+fn what_passed_before_the_event_is_counted() {
+    // Nobody looks at the time before the event.
+    let mut m = armed(dbcr0::TRAP | dbcr0::FT, &[NOP, NOP, NOP, TRAP]);
+    m.hw.ticks_per_insn = 1;
+    let timers = TimerState {
+        dec: 1000,
+        ..TimerState::default()
+    };
+    m.vcpu.set_timers(&m.hw, timers);
+    assert_eq!(m.turn(6), Exit::Interrupted);
+    let s = m.vcpu.sprs();
+    assert_eq!((s.dbsr, s.csrr0), (dbcr0::TRAP, PC + 12));
+    m.hw.ticks += 100_000;
+    assert_eq!(m.vcpu.timers(&m.hw).dec, 997);
 }
 
 #[test]
