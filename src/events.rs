@@ -87,7 +87,6 @@ impl EventThread {
         })
     }
 
-    #[allow(dead_code, reason = "the devices with files come next")]
     /// Has the thread serve a subscriber from now on, until the machine ends.
     ///
     /// # Errors

@@ -128,7 +128,6 @@ pub(crate) type Device = Box<dyn VirtioDevice<GuestMemory>>;
 
 /// What a device's host side can be made with.
 pub(crate) struct Host<'a> {
-    #[allow(dead_code, reason = "the devices with files come next")]
     /// The machine's event thread.
     pub events: &'a EventThread,
     /// What drives the guest's time: under the virtual clock, runs are to be the same.
