@@ -11,6 +11,7 @@
 //! to first instruction), once through Linux, the workloads and `reboot -f`.
 
 mod rows;
+mod server;
 mod session;
 mod table;
 
@@ -93,6 +94,7 @@ impl Machine {
         kernel: &Path,
         initrd: Option<&Path>,
         disk: Option<&Path>,
+        has_network: bool,
     ) -> Option<Command> {
         // The options are called the same, up to the second dash.
         let (mut command, dashes) = match self {
@@ -100,11 +102,18 @@ impl Machine {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_ppckvm"));
                 command.args(["run", "--cpu", &options.cpu]);
                 command.arg(format!("--memory={}M", options.memory));
+                if has_network {
+                    command.args(["--net", "user,bus=pci"]);
+                }
                 (command, "--")
             }
             Machine::Qemu => {
                 let mut command = Command::new("qemu-system-ppc");
-                command.args(["-M", "bamboo", "-nic", "none", "-nographic", "-no-reboot"]);
+                command.args(["-M", "bamboo", "-nographic", "-no-reboot"]);
+                command.args(match has_network {
+                    true => ["-nic", "user,model=virtio-net-pci"],
+                    false => ["-nic", "none"],
+                });
                 command.args(["-monitor", "none", "-m", &options.memory.to_string()]);
                 (command, "-")
             }
@@ -214,6 +223,8 @@ struct Run {
     options: Options,
     files: Files,
     samples: Samples,
+    /// Where the server for streams listens.
+    port: u16,
     /// What each workload printed first, and where.
     printed: HashMap<&'static str, (Machine, String)>,
 }
@@ -224,7 +235,8 @@ impl Run {
     }
 
     fn first(&mut self, machine: Machine, row: &Row) -> Result<(), Failure> {
-        let Some(command) = machine.boots(&self.options, &self.files.first, None, None) else {
+        let Some(command) = machine.boots(&self.options, &self.files.first, None, None, false)
+        else {
             return Ok(());
         };
         let mut session = self.session(command)?;
@@ -240,7 +252,9 @@ impl Run {
         let has_disk = rows.iter().any(|row| matches!(row.what, What::Disk { .. }));
         let disk = has_disk.then(|| files.disk()).transpose()?;
         let initrd = Some(files.initrd.as_path());
-        let guest = machine.boots(&self.options, &files.kernel, initrd, disk.as_deref());
+        let has_network = rows.iter().any(|row| matches!(row.what, What::Net { .. }));
+        let disk = disk.as_deref();
+        let guest = machine.boots(&self.options, &files.kernel, initrd, disk, has_network);
         let mut session = match guest {
             Some(command) => {
                 let mut session = self.session(command)?;
@@ -258,6 +272,18 @@ impl Run {
             }
             None => self.session(files.shell())?,
         };
+        if has_network {
+            let up = "ip link set eth0 up && ip addr add 10.0.2.15/24 dev eth0";
+            let (up, host) = match machine {
+                Machine::Native => ("true", "127.0.0.1"),
+                Machine::Ppckvm | Machine::Qemu => (up, "10.0.2.2"),
+            };
+            let port = self.port;
+            session.send(&format!(
+                "SERVER='{host} {port}'; {up}; echo up-$?-$((40+2))"
+            ))?;
+            session.wait_for("up-0-42")?;
+        }
         for row in rows {
             match row.what {
                 What::Work { prepare, command } => {
@@ -265,6 +291,9 @@ impl Run {
                 }
                 What::Disk { .. } if machine == Machine::Native => {}
                 What::Disk { command } => {
+                    self.work(machine, row, &mut session, "true", command)?;
+                }
+                What::Net { command } => {
                     self.work(machine, row, &mut session, "true", command)?;
                 }
                 What::Memory => self.memory(machine, row, &session)?,
@@ -332,6 +361,9 @@ impl Run {
         let rows: Vec<&Row> = self.options.rows().collect();
         let (first, linux): (Vec<&Row>, Vec<&Row>) =
             rows.iter().partition(|row| matches!(row.what, What::First));
+        let (net, linux): (Vec<&Row>, Vec<&Row>) = linux
+            .iter()
+            .partition(|row| matches!(row.what, What::Net { .. }));
         for round in 1..=self.options.rounds {
             for machine in Machine::ALL {
                 let name = machine.name();
@@ -340,8 +372,10 @@ impl Run {
                 for row in &first {
                     self.first(machine, row).map_err(named)?;
                 }
-                if !linux.is_empty() {
-                    self.linux(machine, &linux).map_err(named)?;
+                for rows in [&linux, &net] {
+                    if !rows.is_empty() {
+                        self.linux(machine, rows).map_err(named)?;
+                    }
                 }
             }
         }
@@ -354,6 +388,7 @@ fn run(options: Options) -> Result<(), Failure> {
         options,
         files: Files::prepare()?,
         samples: Samples::default(),
+        port: server::start().map_err(|error| Failure(format!("listening: {error}")))?,
         printed: HashMap::new(),
     };
     run.rounds()?;

@@ -15,6 +15,9 @@ pub enum What {
     },
     /// One command in the guests, which have a disk; they print nothing.
     Disk { command: &'static str },
+    /// One command, in runs of their own, in which the guests have a network device. The shells have
+    /// `$SERVER`, the address and port of `server.rs`.
+    Net { command: &'static str },
     /// The process's memory after all else.
     Memory,
 }
@@ -110,6 +113,20 @@ pub const ROWS: &[Row] = &[
         "10000 x 4 KiB from a disk",
         "disk random /dev/vda 10000 >/dev/null",
     ),
+    Row {
+        key: "receive",
+        title: "TCP into the guest, 64 MiB",
+        what: What::Net {
+            command: "stream get $SERVER 64",
+        },
+    },
+    Row {
+        key: "send",
+        title: "TCP out of the guest, 64 MiB",
+        what: What::Net {
+            command: "stream put $SERVER 64",
+        },
+    },
     Row {
         key: "memory",
         title: "peak memory",
