@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `frontend.rs` | guest words to the instructions of a block; knows no host |
+//! | `loops.rs` | which registers a loop uses; knows no host either |
 //! | `x64/` | instructions to host code, one pass, one function for each kind; knows no cache |
 //! | `blocks.rs` | which blocks there are, and the jumps between them |
 //! | `memory.rs`† | the memory that host code lies in |
@@ -22,6 +23,7 @@
 mod blocks;
 mod exec;
 mod frontend;
+mod loops;
 mod memory;
 mod status;
 mod x64;

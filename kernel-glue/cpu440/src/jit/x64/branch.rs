@@ -5,7 +5,7 @@ use ppc440_isa::Insn;
 
 use super::super::blocks::Link;
 use super::super::exec::{frame, place, stop};
-use super::{Cold, Emitter, asm, at};
+use super::{Cold, Emitter, Home, asm, at};
 
 const PAGE: i32 = 4096;
 
@@ -24,7 +24,11 @@ impl Emitter {
                     asm!(self, ; mov eax, word.li());
                     self.indirect();
                 } else {
-                    self.jump(own.wrapping_add(word.li()));
+                    let to = own.wrapping_add(word.li());
+                    match self.label_inside(to) {
+                        Some(start) if !word.lk() => asm!(self, ; jmp =>start),
+                        _ => self.jump(to),
+                    }
                 }
                 Some(false)
             }
@@ -44,8 +48,12 @@ impl Emitter {
                 // The usual one: the jump itself is conditional.
                 self.count_all();
                 let taken = self.asm.new_dynamic_label();
+                if let Some(inside) = self.label_inside(to) {
+                    self.jump_if(inside, true);
+                    return Some(true);
+                }
                 self.jump_if(taken, true);
-                if (0..PAGE).contains(&to) {
+                if self.swaps.is_empty() && (0..PAGE).contains(&to) {
                     let jump = self.asm.offset().0 as u32 - 4;
                     self.links.push(Link {
                         jump,
@@ -68,7 +76,11 @@ impl Emitter {
                 e.indirect();
             }),
             Insn::Bcctr => self.conditional(|e| {
-                asm!(e, ; mov eax, [BYTE rbp + at::CTR] ; and eax, -4);
+                match e.ctr() {
+                    Home::Host(h) => asm!(e, ; mov eax, Rd(h)),
+                    Home::Memory(m) => asm!(e, ; mov eax, [BYTE rbp + m]),
+                }
+                asm!(e, ; and eax, -4);
                 e.indirect();
             }),
             _ => None,
@@ -131,7 +143,10 @@ impl Emitter {
         if counts {
             self.flags = None;
             // CTR is 0 after counting: branch, or do not.
-            asm!(self, ; dec DWORD [BYTE rbp + at::CTR]);
+            match self.ctr() {
+                Home::Host(h) => asm!(self, ; dec Rd(h)),
+                Home::Memory(m) => asm!(self, ; dec DWORD [BYTE rbp + m]),
+            }
             let on_zero = bo & 2 != 0;
             match (tests, holds) {
                 (false, _) if on_zero == holds => asm!(self, ; jz =>label),
@@ -200,6 +215,7 @@ impl Emitter {
 
     /// Goes on at an offset from the start of this page, in this page or another.
     pub(super) fn jump(&mut self, to: i32) {
+        self.leave_loop();
         let stub = self.asm.new_dynamic_label();
         let guard = if (0..PAGE).contains(&to) {
             None
@@ -238,6 +254,7 @@ impl Emitter {
 
     /// Goes on at the effective address in `eax`, a multiple of 4.
     pub(super) fn indirect(&mut self) {
+        self.leave_loop();
         asm!(self,
             ; mov ecx, eax
             ; shr ecx, 12

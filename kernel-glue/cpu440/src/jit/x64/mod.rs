@@ -20,6 +20,7 @@ use ppc440_isa::{Insn, Regs, Word};
 use super::blocks::{Link, LinkId};
 use super::exec::{Assembler, BIAS, NOWHERE, PINNED, Shared, place, stop};
 use super::frontend::{Block, Item};
+use super::loops::{self, CTR};
 use crate::interp::{Op, predecode};
 
 /// Assembles for the emitter that is named first.
@@ -43,6 +44,25 @@ use alu;
 const RAX: u8 = 0;
 const RCX: u8 = 1;
 const RDX: u8 = 2;
+
+/// Where the GPRs and CTR are in code that keeps no others.
+const HOMES: [u8; 33] = {
+    let mut homes = [NOWHERE; 33];
+    let mut guest = 0;
+    while guest < 32 {
+        homes[guest] = PINNED[guest];
+        guest += 1;
+    }
+    homes
+};
+
+/// A guest register in a host register that belongs to a pinned one; where both are in memory.
+#[derive(Clone, Copy, Debug)]
+struct Swap {
+    host: u8,
+    pinned: i8,
+    guest: i8,
+}
 
 /// Where a guest register is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +180,12 @@ pub(super) struct Emitter {
     first_link: LinkId,
     links: Vec<Link>,
     cold: Vec<Cold>,
+    /// Where the guest's GPRs and CTR are while the block runs.
+    homes: [u8; 33],
+    /// What the block keeps in other guest registers' host registers.
+    swaps: Vec<Swap>,
+    /// Targets of branches within the block, by offset, and where they are.
+    inside: Vec<(u32, DynamicLabel)>,
     item: Item,
     /// Instructions before the current one that `r14d` still counts.
     done: u32,
@@ -192,6 +218,9 @@ impl Emitter {
             first_link: 0,
             links: Vec::new(),
             cold: Vec::new(),
+            homes: HOMES,
+            swaps: Vec::new(),
+            inside: Vec::new(),
             item: Item {
                 insn: None,
                 word: Word(0),
@@ -224,12 +253,18 @@ impl Emitter {
         (self.done, self.counted) = (0, false);
         (self.flags, self.fp_checked, self.uses_float) = (None, false, false);
 
+        self.plan(block);
+        self.enter_loop();
         let short = self.asm.new_dynamic_label();
+        if let Some((_, start)) = self.inside.first().copied() {
+            asm!(self, ; =>start);
+        }
         asm!(self, ; cmp r14d, block.items.len() as i32 ; jl =>short);
         self.cold.push(Cold::Budget { from: short });
         let mut open = true;
         for item in &block.items {
             self.item = *item;
+            self.arrive();
             open = self.instruction();
             if !open {
                 break;
@@ -290,10 +325,120 @@ impl Emitter {
         true
     }
 
+    /// Decides where the guest's registers are, and which branches stay within the block.
+    fn plan(&mut self, block: &Block) {
+        self.homes = HOMES;
+        self.swaps.clear();
+        self.inside.clear();
+        let (first, last) = (
+            block.items[0].offset,
+            block.items[block.items.len() - 1].offset,
+        );
+        // The start comes first in the list; it is always in it, and costs nothing.
+        let start = self.asm.new_dynamic_label();
+        self.inside.push((first, start));
+        for item in &block.items {
+            if let Some(to) = loops::target(item)
+                && item.insn == Some(Insn::Bc)
+                && to > item.offset as i32
+                && to <= last as i32
+                && !self.inside.iter().any(|(at, _)| *at == to as u32)
+            {
+                let label = self.asm.new_dynamic_label();
+                self.inside.push((to as u32, label));
+            }
+        }
+        let Some(uses) = loops::uses(block) else {
+            return;
+        };
+        // The most used of those in memory, in the place of the least used of the pinned.
+        let mut wanted: Vec<usize> = (0..uses.len())
+            .filter(|guest| HOMES[*guest] == NOWHERE && uses[*guest] >= 2)
+            .collect();
+        wanted.sort_by_key(|guest| std::cmp::Reverse(uses[*guest]));
+        let mut idle: Vec<usize> = (0..32).filter(|guest| HOMES[*guest] != NOWHERE).collect();
+        idle.sort_by_key(|guest| uses[*guest]);
+        for (guest, pinned) in wanted.into_iter().zip(idle) {
+            if uses[guest] < uses[pinned] + 2 {
+                break;
+            }
+            let host = HOMES[pinned];
+            self.homes[guest] = host;
+            self.homes[pinned] = NOWHERE;
+            self.swaps.push(Swap {
+                host,
+                pinned: at::gpr(pinned),
+                guest: if guest == CTR {
+                    at::CTR
+                } else {
+                    at::gpr(guest)
+                },
+            });
+        }
+    }
+
+    /// Takes the loop's registers into host registers.
+    fn enter_loop(&mut self) {
+        for n in 0..self.swaps.len() {
+            let Swap {
+                host,
+                pinned,
+                guest,
+            } = self.swaps[n];
+            asm!(self, ; mov [BYTE rbp + pinned], Rd(host) ; mov Rd(host), [BYTE rbp + guest]);
+        }
+    }
+
+    /// Gives the host registers back to the pinned registers. Host flags, `rax`, `rcx` and `rdx`
+    /// stay as they are.
+    fn leave_loop(&mut self) {
+        for n in 0..self.swaps.len() {
+            let Swap {
+                host,
+                pinned,
+                guest,
+            } = self.swaps[n];
+            asm!(self, ; mov [BYTE rbp + guest], Rd(host) ; mov Rd(host), [BYTE rbp + pinned]);
+        }
+    }
+
+    /// Before an instruction that branches within the block lead to: what they leave known.
+    fn arrive(&mut self) {
+        let inside = self.inside[1..].iter();
+        let label = inside
+            .filter(|(at, _)| *at == self.item.offset)
+            .map(|(_, label)| *label);
+        if let Some(label) = label.last() {
+            if self.done != 0 {
+                let done = -(self.done as i8);
+                asm!(self, ; lea r14, [BYTE r14 + done]);
+                self.done = 0;
+            }
+            asm!(self, ; =>label);
+            (self.flags, self.fp_checked) = (None, false);
+        }
+    }
+
+    /// Where a branch within the block leads, if the offset `to` is in it, before or behind.
+    fn label_inside(&self, to: i32) -> Option<DynamicLabel> {
+        let ahead = to > self.item.offset as i32;
+        let mut inside = self.inside.iter().enumerate();
+        let found = inside.find(|(n, (at, _))| *at as i32 == to && (ahead || *n == 0));
+        found.map(|(_, (_, label))| *label)
+    }
+
     /// Where a guest register is.
     fn home(&self, guest: usize) -> Home {
-        match PINNED[guest & 31] {
+        match self.homes[guest & 31] {
             NOWHERE => Home::Memory(at::gpr(guest)),
+            host => Home::Host(host),
+        }
+    }
+
+    /// Where CTR is.
+    fn ctr(&self) -> Home {
+        match self.homes[CTR] {
+            NOWHERE => Home::Memory(at::CTR),
             host => Home::Host(host),
         }
     }
@@ -358,8 +503,10 @@ impl Emitter {
     /// Gives the current instruction to the interpreter.
     fn interpret(&mut self) {
         let op = self.op();
+        self.leave_loop();
         asm!(self, ; mov ecx, op as i32 ; mov edx, self.place());
         self.call(self.shared.interpret);
+        self.enter_loop();
     }
 
     /// Gives the current instruction to the interpreter if a jump to the returned label is taken,
@@ -397,6 +544,7 @@ impl Emitter {
 
     /// Leaves with `stop`.
     fn leave(&mut self, stop: u32, place: i32) {
+        self.leave_loop();
         asm!(self, ; mov ecx, place ; mov eax, stop as i32);
         self.go(self.shared.leave_at);
     }
@@ -442,8 +590,11 @@ impl Emitter {
                 what,
                 place,
             } => {
-                asm!(self, ; =>from ; mov ecx, what as i32 ; mov edx, place);
+                asm!(self, ; =>from);
+                self.leave_loop();
+                asm!(self, ; mov ecx, what as i32 ; mov edx, place);
                 self.call(routine);
+                self.enter_loop();
                 asm!(self, ; jmp =>back);
             }
             Cold::Leave { from, stop, place } => {
@@ -451,7 +602,9 @@ impl Emitter {
                 self.leave(stop, place);
             }
             Cold::Privileged { from, word, place } => {
-                asm!(self, ; =>from ; mov edx, word as i32 ; mov ecx, place);
+                asm!(self, ; =>from);
+                self.leave_loop();
+                asm!(self, ; mov edx, word as i32 ; mov ecx, place);
                 self.go(self.shared.leave_with_word);
             }
             Cold::Jump { from, to } => {

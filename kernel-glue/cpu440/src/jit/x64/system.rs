@@ -35,7 +35,17 @@ impl Emitter {
             }
             Insn::Mfspr => Some(match word.spr() {
                 spr::LR => self.move_from(rt, at::LR.into()),
-                spr::CTR => self.move_from(rt, at::CTR.into()),
+                spr::CTR => {
+                    let ctr = match self.ctr() {
+                        Home::Host(h) => h,
+                        Home::Memory(m) => {
+                            asm!(self, ; mov eax, [BYTE rbp + m]);
+                            RAX
+                        }
+                    };
+                    self.set(rt, ctr);
+                    true
+                }
                 spr::USPRG0 => self.move_from(rt, at::USPRG0),
                 // Problem state may read SPRG4-7 by these numbers.
                 n @ USER_SPRG4..=USER_SPRG7 => {
@@ -52,7 +62,14 @@ impl Emitter {
             }),
             Insn::Mtspr => Some(match word.spr() {
                 spr::LR => self.move_to(rt, at::LR.into()),
-                spr::CTR => self.move_to(rt, at::CTR.into()),
+                spr::CTR => {
+                    let s = self.value(rt, RAX);
+                    match self.ctr() {
+                        Home::Host(h) => asm!(self, ; mov Rd(h), Rd(s)),
+                        Home::Memory(m) => asm!(self, ; mov [BYTE rbp + m], Rd(s)),
+                    }
+                    true
+                }
                 spr::USPRG0 => self.move_to(rt, at::USPRG0),
                 n @ SPRG0..=SPRG7 => {
                     self.supervisor_only();
@@ -87,6 +104,7 @@ impl Emitter {
 
     /// Leaves for the core, which knows the instruction.
     fn privileged(&mut self) -> bool {
+        self.leave_loop();
         asm!(self, ; mov edx, self.item.word.0 as i32 ; mov ecx, self.place());
         self.go(self.shared.leave_with_word);
         false
