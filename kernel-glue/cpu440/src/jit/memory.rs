@@ -11,14 +11,12 @@ use std::ptr::NonNull;
 use rustix::fs::MemfdFlags;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-/// Bytes of translated code that are kept.
-pub(super) const BYTES: usize = 32 << 20;
-
 /// The memory.
 #[derive(Debug)]
 pub(super) struct CodeMemory {
     writable: NonNull<u8>,
     executable: NonNull<u8>,
+    bytes: usize,
     used: usize,
 }
 
@@ -26,17 +24,19 @@ pub(super) struct CodeMemory {
 unsafe impl Send for CodeMemory {}
 
 impl CodeMemory {
+    /// Room for `bytes` bytes of code, a multiple of 4096.
+    ///
     /// # Errors
     /// When the host has no memory, or lets no process map a file for execution.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(bytes: usize) -> io::Result<Self> {
         let file = File::from(rustix::fs::memfd_create("translated", MemfdFlags::CLOEXEC)?);
-        file.set_len(BYTES as u64)?;
+        file.set_len(bytes as u64)?;
         let map = |access| {
             // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing.
             let base = unsafe {
                 mmap(
                     std::ptr::null_mut(),
-                    BYTES,
+                    bytes,
                     access,
                     MapFlags::SHARED,
                     &file,
@@ -50,11 +50,12 @@ impl CodeMemory {
             Ok(executable) => Ok(CodeMemory {
                 writable,
                 executable,
+                bytes,
                 used: 0,
             }),
             Err(error) => {
                 // SAFETY: the mapping was just made, with this length.
-                let _ = unsafe { munmap(writable.as_ptr().cast(), BYTES) };
+                let _ = unsafe { munmap(writable.as_ptr().cast(), bytes) };
                 Err(error)
             }
         }
@@ -72,11 +73,13 @@ impl CodeMemory {
 
     /// Puts code behind what there is; `false` when it does not fit.
     pub fn push(&mut self, code: &[u8]) -> bool {
-        if code.len() > BYTES - self.used {
+        if code.len() > self.bytes - self.used {
             return false;
         }
         self.write(self.used, code);
-        self.used = (self.used + code.len()).next_multiple_of(16).min(BYTES);
+        self.used = (self.used + code.len())
+            .next_multiple_of(16)
+            .min(self.bytes);
         true
     }
 
@@ -92,7 +95,7 @@ impl CodeMemory {
 
     fn write(&mut self, offset: usize, bytes: &[u8]) {
         assert!(
-            offset <= BYTES && bytes.len() <= BYTES - offset,
+            offset <= self.bytes && bytes.len() <= self.bytes - offset,
             "code stays inside its memory"
         );
         // SAFETY: the range is inside the mapping, as just checked, and no reference to it
@@ -110,7 +113,7 @@ impl Drop for CodeMemory {
     fn drop(&mut self) {
         for base in [self.writable, self.executable] {
             // SAFETY: both mappings were made in `new` with this length.
-            let _ = unsafe { munmap(base.as_ptr().cast(), BYTES) };
+            let _ = unsafe { munmap(base.as_ptr().cast(), self.bytes) };
         }
     }
 }
@@ -121,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_runs() {
-        let mut memory = CodeMemory::new().expect("memory");
+        let mut memory = CodeMemory::new(4096).expect("memory");
         // mov eax, 1; ret
         assert!(memory.push(&[0xB8, 1, 0, 0, 0, 0xC3]));
         memory.patch(1, 42);
@@ -130,7 +133,7 @@ mod tests {
             unsafe { std::mem::transmute(memory.address(0)) };
         assert_eq!(function(), 42);
         assert_eq!(memory.next(), 16);
-        assert!(!memory.push(&vec![0; BYTES - 15]) && memory.push(&vec![0; BYTES - 16]));
+        assert!(!memory.push(&vec![0; 4096 - 15]) && memory.push(&vec![0; 4096 - 16]));
         memory.truncate(16);
         assert_eq!(memory.next(), 16);
     }

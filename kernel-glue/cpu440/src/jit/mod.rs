@@ -45,6 +45,9 @@ use x64::Emitter;
 
 const PAGE: u32 = 4096;
 
+/// Bytes of translated code that are kept.
+const CODE_BYTES: usize = 32 << 20;
+
 /// Instructions between two looks at the pins: some ten microseconds.
 const SLICE: u32 = 20_000;
 
@@ -113,7 +116,11 @@ impl Jit {
     /// # Errors
     /// When the host has no memory or address space for code and tables.
     pub fn new(exec: &mut Exec) -> io::Result<Self> {
-        let mut memory = CodeMemory::new()?;
+        Self::with_code_memory(exec, CODE_BYTES)
+    }
+
+    fn with_code_memory(exec: &mut Exec, bytes: usize) -> io::Result<Self> {
+        let mut memory = CodeMemory::new(bytes)?;
         let (code, shared) = exec::shared(memory.address(0));
         memory.push(&code);
         let pages = exec.mmu.ram.bytes().div_ceil(PAGE as usize);
@@ -327,4 +334,118 @@ fn enter(entry: *const u8, regs: &mut Regs, context: &mut Context, code: *const 
     // SAFETY: `entry` is the shared entry code and `code` that of a block that was not forgotten;
     // the caller has filled in `context` from references that it holds alone until this returns.
     unsafe { exec::enter(entry, regs, context, code) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ppc440_isa::Mapping;
+
+    use super::*;
+    use crate::mmu::Mmu;
+    use crate::ram::{Ram, Region};
+
+    /// A guest of 200 pages, each of which counts in r3 and goes to the next; the last goes to the
+    /// first while CTR counts down, and then traps.
+    fn exec() -> Exec {
+        const PAGES: u32 = 200;
+        let region = Arc::new(Region::new((PAGES as usize) << 12).expect("anonymous memory"));
+        let ram = Ram::new(region).expect("RAM");
+        for page in 0..PAGES {
+            let at = page << 12;
+            ram.store(at, 0x3863_0001u32); // addi r3,r3,1
+            if page + 1 < PAGES {
+                ram.store(at + 4, 0x4800_0FFCu32); // b to the next page
+            } else {
+                ram.store(at + 4, 0x4200_0002u32); // bdnza 0
+                ram.store(at + 8, 0u32);
+            }
+        }
+        let mut exec = Exec::new(Mmu::new(ram).expect("tables"));
+        for page in 0..PAGES {
+            let mapping = Mapping {
+                ea: page << 12,
+                bytes: 4096,
+                ram: page << 12,
+                read: true,
+                write: true,
+                execute: true,
+                cached: true,
+            };
+            exec.mmu.map(0, page << 12, &mapping);
+        }
+        exec
+    }
+
+    fn lap(jit: &mut Jit, exec: &mut Exec, laps: u32) -> u32 {
+        let mut regs = Regs {
+            ctr: laps,
+            ..Regs::default()
+        };
+        let mut left = u32::MAX;
+        match jit.run(exec, &mut regs, &mut left, &Pins::new()) {
+            Ran::Trapped(Trap::Program {
+                cause: ProgramCause::Illegal,
+                ..
+            }) => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(u32::MAX - left, laps * 400);
+        regs.gpr[3]
+    }
+
+    #[test]
+    fn code_memory_stays_within_its_bounds_however_much_is_translated() {
+        let mut exec = exec();
+        let bytes = 8192;
+        let mut jit = Jit::with_code_memory(&mut exec, bytes).expect("code memory");
+        assert_eq!(lap(&mut jit, &mut exec, 50), 10_000);
+        let statistics = jit.statistics();
+        assert!(statistics.flushes > 100, "{statistics:?}");
+        assert!(statistics.code_bytes <= bytes as u64);
+        // Pages whose code was given up are watched no more.
+        let watched = (0..200).filter(|page| exec.mmu.ram.watch().watched(page << 12));
+        assert!(watched.count() < 100);
+    }
+
+    #[test]
+    fn jumps_are_linked_once_and_then_lead_on_without_coming_back() {
+        let mut exec = exec();
+        let mut jit = Jit::new(&mut exec).expect("code memory");
+        assert_eq!(lap(&mut jit, &mut exec, 2), 400);
+        let first = jit.statistics();
+        assert_eq!(lap(&mut jit, &mut exec, 1000), 200_000);
+        let second = jit.statistics();
+        assert_eq!(second.blocks, first.blocks);
+        // Only slices that ended.
+        assert!(second.entries - first.entries < 50, "{second:?}");
+    }
+
+    #[test]
+    fn a_page_that_is_mapped_elsewhere_is_not_jumped_to() {
+        let mut exec = exec();
+        let mut jit = Jit::new(&mut exec).expect("code memory");
+        assert_eq!(lap(&mut jit, &mut exec, 2), 400);
+        // Page 7 becomes what page 199 is: the laps are short, and the last ends in its trap.
+        exec.mmu.unmap(0, 7 << 12, 4096);
+        let mapping = Mapping {
+            ea: 7 << 12,
+            bytes: 4096,
+            ram: 199 << 12,
+            read: true,
+            write: true,
+            execute: true,
+            cached: true,
+        };
+        exec.mmu.map(0, 7 << 12, &mapping);
+        let mut regs = Regs {
+            ctr: 3,
+            ..Regs::default()
+        };
+        let mut left = 10_000;
+        let ran = jit.run(&mut exec, &mut regs, &mut left, &Pins::new());
+        assert!(matches!(ran, Ran::Trapped(Trap::Program { .. })), "{ran:?}");
+        assert_eq!((regs.gpr[3], regs.pc), (24, (7 << 12) + 8));
+    }
 }

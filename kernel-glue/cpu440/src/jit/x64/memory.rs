@@ -118,6 +118,7 @@ impl Emitter {
             Form::D | Form::Du => {
                 let a = self.value(ra, RAX);
                 match i8::try_from(d) {
+                    Ok(0) => asm!(self, ; mov eax, Rd(a)),
                     Ok(d) => asm!(self, ; lea eax, [BYTE Rq(a) + d]),
                     Err(_) => asm!(self, ; lea eax, [Rq(a) + d]),
                 }

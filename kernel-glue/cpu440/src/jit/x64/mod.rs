@@ -404,11 +404,10 @@ impl Emitter {
 
     /// Before an instruction that branches within the block lead to: what they leave known.
     fn arrive(&mut self) {
-        let inside = self.inside[1..].iter();
-        let label = inside
-            .filter(|(at, _)| *at == self.item.offset)
-            .map(|(_, label)| *label);
-        if let Some(label) = label.last() {
+        let found = self.inside[1..]
+            .iter()
+            .find(|(at, _)| *at == self.item.offset);
+        if let Some((_, label)) = found.copied() {
             if self.done != 0 {
                 let done = -(self.done as i8);
                 asm!(self, ; lea r14, [BYTE r14 + done]);
