@@ -110,10 +110,12 @@ impl Machine {
             Machine::Qemu => {
                 let mut command = Command::new("qemu-system-ppc");
                 command.args(["-M", "bamboo", "-nographic", "-no-reboot"]);
-                command.args(match has_network {
-                    true => ["-nic", "user,model=virtio-net-pci"],
-                    false => ["-nic", "none"],
-                });
+                command.args(["-nic", "none"]);
+                if has_network {
+                    // Debian's package has no boot ROM for it.
+                    let nic = "virtio-net-pci,netdev=net,romfile=";
+                    command.args(["-netdev", "user,id=net", "-device", nic]);
+                }
                 command.args(["-monitor", "none", "-m", &options.memory.to_string()]);
                 (command, "-")
             }
