@@ -60,6 +60,29 @@ pub struct CodeStatistics {
     pub bytes: u64,
 }
 
+/// What the translator has done since the start, and what it holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TranslatorStatistics {
+    /// Blocks translated.
+    pub blocks: u64,
+    /// Guest instructions translated.
+    pub instructions: u64,
+    /// Guest instructions whose translation was forgotten because something wrote over them.
+    pub invalidated: u64,
+    /// How often all code was given up to make room.
+    pub flushes: u64,
+    /// Bytes of host code held.
+    pub code_bytes: u64,
+    /// Bytes of tables held besides.
+    pub table_bytes: u64,
+    /// Nanoseconds spent translating.
+    pub nanoseconds: u64,
+    /// Jumps linked.
+    pub links: u64,
+    /// Times that translated code was entered.
+    pub entries: u64,
+}
+
 /// The decoded code of all of guest RAM.
 #[derive(Debug)]
 pub(crate) struct CodeCache {

@@ -10,12 +10,11 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::ptr::NonNull;
 
 use ppc440_isa::{SPACES, SpaceId};
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 use crate::ram::Ram;
+use crate::table::Reservation;
 
 /// Effective pages.
 const PAGES: usize = 1 << 20;
@@ -30,31 +29,15 @@ pub(crate) const STORES: i32 = (PAGES * 8) as i32;
 /// The tables of one space.
 #[derive(Debug)]
 struct Space {
-    base: NonNull<u8>,
+    memory: Reservation,
     /// Which groups of pages have an entry, one bit each.
     touched: Box<[u64; PAGES / GROUP / 64]>,
 }
 
-// SAFETY: a space owns its mapping; nothing in it is tied to a thread.
-unsafe impl Send for Space {}
-
 impl Space {
     fn new() -> io::Result<Self> {
-        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice overlaps nothing
-        // that exists.
-        let base = unsafe {
-            mmap_anonymous(
-                std::ptr::null_mut(),
-                BYTES,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE | MapFlags::NORESERVE,
-            )
-        }?;
-        // SAFETY: the range is the mapping just made. A kernel without huge pages refuses the
-        // advice, and then it is not needed.
-        let _ = unsafe { madvise(base, BYTES, Advice::LinuxNoHugepage) };
         Ok(Space {
-            base: NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?,
+            memory: Reservation::new(BYTES)?,
             touched: Box::new([0; PAGES / GROUP / 64]),
         })
     }
@@ -63,13 +46,19 @@ impl Space {
         assert!(page < PAGES, "an effective page has 20 bits");
         let index = page + if store { PAGES } else { 0 };
         // SAFETY: both tables of `PAGES` words lie at the start of the mapping.
-        unsafe { self.base.as_ptr().cast::<u64>().add(index) }
+        unsafe { self.memory.base().as_ptr().cast::<u64>().add(index) }
     }
 
     fn fetch(&self, page: usize) -> *mut u32 {
         assert!(page < PAGES, "an effective page has 20 bits");
         // SAFETY: the table of `PAGES` half as long words lies behind the other two.
-        unsafe { self.base.as_ptr().cast::<u32>().add(4 * PAGES + page) }
+        unsafe {
+            self.memory
+                .base()
+                .as_ptr()
+                .cast::<u32>()
+                .add(4 * PAGES + page)
+        }
     }
 
     fn touch(&mut self, page: usize) {
@@ -105,14 +94,6 @@ impl Space {
             }
             page = end;
         }
-    }
-}
-
-impl Drop for Space {
-    fn drop(&mut self) {
-        // SAFETY: the mapping was made in `new` with this length, and nothing that borrows it
-        // outlives `self`.
-        let _ = unsafe { munmap(self.base.as_ptr().cast(), BYTES) };
     }
 }
 

@@ -28,8 +28,7 @@ use std::time::Duration;
 use ppc440_isa::{Mapping, Regs, SpaceId, Trap};
 
 pub use clock::Clock;
-pub use code::CodeStatistics;
-pub use jit::TranslatorStatistics;
+pub use code::{CodeStatistics, TranslatorStatistics};
 pub use pins::Pins;
 pub use ram::{GuestMemory, Region};
 pub use watch::CodeWatch;

@@ -4,6 +4,7 @@ use std::io;
 
 use ppc440_isa::{Regs, Trap};
 
+use crate::code::TranslatorStatistics;
 use crate::interp::Exec;
 use crate::pins::Pins;
 
@@ -14,21 +15,6 @@ pub(crate) enum Ran {
     Trapped(Trap),
     CodeChanged,
     Short,
-}
-
-/// Counts of the translator, all zero here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct TranslatorStatistics {
-    pub blocks: u64,
-    pub instructions: u64,
-    pub invalidated: u64,
-    pub flushes: u64,
-    pub code_bytes: u64,
-    pub table_bytes: u64,
-    pub nanoseconds: u64,
-    pub links: u64,
-    pub entries: u64,
 }
 
 /// There is none.

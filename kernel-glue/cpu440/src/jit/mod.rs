@@ -32,6 +32,7 @@ use std::io;
 
 use ppc440_isa::{ProgramCause, Regs, Trap};
 
+use crate::code::TranslatorStatistics;
 use crate::fast::Fast;
 use crate::interp::Exec;
 use crate::pins::Pins;
@@ -60,29 +61,6 @@ pub(crate) enum Ran {
     CodeChanged,
     /// Before a block of more instructions than may run; the interpreter can run the rest.
     Short,
-}
-
-/// Counts since the start, and what is held now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TranslatorStatistics {
-    /// Blocks translated.
-    pub blocks: u64,
-    /// Guest instructions translated.
-    pub instructions: u64,
-    /// Guest instructions whose translation was forgotten because something wrote over them.
-    pub invalidated: u64,
-    /// How often all code was given up to make room.
-    pub flushes: u64,
-    /// Bytes of host code held.
-    pub code_bytes: u64,
-    /// Bytes of tables held besides.
-    pub table_bytes: u64,
-    /// Nanoseconds spent translating.
-    pub nanoseconds: u64,
-    /// Jumps linked.
-    pub links: u64,
-    /// Times that translated code was entered.
-    pub entries: u64,
 }
 
 /// The translated code of a CPU.
