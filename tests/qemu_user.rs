@@ -299,8 +299,8 @@ fn fuzz(machine: &mut Machine, random: &mut Random, instructions: u32) -> u64 {
     for index in 0..ENTRIES {
         vcpu.set_tlb(index, any_entry(random));
     }
+    vcpu.regs.pid = random.of(&[0, 1, 255]);
     let mut sprs = Sprs {
-        pid: random.of(&[0, 1, 255]),
         ivpr: random.of(&[0, CODE, 0x2000_0000]),
         ivor: std::array::from_fn(|n| 0x100 * n as u32),
         ..*vcpu.sprs()

@@ -26,7 +26,7 @@ pub struct KvmRegs {
 impl KvmRegs {
     /// The registers of a state.
     pub fn of(state: &State) -> Self {
-        let State { regs, sprs, .. } = state;
+        let State { regs, .. } = state;
         KvmRegs {
             pc: regs.pc.into(),
             cr: regs.cr.word().into(),
@@ -34,9 +34,9 @@ impl KvmRegs {
             lr: regs.lr.into(),
             xer: regs.xer.word().into(),
             msr: regs.msr.into(),
-            srr0: sprs.srr0.into(),
-            srr1: sprs.srr1.into(),
-            pid: sprs.pid.into(),
+            srr0: regs.srr0.into(),
+            srr1: regs.srr1.into(),
+            pid: regs.pid.into(),
             sprg: regs.sprg.map(u64::from),
             gpr: regs.gpr.map(u64::from),
         }
@@ -44,16 +44,16 @@ impl KvmRegs {
 
     /// Puts the registers into a state; of each the low 32 bits count, of the PID eight.
     pub fn put(&self, state: &mut State) {
-        let State { regs, sprs, .. } = state;
+        let State { regs, .. } = state;
         regs.pc = self.pc as u32 & !3;
         regs.cr = Cr::from_word(self.cr as u32);
         regs.ctr = self.ctr as u32;
         regs.lr = self.lr as u32;
         regs.xer = Xer::from_word(self.xer as u32);
         regs.msr = self.msr as u32 & ppc440_isa::regs::msr::IMPLEMENTED;
-        sprs.srr0 = self.srr0 as u32;
-        sprs.srr1 = self.srr1 as u32;
-        sprs.pid = self.pid as u8;
+        regs.srr0 = self.srr0 as u32;
+        regs.srr1 = self.srr1 as u32;
+        regs.pid = self.pid as u8;
         regs.sprg = self.sprg.map(|value| value as u32);
         regs.gpr = self.gpr.map(|value| value as u32);
     }
@@ -142,14 +142,14 @@ impl KvmSregs {
             pir: 0,
             sprg8: 0,
             sprg9: 0,
-            csrr0: sprs.csrr0.into(),
+            csrr0: regs.csrr0.into(),
             dsrr0: 0,
             mcsrr0: sprs.mcsrr0.into(),
-            csrr1: sprs.csrr1,
+            csrr1: regs.csrr1,
             dsrr1: 0,
             mcsrr1: sprs.mcsrr1,
-            esr: sprs.esr,
-            dear: sprs.dear.into(),
+            esr: regs.esr,
+            dear: regs.dear.into(),
             ivpr: sprs.ivpr.into(),
             mcivpr: 0,
             mcsr: sprs.mcsr.into(),
@@ -183,10 +183,10 @@ impl KvmSregs {
             regs, sprs, timers, ..
         } = state;
         if self.features & KVM_SREGS_E_BASE != 0 {
-            sprs.csrr0 = self.csrr0 as u32;
-            sprs.csrr1 = self.csrr1;
-            sprs.esr = self.esr;
-            sprs.dear = self.dear as u32;
+            regs.csrr0 = self.csrr0 as u32;
+            regs.csrr1 = self.csrr1;
+            regs.esr = self.esr;
+            regs.dear = self.dear as u32;
             timers.tcr = self.tcr;
             regs.usprg0 = self.vrsave;
             let special = |bit| self.update_special & bit != 0;

@@ -96,13 +96,13 @@ impl Vcpu {
                 self.cause = Cause::EmulWrtee;
                 self.regs.msr = self.regs.msr & !msr::EE | word.0 & msr::EE;
             }
-            Insn::Rfi => return self.return_to(hw, self.sprs.srr0, self.sprs.srr1),
-            Insn::Rfci => return self.return_to(hw, self.sprs.csrr0, self.sprs.csrr1),
+            Insn::Rfi => return self.return_to(hw, self.regs.srr0, self.regs.srr1),
+            Insn::Rfci => return self.return_to(hw, self.regs.csrr0, self.regs.csrr1),
             Insn::Rfmci => return self.return_to(hw, self.sprs.mcsrr0, self.sprs.mcsrr1),
             Insn::Tlbwe => {
                 self.cause = Cause::EmulTlbwe;
                 let index = self.regs.gpr[word.ra()] as usize;
-                let (value, tid) = (self.regs.gpr[rt], self.sprs.stid());
+                let (value, tid) = (self.regs.gpr[rt], self.stid());
                 if !self.mmu.write(hw, index, word.ws(), value, tid) {
                     return self.reflect_program(hw, esr::PIL);
                 }
@@ -114,7 +114,7 @@ impl Vcpu {
                 };
                 if word.ws() == 0 {
                     let tid = u32::from(self.mmu.entry(index).tid);
-                    self.sprs.mmucr = self.sprs.mmucr & !0xFF | tid;
+                    self.regs.mmucr = self.regs.mmucr & !0xFF | tid;
                 }
                 self.regs.gpr[rt] = value;
             }
@@ -163,7 +163,7 @@ impl Vcpu {
         let ra = word.ra();
         let base = if ra == 0 { 0 } else { self.regs.gpr[ra] };
         let ea = base.wrapping_add(self.regs.gpr[word.rb()]);
-        let found = self.mmu.lookup(ea, self.sprs.stid(), self.sprs.sts());
+        let found = self.mmu.lookup(ea, self.stid(), self.sts());
         self.regs.gpr[word.rt()] = found.map_or(u32::MAX, |index| index as u32);
         if word.0 & 1 != 0 {
             let so = if self.regs.xer.so { Cr::SO } else { 0 };

@@ -104,32 +104,32 @@ impl Vcpu {
             kind,
             address,
             msr: old,
-            esr: self.sprs.esr,
-            dear: self.sprs.dear,
+            esr: self.regs.esr,
+            dear: self.regs.dear,
         });
-        let sprs = &mut self.sprs;
+        let (regs, sprs) = (&mut self.regs, &mut self.sprs);
         let kept = match kind {
             Interrupt::CriticalInput | Interrupt::Watchdog | Interrupt::Debug => {
-                sprs.csrr0 = address;
-                sprs.csrr1 = old;
+                regs.csrr0 = address;
+                regs.csrr1 = old;
                 msr::KEPT_CRITICAL
             }
             Interrupt::MachineCheck => {
                 // The 440x5 returns through MCSRR, Linux on the 440EP through CSRR: both hold it.
-                sprs.csrr0 = address;
-                sprs.csrr1 = old;
+                regs.csrr0 = address;
+                regs.csrr1 = old;
                 sprs.mcsrr0 = address;
                 sprs.mcsrr1 = old;
                 0
             }
             _ => {
-                sprs.srr0 = address;
-                sprs.srr1 = old;
+                regs.srr0 = address;
+                regs.srr1 = old;
                 msr::KEPT_NON_CRITICAL
             }
         };
-        self.regs.msr = old & kept;
-        self.regs.pc = sprs.ivpr & 0xFFFF_0000 | sprs.ivor[kind as usize] & 0xFFF0;
+        regs.msr = old & kept;
+        regs.pc = sprs.ivpr & 0xFFFF_0000 | sprs.ivor[kind as usize] & 0xFFF0;
         if old & msr::WE != 0 {
             self.stats.halt_wakeup += u64::from(core::mem::take(&mut self.waited));
         }
@@ -138,7 +138,7 @@ impl Vcpu {
     /// Writes ESR as an interrupt that has an entry in it does: MCI stays, the rest is replaced.
     #[inline]
     pub(crate) fn set_syndrome(&mut self, bits: u32) {
-        self.sprs.esr = self.sprs.esr & esr::MCI | bits;
+        self.regs.esr = self.regs.esr & esr::MCI | bits;
     }
 
     /// Takes the first of the asynchronous interrupts that wait and are enabled: machine check,
@@ -147,7 +147,8 @@ impl Vcpu {
     pub(crate) fn deliver(&mut self, pins: Pins) {
         let external = pins.external | self.pending.external_once | self.pending.external_level;
         let timers = self.timer.requests();
-        if !(external | pins.critical | timers.any()) && self.pending.machine_check == 0 {
+        self.regs.masked = external | timers.fixed_interval | timers.decrementer;
+        if !(self.regs.masked | pins.critical | timers.any()) && self.pending.machine_check == 0 {
             return;
         }
         let enabled = self.regs.msr;
@@ -201,8 +202,8 @@ mod tests {
                 _ => ([true, false, false], msr::CE | msr::ME | msr::DE),
             };
             assert_eq!(vcpu.regs.msr, kept, "{kind:?}");
-            let s = vcpu.sprs;
-            let pairs = [(s.srr0, s.srr1), (s.csrr0, s.csrr1), (s.mcsrr0, s.mcsrr1)];
+            let (r, s) = (vcpu.regs, vcpu.sprs);
+            let pairs = [(r.srr0, r.srr1), (r.csrr0, r.csrr1), (s.mcsrr0, s.mcsrr1)];
             for (pair, saved) in pairs.into_iter().zip(saves) {
                 let expected = if saved {
                     (0x8000, msr::IMPLEMENTED)

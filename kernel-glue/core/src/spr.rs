@@ -25,34 +25,44 @@ const IVPR: u32 = 0xFFFF_0000;
 const IVOR: u32 = 0x0000_FFF0;
 
 impl Vcpu {
+    /// MMUCR\[STID\].
+    pub(crate) fn stid(&self) -> u8 {
+        self.regs.mmucr as u8
+    }
+
+    /// MMUCR\[STS\].
+    pub(crate) fn sts(&self) -> bool {
+        self.regs.mmucr & mmucr::STS != 0
+    }
+
     /// Reads an SPR in supervisor state.
     ///
     /// A number that no 440 has reads 0 and is recorded for [`Vcpu::take_unknown_spr`]; silicon
     /// leaves the result undefined. A register that can only be written reads 0.
     #[inline]
     pub(crate) fn mfspr<H: Hw>(&mut self, hw: &H, number: u32) -> u32 {
-        let sprs = &self.sprs;
+        let (regs, sprs) = (&self.regs, &self.sprs);
         match number {
-            spr::XER => self.regs.xer.word(),
-            spr::LR => self.regs.lr,
-            spr::CTR => self.regs.ctr,
+            spr::XER => regs.xer.word(),
+            spr::LR => regs.lr,
+            spr::CTR => regs.ctr,
             spr::DEC => {
                 self.timer.advance(hw.time_base());
                 self.timer.dec()
             }
-            spr::SRR0 => sprs.srr0,
-            spr::SRR1 => sprs.srr1,
-            spr::PID => u32::from(sprs.pid),
+            spr::SRR0 => regs.srr0,
+            spr::SRR1 => regs.srr1,
+            spr::PID => u32::from(regs.pid),
             spr::DECAR => 0,
-            spr::CSRR0 => sprs.csrr0,
-            spr::CSRR1 => sprs.csrr1,
-            spr::DEAR => sprs.dear,
-            spr::ESR => sprs.esr,
+            spr::CSRR0 => regs.csrr0,
+            spr::CSRR1 => regs.csrr1,
+            spr::DEAR => regs.dear,
+            spr::ESR => regs.esr,
             spr::IVPR => sprs.ivpr,
-            spr::USPRG0 => self.regs.usprg0,
+            spr::USPRG0 => regs.usprg0,
             // SPRG4-7 have a number to read and one to write; both read.
-            spr::SPRG4_USER..=SPRG7_USER => self.regs.sprg[(number - spr::SPRG4_USER) as usize + 4],
-            spr::SPRG0..=SPRG7 => self.regs.sprg[(number - spr::SPRG0) as usize],
+            spr::SPRG4_USER..=SPRG7_USER => regs.sprg[(number - spr::SPRG4_USER) as usize + 4],
+            spr::SPRG0..=SPRG7 => regs.sprg[(number - spr::SPRG0) as usize],
             spr::TBL | spr::TBL_WRITE => {
                 self.timer.advance(hw.time_base());
                 self.timer.tb() as u32
@@ -91,7 +101,7 @@ impl Vcpu {
             spr::DCDBTRH => sprs.dcdbtrh,
             spr::ICDBTRL => sprs.icdbtrl,
             spr::ICDBTRH => sprs.icdbtrh,
-            spr::MMUCR => sprs.mmucr,
+            spr::MMUCR => regs.mmucr,
             spr::CCR0 => sprs.ccr0,
             spr::ICDBDR => sprs.icdbdr,
             spr::DBDR => sprs.dbdr,
@@ -108,21 +118,21 @@ impl Vcpu {
     /// [`Vcpu::take_unknown_spr`].
     #[inline]
     pub(crate) fn mtspr<H: Hw>(&mut self, hw: &H, number: u32, value: u32) -> Option<ResetKind> {
-        let sprs = &mut self.sprs;
+        let (regs, sprs) = (&mut self.regs, &mut self.sprs);
         match number {
-            spr::XER => self.regs.xer = ppc440_isa::Xer::from_word(value),
-            spr::LR => self.regs.lr = value,
-            spr::CTR => self.regs.ctr = value,
-            spr::SRR0 => sprs.srr0 = value,
-            spr::SRR1 => sprs.srr1 = value,
-            spr::PID => sprs.pid = value as u8,
-            spr::CSRR0 => sprs.csrr0 = value,
-            spr::CSRR1 => sprs.csrr1 = value,
-            spr::DEAR => sprs.dear = value,
-            spr::ESR => sprs.esr = value,
+            spr::XER => regs.xer = ppc440_isa::Xer::from_word(value),
+            spr::LR => regs.lr = value,
+            spr::CTR => regs.ctr = value,
+            spr::SRR0 => regs.srr0 = value,
+            spr::SRR1 => regs.srr1 = value,
+            spr::PID => regs.pid = value as u8,
+            spr::CSRR0 => regs.csrr0 = value,
+            spr::CSRR1 => regs.csrr1 = value,
+            spr::DEAR => regs.dear = value,
+            spr::ESR => regs.esr = value,
             spr::IVPR => sprs.ivpr = value & IVPR,
-            spr::USPRG0 => self.regs.usprg0 = value,
-            spr::SPRG0..=SPRG7 => self.regs.sprg[(number - spr::SPRG0) as usize] = value,
+            spr::USPRG0 => regs.usprg0 = value,
+            spr::SPRG0..=SPRG7 => regs.sprg[(number - spr::SPRG0) as usize] = value,
             spr::DEC | spr::DECAR | spr::TBL_WRITE | spr::TBU_WRITE | spr::TSR | spr::TCR => {
                 self.write_timer(hw, number, value);
                 return self.timer.take_reset();
@@ -156,7 +166,7 @@ impl Vcpu {
             spr::DTV0..=DTV3 => sprs.dtv[(number - spr::DTV0) as usize] = value,
             spr::DVLIM => sprs.dvlim = value,
             spr::IVLIM => sprs.ivlim = value,
-            spr::MMUCR => sprs.mmucr = value & mmucr::IMPLEMENTED,
+            spr::MMUCR => regs.mmucr = value & mmucr::IMPLEMENTED,
             spr::CCR0 => sprs.ccr0 = value,
             spr::DBDR => sprs.dbdr = value,
             _ => self.unknown_sprs.record(number as u16),

@@ -1,6 +1,6 @@
 //! The supervisor's special purpose registers that are storage: what a snapshot holds.
 
-use ppc440_isa::regs::{dbcr0, dbsr, mmucr};
+use ppc440_isa::regs::{dbcr0, dbsr};
 
 use crate::uapi::ResetKind;
 
@@ -13,19 +13,11 @@ pub const PVR_440EP: u32 = 0x4222_18D3;
 #[allow(missing_docs)] // Each field is the register of its name.
 pub struct Sprs {
     pub pvr: u32,
-    pub pid: u8,
-    pub srr0: u32,
-    pub srr1: u32,
-    pub csrr0: u32,
-    pub csrr1: u32,
     pub mcsrr0: u32,
     pub mcsrr1: u32,
-    pub dear: u32,
-    pub esr: u32,
     pub mcsr: u32,
     pub ivpr: u32,
     pub ivor: [u32; 16],
-    pub mmucr: u32,
     pub ccr0: u32,
     pub ccr1: u32,
     pub dbcr0: u32,
@@ -51,16 +43,6 @@ pub struct Sprs {
 }
 
 impl Sprs {
-    /// MMUCR\[STID\].
-    pub(crate) fn stid(&self) -> u8 {
-        self.mmucr as u8
-    }
-
-    /// MMUCR\[STS\].
-    pub(crate) fn sts(&self) -> bool {
-        self.mmucr & mmucr::STS != 0
-    }
-
     /// Whether DBCR0\[FT\] stops the timers: it is set, and a debug event is recorded.
     pub(crate) fn timers_frozen(&self) -> bool {
         self.dbcr0 & dbcr0::FT != 0 && self.dbsr & !dbsr::MRR != 0

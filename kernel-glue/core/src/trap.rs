@@ -171,7 +171,7 @@ impl Vcpu {
                 Cause::EmulInst
             }
         };
-        self.sprs.dear = address;
+        self.regs.dear = address;
         self.set_syndrome(if store { esr::ST } else { 0 } | if fp { esr::FP } else { 0 });
         self.reflect(hw, kind)
     }
@@ -238,7 +238,7 @@ impl Vcpu {
     /// instruction-side machine check.
     fn fetch_nowhere<H: Hw>(&mut self, hw: &mut H) -> Resume {
         self.stats.mcheck += 1;
-        self.sprs.esr |= esr::MCI;
+        self.regs.esr |= esr::MCI;
         self.sprs.mcsr |= mcsr::MCS | mcsr::IB;
         if self.regs.msr & msr::ME == 0 {
             let pc = self.regs.pc;

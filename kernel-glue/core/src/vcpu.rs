@@ -241,7 +241,7 @@ impl Vcpu {
     /// Makes the hardware use the spaces of the MSR and PID as they are now.
     #[inline]
     pub(crate) fn select<H: Hw>(&mut self, hw: &mut H) {
-        let mode = self.regs.msr & (msr::PR | msr::IS | msr::DS) | u32::from(self.sprs.pid) << 16;
+        let mode = self.regs.msr & (msr::PR | msr::IS | msr::DS) | u32::from(self.regs.pid) << 16;
         if mode != self.mode {
             self.mode = mode;
             self.fetch_space = self.mmu.space(hw, self.context(msr::IS), None);
@@ -256,7 +256,7 @@ impl Vcpu {
     #[inline]
     pub(crate) fn context(&self, space: u32) -> Context {
         Context {
-            pid: self.sprs.pid,
+            pid: self.regs.pid,
             ts: self.regs.msr & space != 0,
             user: self.regs.msr & msr::PR != 0,
         }
@@ -343,7 +343,6 @@ impl Vcpu {
         self.sprs = *sprs;
         self.sprs.ivpr &= 0xFFFF_0000;
         self.sprs.ivor.iter_mut().for_each(|ivor| *ivor &= 0xFFF0);
-        self.sprs.mmucr &= ppc440_isa::regs::mmucr::IMPLEMENTED;
         self.timer.freeze(self.sprs.timers_frozen());
     }
 
@@ -372,7 +371,11 @@ impl Vcpu {
     /// All that the guest can tell.
     pub fn state<H: Hw>(&mut self, hw: &H) -> State {
         State {
-            regs: self.regs,
+            // What waits is for the next run to see.
+            regs: Regs {
+                masked: false,
+                ..self.regs
+            },
             sprs: self.sprs,
             timers: self.timers(hw),
             tlb: *self.mmu.entries(),
@@ -384,6 +387,7 @@ impl Vcpu {
     /// Becomes the CPU that `state` was taken of; slots stay.
     pub fn set_state<H: Hw>(&mut self, hw: &H, state: &State) {
         self.regs = state.regs;
+        self.regs.mmucr &= ppc440_isa::regs::mmucr::IMPLEMENTED;
         self.set_sprs(&state.sprs);
         self.set_timers(hw, state.timers);
         for (index, entry) in state.tlb.iter().enumerate() {

@@ -21,10 +21,11 @@ fn event(m: &mut Machine) -> (u32, u32) {
     for _ in 0..20 {
         assert_eq!(m.turn(1), Exit::Interrupted);
         if m.vcpu.regs.pc == vector(15) {
+            let r = &m.vcpu.regs;
             let s = m.vcpu.sprs();
-            assert_eq!(s.csrr1 & msr::DE, msr::DE);
+            assert_eq!(r.csrr1 & msr::DE, msr::DE);
             assert_eq!(m.vcpu.regs.msr, msr::ME, "a critical interrupt");
-            return (s.dbsr, s.csrr0);
+            return (s.dbsr, r.csrr0);
         }
     }
     panic!("no debug interrupt; pc {:#x}", m.vcpu.regs.pc);
@@ -253,8 +254,9 @@ fn what_passed_before_the_event_is_counted() {
     };
     m.vcpu.set_timers(&m.hw, timers);
     assert_eq!(m.turn(6), Exit::Interrupted);
+    let r = &m.vcpu.regs;
     let s = m.vcpu.sprs();
-    assert_eq!((s.dbsr, s.csrr0), (dbcr0::TRAP, PC + 12));
+    assert_eq!((s.dbsr, r.csrr0), (dbcr0::TRAP, PC + 12));
     m.hw.ticks += 100_000;
     assert_eq!(m.vcpu.timers(&m.hw).dec, 997);
 }
@@ -316,8 +318,8 @@ fn misaligned_integer_accesses_are_interrupts_only_under_flsta() {
     for (word, off, syndrome) in cases {
         let (m, pc) = aligned_or_not(word, DATA + off, ccr0::FLSTA);
         assert_eq!(pc, vector(5), "{word:08x}");
-        let s = m.vcpu.sprs();
-        assert_eq!((s.dear, s.esr, s.srr0), (DATA + off, syndrome, PC));
+        let r = &m.vcpu.regs;
+        assert_eq!((r.dear, r.esr, r.srr0), (DATA + off, syndrome, PC));
         assert_eq!(aligned_or_not(word, DATA + off, 0).1, PC + 4, "{word:08x}");
         assert_eq!(
             aligned_or_not(word, DATA, ccr0::FLSTA).1,

@@ -11,12 +11,11 @@ const ALL_MSR: u32 = msr::IMPLEMENTED;
 
 /// Sets the registers that an interrupt may write to values that show whether it did.
 fn mark(m: &mut Machine) {
-    m.set_sprs(|s| {
-        s.esr = esr::MCI | esr::PIL | esr::ST | esr::FP;
-        s.dear = 0xD;
-        (s.srr0, s.srr1, s.csrr0, s.csrr1) = (0xA, 0xB, 0xC, 0xE);
-        (s.mcsrr0, s.mcsrr1) = (0xF, 0x10);
-    });
+    let regs = &mut m.vcpu.regs;
+    regs.esr = esr::MCI | esr::PIL | esr::ST | esr::FP;
+    regs.dear = 0xD;
+    (regs.srr0, regs.srr1, regs.csrr0, regs.csrr1) = (0xA, 0xB, 0xC, 0xE);
+    m.set_sprs(|s| (s.mcsrr0, s.mcsrr1) = (0xF, 0x10));
 }
 
 struct Case {
@@ -272,18 +271,18 @@ fn every_interrupt_saves_and_keeps_what_the_manual_says() {
         let before = case.msr | msr::ME;
         m.vcpu.regs.msr = before;
         m.interrupted(case.word, case.n);
-        let (s, address) = (*m.vcpu.sprs(), PC + case.returns_to);
+        let (r, s, address) = (m.vcpu.regs, *m.vcpu.sprs(), PC + case.returns_to);
         let kept = match case.n {
             0 | 12 | 15 => {
-                assert_eq!((s.csrr0, s.csrr1), (address, before), "{}", case.name);
-                assert_eq!((s.srr0, s.mcsrr0), (0xA, 0xF), "{}", case.name);
+                assert_eq!((r.csrr0, r.csrr1), (address, before), "{}", case.name);
+                assert_eq!((r.srr0, s.mcsrr0), (0xA, 0xF), "{}", case.name);
                 msr::ME
             }
             1 => {
-                assert_eq!((s.csrr0, s.csrr1), (address, before), "{}", case.name);
+                assert_eq!((r.csrr0, r.csrr1), (address, before), "{}", case.name);
                 assert_eq!((s.mcsrr0, s.mcsrr1), (address, before), "{}", case.name);
                 assert_eq!(
-                    (s.srr0, s.mcsr),
+                    (r.srr0, s.mcsr),
                     (0xA, mcsr::MCS | mcsr::DRB),
                     "{}",
                     case.name
@@ -291,8 +290,8 @@ fn every_interrupt_saves_and_keeps_what_the_manual_says() {
                 0
             }
             _ => {
-                assert_eq!((s.srr0, s.srr1), (address, before), "{}", case.name);
-                assert_eq!((s.csrr0, s.mcsrr0), (0xC, 0xF), "{}", case.name);
+                assert_eq!((r.srr0, r.srr1), (address, before), "{}", case.name);
+                assert_eq!((r.csrr0, s.mcsrr0), (0xC, 0xF), "{}", case.name);
                 msr::CE | msr::ME | msr::DE
             }
         };
@@ -300,9 +299,26 @@ fn every_interrupt_saves_and_keeps_what_the_manual_says() {
         let syndrome = case
             .esr
             .map_or(esr::MCI | esr::PIL | esr::ST | esr::FP, |e| e | esr::MCI);
-        assert_eq!(s.esr, syndrome, "{}", case.name);
-        assert_eq!(s.dear, case.dear.unwrap_or(0xD), "{}", case.name);
+        assert_eq!(r.esr, syndrome, "{}", case.name);
+        assert_eq!(r.dear, case.dear.unwrap_or(0xD), "{}", case.name);
     }
+}
+
+#[test]
+fn hardware_knows_whether_an_interrupt_waits_for_ee() {
+    let mut m = Machine::new();
+    m.vcpu.regs.msr = 0;
+    m.turn(1);
+    assert!(!m.vcpu.regs.masked);
+    m.hw.external = true;
+    m.turn(1);
+    assert!(m.vcpu.regs.masked);
+    m.hw.external = false;
+    m.turn(1);
+    assert!(!m.vcpu.regs.masked);
+    m.vcpu.inject(Inject::SetLevel);
+    m.turn(1);
+    assert!(m.vcpu.regs.masked && !m.vcpu.state(&m.hw).regs.masked);
 }
 
 #[test]
@@ -313,17 +329,17 @@ fn fetch_faults_go_to_their_interrupts() {
     m.vcpu.regs.pc = PAGE + 0x40;
     assert_eq!(m.turn(1), Exit::Interrupted);
     assert_eq!(m.vcpu.regs.pc, vector(3));
-    let s = *m.vcpu.sprs();
-    assert_eq!((s.srr0, s.esr, s.dear), (PAGE + 0x40, esr::MCI, 0xD));
+    let r = m.vcpu.regs;
+    assert_eq!((r.srr0, r.esr, r.dear), (PAGE + 0x40, esr::MCI, 0xD));
 
     mark(&mut m);
     m.vcpu.regs.pc = 0x6000_0000;
     assert_eq!(m.turn(1), Exit::Interrupted);
     assert_eq!(m.vcpu.regs.pc, vector(14));
-    let s = *m.vcpu.sprs();
-    assert_eq!((s.srr0, s.dear), (0x6000_0000, 0xD));
+    let r = m.vcpu.regs;
+    assert_eq!((r.srr0, r.dear), (0x6000_0000, 0xD));
     assert_eq!(
-        s.esr,
+        r.esr,
         esr::MCI | esr::PIL | esr::ST | esr::FP,
         "esr is not this interrupt's"
     );
@@ -335,10 +351,11 @@ fn a_fetch_from_no_memory_is_a_machine_check() {
     m.vcpu.regs.pc = UART;
     m.vcpu.regs.msr = msr::ME | msr::CE;
     assert_eq!(m.turn(1), Exit::Interrupted);
+    let r = m.vcpu.regs;
     let s = *m.vcpu.sprs();
     assert_eq!((m.vcpu.regs.pc, m.vcpu.regs.msr), (vector(1), 0));
-    assert_eq!((s.esr & esr::MCI, s.mcsr), (esr::MCI, mcsr::MCS | mcsr::IB));
-    assert_eq!((s.csrr0, s.mcsrr0), (UART, UART));
+    assert_eq!((r.esr & esr::MCI, s.mcsr), (esr::MCI, mcsr::MCS | mcsr::IB));
+    assert_eq!((r.csrr0, s.mcsrr0), (UART, UART));
 
     m.vcpu.regs.pc = UART;
     let stuck = Exit::CannotGoOn {
@@ -389,10 +406,10 @@ fn a_critical_input_follows_a_synchronous_interrupt_before_its_first_instruction
     m.hw.critical = true;
     m.hw.turns = Some(1);
     assert_eq!(m.run(), Exit::Interrupted);
-    let s = *m.vcpu.sprs();
+    let r = m.vcpu.regs;
     assert_eq!(m.vcpu.regs.pc, vector(0));
-    assert_eq!((s.csrr0, s.csrr1), (vector(8), msr::CE));
-    assert_eq!((s.srr0, s.srr1), (PC + 4, msr::CE));
+    assert_eq!((r.csrr0, r.csrr1), (vector(8), msr::CE));
+    assert_eq!((r.srr0, r.srr1), (PC + 4, msr::CE));
 }
 
 #[test]
@@ -407,7 +424,7 @@ fn disabled_interrupts_wait() {
     m.hw.direct = Some((PC, x_form(146, 3, 0, 0)));
     assert_eq!(m.run(), Exit::Interrupted);
     assert_eq!(m.vcpu.regs.pc, vector(1));
-    assert_eq!(m.vcpu.sprs().csrr0, PC + 4);
+    assert_eq!(m.vcpu.regs.csrr0, PC + 4);
 }
 
 #[test]
@@ -433,11 +450,10 @@ fn an_injected_interrupt_comes_once_and_an_injected_level_until_unset() {
 fn returns_restore_pc_and_msr() {
     for (word, n) in [(RFI, 0), (RFCI, 1), (RFMCI, 2)] {
         let mut m = Machine::new();
-        m.set_sprs(|s| {
-            (s.srr0, s.srr1) = (0x2003, ALL_MSR & !msr::WE | 2);
-            (s.csrr0, s.csrr1) = (0x3001, msr::ME | 1);
-            (s.mcsrr0, s.mcsrr1) = (0x4002, msr::FP);
-        });
+        let regs = &mut m.vcpu.regs;
+        (regs.srr0, regs.srr1) = (0x2003, ALL_MSR & !msr::WE | 2);
+        (regs.csrr0, regs.csrr1) = (0x3001, msr::ME | 1);
+        m.set_sprs(|s| (s.mcsrr0, s.mcsrr1) = (0x4002, msr::FP));
         let before = m.hw.retired;
         m.vcpu.set_tlb(2, entry(0, 0, 5, 0, true, ALL));
         assert_eq!(m.exec(word), Exit::Interrupted);

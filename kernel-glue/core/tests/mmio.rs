@@ -461,15 +461,15 @@ fn a_fault_in_the_second_page_names_its_first_byte_and_changes_nothing() {
             address(&mut m, ea, false);
             let before = (m.vcpu.regs, m.hw.ram.clone());
             m.interrupted(word, n);
-            let s = *m.vcpu.sprs();
-            assert_eq!(s.dear, CROSS + 0x1000, "{word:08x}");
+            let r = m.vcpu.regs;
+            assert_eq!(r.dear, CROSS + 0x1000, "{word:08x}");
             let fp = if matches!(word >> 26, 51 | 55) {
                 esr::FP
             } else {
                 0
             };
-            assert_eq!(s.esr, if store { esr::ST } else { 0 } | fp);
-            assert_eq!(s.srr0, PC);
+            assert_eq!(r.esr, if store { esr::ST } else { 0 } | fp);
+            assert_eq!(r.srr0, PC);
             assert_eq!(m.vcpu.regs.gpr, before.0.gpr);
             assert_eq!(m.vcpu.regs.fpr, before.0.fpr);
             assert!(m.hw.ram == before.1, "memory changed");
@@ -484,7 +484,7 @@ fn a_fault_in_the_first_page_names_the_access() {
     m.vcpu.set_tlb(4, Default::default());
     m.vcpu.regs.gpr[4] = CROSS + 0xFFE;
     m.interrupted(LWZ, 13);
-    assert_eq!(m.vcpu.sprs().dear, CROSS + 0xFFE);
+    assert_eq!(m.vcpu.regs.dear, CROSS + 0xFFE);
 }
 
 #[test]
@@ -661,7 +661,7 @@ fn code_in_pages_that_cannot_be_mapped_runs_an_instruction_at_a_time() {
     assert_eq!(m.turn(3), Exit::Interrupted);
     assert_eq!(m.vcpu.regs.gpr[9], 0x4222_18D3);
     assert_eq!(
-        (m.vcpu.regs.pc & !0xFF0, m.vcpu.sprs().srr0),
+        (m.vcpu.regs.pc & !0xFF0, m.vcpu.regs.srr0),
         (vector(8) & !0xFF0, SMALL + 8)
     );
 }

@@ -506,21 +506,21 @@ proptest! {
                 Step::Write { index, ws, value, tid } => {
                     let mode = m.vcpu.regs.msr;
                     m.vcpu.regs.msr &= !msr::PR;
-                    m.set_sprs(|s| s.mmucr = u32::from(tid));
+                    m.vcpu.regs.mmucr = u32::from(tid);
                     tlbwe(&mut m, index, ws, value);
                     m.vcpu.regs.msr = mode;
                 }
                 Step::Replace { index, words, tid } => {
                     let mode = m.vcpu.regs.msr;
                     m.vcpu.regs.msr &= !msr::PR;
-                    m.set_sprs(|s| s.mmucr = u32::from(tid));
+                    m.vcpu.regs.mmucr = u32::from(tid);
                     for ws in [1, 0, 2] {
                         tlbwe(&mut m, index, ws, words[ws as usize]);
                     }
                     m.vcpu.regs.msr = mode;
                 }
                 Step::Mode { pid, ds, user } => {
-                    m.set_sprs(|s| s.pid = pid);
+                    m.vcpu.regs.pid = pid;
                     m.vcpu.regs.msr =
                         if ds { msr::DS } else { 0 } | if user { msr::PR } else { 0 };
                 }
@@ -533,7 +533,7 @@ proptest! {
                         (false, true) => 0x08,
                         (true, true) => 0x10,
                     };
-                    let pid = m.vcpu.sprs().pid;
+                    let pid = m.vcpu.regs.pid;
                     let expected = model(m.vcpu.tlb(), ea, pid, mode & msr::DS != 0, bit);
                     let little = m.vcpu.translate(ea, ppc440_isa::Access::Load)
                         .is_some_and(|t| t.little_endian);

@@ -23,9 +23,9 @@ fn a_guest_that_waits_leaves_until_something_wakes_it() {
     assert_eq!(m.run(), Exit::Wait { deadline: None });
     m.hw.external = true;
     assert_eq!(m.run(), Exit::Interrupted);
-    let s = *m.vcpu.sprs();
+    let r = m.vcpu.regs;
     assert_eq!((m.vcpu.regs.pc, m.vcpu.regs.msr), (vector(4), msr::ME));
-    assert_eq!((s.srr0, s.srr1), (PC + 4, msr::WE | msr::EE | msr::ME));
+    assert_eq!((r.srr0, r.srr1), (PC + 4, msr::WE | msr::EE | msr::ME));
     assert_eq!(m.vcpu.stats().halt_wakeup, 1);
 }
 
@@ -114,7 +114,7 @@ fn dcr_accesses_leave_and_complete() {
 
     m.vcpu.regs.msr = msr::PR;
     m.interrupted(mfdcr(0x10, 9), 6);
-    assert_eq!(m.vcpu.sprs().esr, esr::PPR);
+    assert_eq!(m.vcpu.regs.esr, esr::PPR);
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn a_decrementer_interrupt_comes_at_its_instruction_on_a_virtual_clock() {
     assert_eq!((m.hw.retired - start, m.vcpu.regs.pc), (99, PC));
     assert_eq!(m.turn(1), Exit::Interrupted);
     assert_eq!(m.vcpu.regs.pc, vector(10));
-    assert_eq!(m.vcpu.sprs().srr0, PC);
+    assert_eq!(m.vcpu.regs.srr0, PC);
 }
 
 #[test]

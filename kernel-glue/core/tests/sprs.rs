@@ -172,11 +172,11 @@ fn problem_state_gets_ppr_for_numbers_with_0x10_and_pil_for_others() {
         m.vcpu.regs.msr = msr::PR;
         if !read_ok {
             m.interrupted(mfspr(number, 3), 6);
-            assert_eq!(m.vcpu.sprs().esr, expected, "mfspr {number}");
+            assert_eq!(m.vcpu.regs.esr, expected, "mfspr {number}");
         }
         m.vcpu.regs.msr = msr::PR;
         m.interrupted(mtspr(number, 3), 6);
-        assert_eq!(m.vcpu.sprs().esr, expected, "mtspr {number}");
+        assert_eq!(m.vcpu.regs.esr, expected, "mtspr {number}");
         assert_eq!(m.vcpu.take_unknown_spr(), None);
     }
 }
@@ -220,7 +220,7 @@ fn privileged_instructions_of_problem_state_are_reflected() {
         m.vcpu.regs.msr = msr::PR | msr::CE;
         let before = (*m.vcpu.tlb(), m.vcpu.regs.gpr);
         m.interrupted(word, 6);
-        assert_eq!(m.vcpu.sprs().esr, esr::PPR, "{name}");
+        assert_eq!(m.vcpu.regs.esr, esr::PPR, "{name}");
         assert_eq!((*m.vcpu.tlb(), m.vcpu.regs.gpr), before, "{name}");
         assert_eq!(m.vcpu.stats().inst_emu, 0);
     }
@@ -316,13 +316,13 @@ fn illegal_words_are_program_interrupts_of_either_state() {
         let mut m = Machine::new();
         m.vcpu.regs.msr = bits;
         m.interrupted(0x0000_0000, 6);
-        assert_eq!(m.vcpu.sprs().esr, esr::PIL);
+        assert_eq!(m.vcpu.regs.esr, esr::PIL);
     }
     // The indexed DCR instructions are not the 440EP's.
     let mut m = Machine::new();
     for xo in [259, 387] {
         m.interrupted(x_form(xo, 3, 4, 0), 6);
-        assert_eq!(m.vcpu.sprs().esr, esr::PIL);
+        assert_eq!(m.vcpu.regs.esr, esr::PIL);
     }
     assert!(!matches!(m.exec(NOP), Exit::Dcr { .. }));
 }

@@ -103,6 +103,8 @@ pub(crate) struct Fast {
     spaces: Vec<Space>,
     /// Host address of guest RAM.
     ram: u64,
+    /// An uncached page was entered for stores, once: `dcbz` must look at the page from then on.
+    pub uncached: bool,
     /// For each RAM page, up to two entries for stores that lead to it: space and page plus 1.
     writers: Box<[[u32; 2]]>,
 }
@@ -116,6 +118,7 @@ impl Fast {
                 .map(|_| Space::new())
                 .collect::<io::Result<_>>()?,
             ram: ram.host_address(),
+            uncached: false,
             writers: vec![[0; 2]; ram.bytes() >> 12].into_boxed_slice(),
         })
     }

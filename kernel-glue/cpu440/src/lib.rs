@@ -147,7 +147,8 @@ impl Cpu {
         let behind = regs.pc.wrapping_add(4);
         match run_one(op, &mut self.exec, regs) {
             Flow::Jump => {}
-            Flow::Next => regs.pc = behind,
+            // What it stopped for, the core looks at before it goes on.
+            Flow::Next | Flow::Stop => regs.pc = behind,
             Flow::CodeChanged => {
                 regs.pc = behind;
                 self.forget_changed_code();
@@ -214,6 +215,10 @@ impl Cpu {
                 Flow::Call => {
                     regs.pc = behind;
                     *left += 1;
+                    return self.exec.trap;
+                }
+                Flow::Stop => {
+                    regs.pc = behind;
                     return self.exec.trap;
                 }
             }

@@ -284,11 +284,18 @@ impl Mmu {
         let Some(ram) = self.locate(ea, 1, need) else {
             return;
         };
+        let uncached = store && self.zeroable(ea & !31).is_none();
         if let Some(fast) = &mut self.fast
             && !(store && self.ram.watch().watched(ram))
         {
+            fast.uncached |= uncached;
             fast.fill(self.data_space, ea, ram & !(PAGE - 1), store);
         }
+    }
+
+    /// Whether translated code was ever given an uncached page for stores.
+    pub fn has_uncached(&self) -> bool {
+        self.fast.as_ref().is_some_and(|fast| fast.uncached)
     }
 
     /// Sends stores of translated code to the RAM page at offset `ram` through the slow path from

@@ -166,8 +166,9 @@ impl Xer {
 /// The guest's registers while the hardware runs it.
 ///
 /// The hardware owns them between entry and trap; the KVM core owns them otherwise. `msr` is the
-/// guest's own, as `mfmsr` shows it: the hardware reads PR, FP, FE0 and FE1 from it and never
-/// writes it.
+/// guest's own, as `mfmsr` shows it: the hardware reads PR, FP, FE0 and FE1 from it. What the guest's
+/// supervisor may move without any effect beyond the register, and MSR\[EE\], is here too:
+/// hardware that can runs those instructions itself, other hardware traps for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Regs {
@@ -190,6 +191,25 @@ pub struct Regs {
     pub usprg0: u32,
     /// SPRG0-7; problem state may read 4-7.
     pub sprg: [u32; 8],
+    /// Save and restore registers of the non-critical interrupts.
+    pub srr0: u32,
+    /// Likewise, the MSR.
+    pub srr1: u32,
+    /// Save and restore registers of the critical interrupts.
+    pub csrr0: u32,
+    /// Likewise, the MSR.
+    pub csrr1: u32,
+    /// Data exception address register.
+    pub dear: u32,
+    /// Exception syndrome register.
+    pub esr: u32,
+    /// MMU control register; only [`crate::regs::mmucr::IMPLEMENTED`] bits.
+    pub mmucr: u32,
+    /// Process ID; the hardware reads it for `mfspr` and never writes it.
+    pub pid: u8,
+    /// An interrupt waits that only MSR\[EE\] holds back: behind an instruction that sets EE, the
+    /// hardware stops with [`crate::Trap::Attention`].
+    pub masked: bool,
     /// The reservation bit of `lwarx` and `stwcx.`. The 440's is one bit without an address
     /// (PPC440x5 user's manual, `stwcx.`).
     pub reservation: bool,

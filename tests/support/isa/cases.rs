@@ -166,6 +166,7 @@ impl Registers {
             reservation: all[RESERVE] != 0,
             fpscr: word(FPSCR),
             fpr: std::array::from_fn(|n| all[FPR + n]),
+            ..Regs::default()
         }
     }
 }

@@ -303,32 +303,32 @@ impl Machine {
 /// Which interrupt was taken, if one was. Its save registers, ESR and DEAR must be right; PC and
 /// MSR become those from before it.
 fn interrupt(words: &[u32], vcpu: &Vcpu, registers: &mut Registers) -> Result<End, String> {
-    let sprs = vcpu.sprs();
-    let Some(n) = (0..16).find(|&n| vcpu.regs.pc == vector(n)) else {
+    let regs = &vcpu.regs;
+    let Some(n) = (0..16).find(|&n| regs.pc == vector(n)) else {
         return Ok(End::Done);
     };
-    let word = words[(sprs.srr0.wrapping_sub(CODE) / 4) as usize % words.len()];
-    let (end, syndrome) = match (n, sprs.esr & !(esr::ST | esr::FP)) {
-        (2, _) => (End::Denied(sprs.dear), data_syndrome(word)),
-        (5, _) => (End::Alignment(sprs.dear), data_syndrome(word)),
-        (13, _) => (End::Miss(sprs.dear), data_syndrome(word)),
+    let word = words[(regs.srr0.wrapping_sub(CODE) / 4) as usize % words.len()];
+    let (end, syndrome) = match (n, regs.esr & !(esr::ST | esr::FP)) {
+        (2, _) => (End::Denied(regs.dear), data_syndrome(word)),
+        (5, _) => (End::Alignment(regs.dear), data_syndrome(word)),
+        (13, _) => (End::Miss(regs.dear), data_syndrome(word)),
         (6, esr::PIL) => (End::Illegal, esr::PIL),
         (6, esr::PPR) => (End::Privileged, esr::PPR),
         (6, esr::PTR) => (End::Trap, esr::PTR),
         (6, 0) => (End::FloatingPoint, esr::FP),
         (7, _) => (End::FpUnavailable, 0),
         (8, _) => (End::SystemCall, 0),
-        _ => return Err(format!("interrupt {n}, ESR {:08x}", sprs.esr)),
+        _ => return Err(format!("interrupt {n}, ESR {:08x}", regs.esr)),
     };
-    if sprs.esr != syndrome {
-        return Err(format!("ESR is {:08x}, not {syndrome:08x}", sprs.esr));
+    if regs.esr != syndrome {
+        return Err(format!("ESR is {:08x}, not {syndrome:08x}", regs.esr));
     }
-    let kept = sprs.srr1 & msr::KEPT_NON_CRITICAL;
-    if vcpu.regs.msr != kept {
-        return Err(format!("MSR is {:08x}, not {kept:08x}", vcpu.regs.msr));
+    let kept = regs.srr1 & msr::KEPT_NON_CRITICAL;
+    if regs.msr != kept {
+        return Err(format!("MSR is {:08x}, not {kept:08x}", regs.msr));
     }
-    registers.0[PC] = sprs.srr0.into();
-    registers.0[MSR] = sprs.srr1.into();
+    registers.0[PC] = regs.srr0.into();
+    registers.0[MSR] = regs.srr1.into();
     Ok(end)
 }
 

@@ -241,17 +241,16 @@ fn step(random: &mut Random) -> Step {
 
 /// A guest; the same for the same state of `random`.
 pub fn guest(random: &mut Random) -> Guest {
-    let regs = regs(random);
+    let mut regs = regs(random);
+    regs.pid = random.of(&[0, 0, 1, 2]);
+    (regs.srr0, regs.srr1) = (CODE + STARTS[0], machine_state(random));
+    (regs.csrr0, regs.csrr1) = (CODE + STARTS[1], machine_state(random));
+    let (mcsrr0, mcsrr1) = (CODE + STARTS[2], machine_state(random));
+    regs.mmucr = random.below(3);
     let mut sprs = Sprs {
         pvr: PVR_440EP,
-        pid: random.of(&[0, 0, 1, 2]),
-        srr0: CODE + STARTS[0],
-        srr1: machine_state(random),
-        csrr0: CODE + STARTS[1],
-        csrr1: machine_state(random),
-        mcsrr0: CODE + STARTS[2],
-        mcsrr1: machine_state(random),
-        mmucr: random.below(3),
+        mcsrr0,
+        mcsrr1,
         ivpr: VECTORS,
         ivor: std::array::from_fn(|n| 0x100 * n as u32),
         ..Sprs::default()

@@ -32,6 +32,20 @@ pub struct Guest {
     pub cuts: Vec<u32>,
 }
 
+/// The registers of the guest's supervisor that are in [`Regs`], with names.
+pub fn supervisor(regs: &Regs) -> [(&'static str, u32); 8] {
+    [
+        ("srr0", regs.srr0),
+        ("srr1", regs.srr1),
+        ("csrr0", regs.csrr0),
+        ("csrr1", regs.csrr1),
+        ("dear", regs.dear),
+        ("esr", regs.esr),
+        ("mmucr", regs.mmucr),
+        ("pid", regs.pid.into()),
+    ]
+}
+
 /// A number of instructions, and what happens behind them.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -94,6 +108,11 @@ impl fmt::Display for Guest {
         let used = (0..REGISTERS).filter(|&index| registers.0[index] != 0);
         for index in used {
             write!(f, "    {}={:x}", register_name(index), registers.0[index])?;
+        }
+        for (name, value) in supervisor(&self.regs) {
+            if value != 0 {
+                write!(f, " {name}={value:x}")?;
+            }
         }
         let zero = format!("{:#x?}", Sprs::default());
         let sprs = format!("{:#x?}", self.sprs);

@@ -8,7 +8,7 @@ use ppc440_isa::{Mapping, Regs, SpaceId, Trap};
 use ppc440_kvm::{Exit, Hw, Inject, Interrupt, Slot, State, Stats, Vcpu};
 use vm_memory::VolatileMemory;
 
-use super::guest::{Guest, LOADED, RAM, Step, Then};
+use super::guest::{Guest, LOADED, RAM, Step, Then, supervisor};
 use crate::support::cases::{REGISTERS, Registers, register_name};
 use crate::support::random::Random;
 use crate::support::tiers::Tier;
@@ -259,6 +259,11 @@ fn compare(machines: &mut [Machine; 2], bytes: u32) -> Vec<String> {
                 lines.push(format!("{}: {left:x}, {right:x}", register_name(index)));
             }
         }
+        for ((name, left), (_, right)) in supervisor(&a.regs).into_iter().zip(supervisor(&b.regs)) {
+            if left != right {
+                lines.push(format!("{name}: {left:x}, {right:x}"));
+            }
+        }
         for (index, (left, right)) in a.tlb.iter().zip(&b.tlb).enumerate() {
             if left != right {
                 lines.push(format!("tlb[{index}]: {left:x?}, {right:x?}"));
@@ -339,6 +344,8 @@ impl Hw for Metal {
             }
             idle = if now > done { 0 } else { idle + 1 };
             match trap {
+                // An interrupt that waited is not masked any more.
+                Trap::Attention if regs.masked && regs.msr & msr::EE != 0 => return trap,
                 Trap::Budget | Trap::Attention if idle <= 100 => {}
                 Trap::Budget | Trap::Attention => {
                     self.broken = Some(format!("{trap:?} 100 times, and nothing completed"));

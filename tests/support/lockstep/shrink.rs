@@ -1,5 +1,6 @@
 //! Makes a guest on which two sides differ as small as it can be.
 
+use ppc440_isa::Regs;
 use ppc440_isa::tlb::{ENTRIES, Tlbe};
 use ppc440_kvm::{Sprs, TimerState};
 
@@ -121,7 +122,28 @@ impl Smallest<'_> {
             let mut registers = Registers::of(&self.guest.regs);
             if registers.0[index] != 0 {
                 registers.0[index] = 0;
-                any |= self.try_(|guest| guest.regs = registers.regs());
+                let regs = Regs {
+                    srr0: self.guest.regs.srr0,
+                    srr1: self.guest.regs.srr1,
+                    csrr0: self.guest.regs.csrr0,
+                    csrr1: self.guest.regs.csrr1,
+                    mmucr: self.guest.regs.mmucr,
+                    pid: self.guest.regs.pid,
+                    ..registers.regs()
+                };
+                any |= self.try_(|guest| guest.regs = regs);
+            }
+        }
+        let changes: [fn(&mut Regs); 3] = [
+            |regs| regs.mmucr = 0,
+            |regs| regs.pid = 0,
+            |regs| (regs.srr0, regs.srr1, regs.csrr0, regs.csrr1) = (0, 0, 0, 0),
+        ];
+        for change in changes {
+            let mut regs = self.guest.regs;
+            change(&mut regs);
+            if regs != self.guest.regs {
+                any |= self.try_(|guest| guest.regs = regs);
             }
         }
         for bit in (0..32).rev().map(|bit| 1 << bit) {
@@ -139,12 +161,9 @@ impl Smallest<'_> {
                 || self.guest.timers.tcr != 0 && self.try_(|guest| guest.timers.tcr = 0)
                 || self.guest.timers.dec != 0 && self.try_(|guest| guest.timers.dec = 0);
         }
-        let changes: [fn(&mut Sprs); 7] = [
+        let changes: [fn(&mut Sprs); 4] = [
             |sprs| sprs.dbcr0 = 0,
             |sprs| sprs.ccr0 = 0,
-            |sprs| sprs.mmucr = 0,
-            |sprs| sprs.pid = 0,
-            |sprs| (sprs.srr0, sprs.srr1, sprs.csrr0, sprs.csrr1) = (0, 0, 0, 0),
             |sprs| (sprs.mcsrr0, sprs.mcsrr1) = (0, 0),
             |sprs| (sprs.iac, sprs.dac) = Default::default(),
         ];

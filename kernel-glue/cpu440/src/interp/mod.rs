@@ -20,7 +20,7 @@ use ppc440_isa::{Regs, Trap, Word, regs::msr};
 use crate::mmu::Mmu;
 
 pub(crate) use integer::rotate_mask;
-pub(crate) use predecode::predecode;
+pub(crate) use predecode::{goes_to_core, predecode};
 use thread::Thread;
 pub(crate) use thread::{PageOps, WORDS, run_one};
 
@@ -66,13 +66,15 @@ pub(crate) enum Flow {
     Trap,
     /// Not: [`Exec::trap`] says why, and `pc` goes behind the operation.
     Call,
+    /// Not, though the operation is complete: [`Exec::trap`] says why.
+    Stop,
 }
 
 /// What operations work on, besides the registers.
 #[derive(Debug)]
 pub(crate) struct Exec {
     pub mmu: Mmu,
-    /// Why the last operation that returned [`Flow::Trap`] or [`Flow::Call`] stopped.
+    /// Why the last operation that returned [`Flow::Trap`], [`Flow::Call`] or [`Flow::Stop`] stopped.
     pub trap: Trap,
     /// The RAM range, offset and length, of the last store over decoded code.
     pub changed: (u32, u32),

@@ -97,13 +97,18 @@ fn ends_block(insn: Insn, word: Word) -> bool {
     use Insn::*;
     match insn {
         B | Bclr | Bcctr | Sc => true,
-        Mfspr | Mtspr => !matches!(
-            word.spr(),
-            spr::LR | spr::CTR | spr::XER | spr::USPRG0 | 0x104..=0x107 | 0x110..=0x117
-        ),
-        Mfmsr => false,
-        // Traps to the core, which resumes behind it.
+        _ => goes_to_core(insn, word),
+    }
+}
+
+/// Whether only the KVM core can do the instruction, whatever the MSR is.
+pub(crate) fn goes_to_core(insn: Insn, word: Word) -> bool {
+    use Insn::*;
+    match insn {
+        Mfspr => !system::is_readable(word.spr()),
+        Mtspr => !system::is_writable(word.spr()),
         Mftb => true,
+        Mfmsr | Wrtee | Wrteei => false,
         _ => insn.flags().contains(ppc440_isa::Flags::PRIVILEGED),
     }
 }
@@ -304,8 +309,10 @@ fn handler(insn: Insn, word: Word) -> Handler {
         // The time base is the core's.
         Mftb => chain!(system::privileged),
         Mfmsr => chain!(system::mfmsr),
-        Mtmsr | Wrtee | Wrteei | Rfi | Rfci | Rfmci | Mfdcr | Mtdcr | Tlbre | Tlbwe | Tlbsx
-        | Tlbsync | Dcbi | Dccci | Iccci | Dcread | Icread => chain!(system::privileged),
+        Wrtee => chain!(system::wrtee),
+        Wrteei => chain!(system::wrteei),
+        Mtmsr | Rfi | Rfci | Rfmci | Mfdcr | Mtdcr | Tlbre | Tlbwe | Tlbsx | Tlbsync | Dcbi
+        | Dccci | Iccci | Dcread | Icread => chain!(system::privileged),
 
         // Floating point.
         Fadd => rc!(word, float::fadd),

@@ -3,7 +3,9 @@
 
 use std::sync::atomic::{Ordering, fence};
 
-use ppc440_isa::{ProgramCause, Regs, Trap, Xer, regs::msr, spr};
+use ppc440_isa::regs::{mmucr, msr};
+use ppc440_isa::spr::{self, SPRG0, SPRG4_USER, SPRG7, SPRG7_USER};
+use ppc440_isa::{ProgramCause, Regs, Trap, Xer};
 
 use super::{Exec, Flow, Op};
 
@@ -102,27 +104,86 @@ pub(super) fn mfmsr(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     Flow::Next
 }
 
-/// The other SPRs that are in the registers: XER, USPRG0, SPRG4-7, and SPRG0-7 for the guest's
-/// supervisor.
+/// `wrtee`: MSR[EE] becomes that of a register.
+pub(super) fn wrtee(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
+    write_ee(exec, regs, op, regs.gpr[op.word.rs()])
+}
+
+/// `wrteei`: MSR[EE] becomes the bit in the instruction, which is in EE's place.
+pub(super) fn wrteei(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
+    write_ee(exec, regs, op, op.word.0)
+}
+
+#[inline(always)]
+fn write_ee(exec: &mut Exec, regs: &mut Regs, op: &Op, from: u32) -> Flow {
+    if regs.msr & msr::PR != 0 {
+        return privileged(exec, regs, op);
+    }
+    regs.msr = regs.msr & !msr::EE | from & msr::EE;
+    if regs.msr & msr::EE != 0 && regs.masked {
+        exec.trap = Trap::Attention;
+        return Flow::Stop;
+    }
+    Flow::Next
+}
+
+/// Whether [`Regs`] holds the SPR, to be read.
+pub(super) fn is_readable(number: u32) -> bool {
+    number == spr::PID || (SPRG4_USER..=SPRG7_USER).contains(&number) || is_writable(number)
+}
+
+/// Whether [`Regs`] holds the SPR, to be written.
+pub(super) fn is_writable(number: u32) -> bool {
+    matches!(
+        number,
+        spr::LR | spr::CTR | spr::XER | spr::USPRG0 | SPRG0
+            ..=SPRG7
+                | spr::SRR0
+                | spr::SRR1
+                | spr::CSRR0
+                | spr::CSRR1
+                | spr::DEAR
+                | spr::ESR
+                | spr::MMUCR
+    )
+}
+
+/// The other SPRs that are in the registers: XER, USPRG0, SPRG4-7, and the guest's supervisor's.
 pub(super) fn mfspr(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     regs.gpr[op.word.rt()] = match op.word.spr() {
         spr::XER => regs.xer.word(),
         spr::USPRG0 => regs.usprg0,
-        // 0x104 to 0x107: the read-only names of SPRG4 to SPRG7.
-        n @ 0x104..=0x107 => regs.sprg[(n - 0x100) as usize],
-        n @ 0x110..=0x117 if regs.msr & msr::PR == 0 => regs.sprg[(n - 0x110) as usize],
+        n @ SPRG4_USER..=SPRG7_USER => regs.sprg[(n - SPRG4_USER) as usize + 4],
+        _ if regs.msr & msr::PR != 0 => return privileged(exec, regs, op),
+        n @ SPRG0..=SPRG7 => regs.sprg[(n - SPRG0) as usize],
+        spr::SRR0 => regs.srr0,
+        spr::SRR1 => regs.srr1,
+        spr::CSRR0 => regs.csrr0,
+        spr::CSRR1 => regs.csrr1,
+        spr::DEAR => regs.dear,
+        spr::ESR => regs.esr,
+        spr::MMUCR => regs.mmucr,
+        spr::PID => regs.pid.into(),
         _ => return privileged(exec, regs, op),
     };
     Flow::Next
 }
 
-/// Likewise to write: XER, USPRG0, and SPRG0-7 for the guest's supervisor.
+/// Likewise to write; but a new PID is the core's to know.
 pub(super) fn mtspr(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     let value = regs.gpr[op.word.rs()];
     match op.word.spr() {
         spr::XER => regs.xer = Xer::from_word(value),
         spr::USPRG0 => regs.usprg0 = value,
-        n @ 0x110..=0x117 if regs.msr & msr::PR == 0 => regs.sprg[(n - 0x110) as usize] = value,
+        _ if regs.msr & msr::PR != 0 => return privileged(exec, regs, op),
+        n @ SPRG0..=SPRG7 => regs.sprg[(n - SPRG0) as usize] = value,
+        spr::SRR0 => regs.srr0 = value,
+        spr::SRR1 => regs.srr1 = value,
+        spr::CSRR0 => regs.csrr0 = value,
+        spr::CSRR1 => regs.csrr1 = value,
+        spr::DEAR => regs.dear = value,
+        spr::ESR => regs.esr = value,
+        spr::MMUCR => regs.mmucr = value & mmucr::IMPLEMENTED,
         _ => return privileged(exec, regs, op),
     }
     Flow::Next

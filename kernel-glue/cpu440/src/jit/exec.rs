@@ -83,6 +83,8 @@ pub(super) mod stop {
     pub const SYSCALL: u32 = 7;
     /// A floating-point instruction while MSR\[FP\] is 0.
     pub const FP_UNAVAILABLE: u32 = 8;
+    /// An interrupt that waited for MSR\[EE\]; `pc` is behind the instruction that set it.
+    pub const UNMASKED: u32 = 9;
 }
 
 /// What translated code and its caller give each other.
@@ -109,6 +111,8 @@ pub(super) struct Context {
     pub word: u32,
     /// Instructions completed that `budget` still counts.
     pub done: u32,
+    /// Some entry for stores leads to an uncached page.
+    pub uncached: bool,
     /// Translated code does floating-point arithmetic.
     pub uses_float: bool,
     /// What FPSCR lacks of the floating-point operations so far.
@@ -326,7 +330,9 @@ unsafe extern "sysv64" fn store(
     // SAFETY: as in `load`.
     let (context, regs) = unsafe { (&mut *context, &mut *regs) };
     // SAFETY: as above.
-    unsafe { &mut *context.exec }.mmu.fill_fast(ea, true);
+    let mmu = &mut unsafe { &mut *context.exec }.mmu;
+    mmu.fill_fast(ea, true);
+    context.uncached = mmu.has_uncached();
     run(context, regs, predecode(word, 0).0, place)
 }
 
@@ -339,6 +345,7 @@ fn run(context: &mut Context, regs: &mut Regs, op: Op, place: u32) -> u32 {
         Flow::Trap | Flow::Undecoded => (offset, done, stop::TRAP),
         Flow::Call => (offset + 4, done, stop::TRAP),
         Flow::CodeChanged => (offset + 4, done + 1, stop::CODE_CHANGED),
+        Flow::Stop => (offset + 4, done + 1, stop::TRAP),
         // No branch is given to the interpreter; were one, `pc` is where it leads.
         Flow::Jump => {
             context.done = done + 1;

@@ -1,7 +1,8 @@
 //! From guest words to the instructions of a block.
 
-use ppc440_isa::{Flags, Insn, Word, decode, spr};
+use ppc440_isa::{Insn, Word, decode};
 
+use crate::interp::goes_to_core;
 use crate::ram::Ram;
 
 /// Instructions of a block at the most.
@@ -57,24 +58,3 @@ fn ends(insn: Insn, word: Word) -> bool {
         _ => goes_to_core(insn, word),
     }
 }
-
-/// Whether only the KVM core can do the instruction, whatever the MSR is.
-pub(super) fn goes_to_core(insn: Insn, word: Word) -> bool {
-    use Insn::*;
-    match insn {
-        Mfspr | Mtspr => !matches!(
-            word.spr(),
-            spr::XER | spr::LR | spr::CTR | spr::USPRG0 | USER_SPRG4..=USER_SPRG7 | SPRG0..=SPRG7
-        ),
-        Mftb => true,
-        Mfmsr => false,
-        _ => insn.flags().contains(Flags::PRIVILEGED),
-    }
-}
-
-/// SPRG4 by the number under which problem state may read it; those of 5 to 7 follow.
-pub(super) const USER_SPRG4: u32 = spr::SPRG4_USER;
-pub(super) const USER_SPRG7: u32 = spr::SPRG4_USER + 3;
-/// SPRG0 by its supervisor number; those of 1 to 7 follow.
-pub(super) const SPRG0: u32 = spr::SPRG0;
-pub(super) const SPRG7: u32 = spr::SPRG0 + 7;

@@ -154,6 +154,7 @@ impl Jit {
             }
             let (data, _) = fast.tables(data_space);
             let (_, fetch) = fast.tables(fetch_space);
+            let uncached = fast.uncached;
             let slice = (*left).min(SLICE);
             regs.pc = pc & !(PAGE - 1);
             let mut context = Context {
@@ -167,6 +168,7 @@ impl Jit {
                 code: self.memory.address(0),
                 word: 0,
                 done: 0,
+                uncached,
                 uses_float: self.uses_float,
                 pending: Pending::NOTHING,
             };
@@ -197,6 +199,7 @@ impl Jit {
                     });
                 }
                 stop::SYSCALL => return Ran::Trapped(Trap::Syscall),
+                stop::UNMASKED => return Ran::Trapped(Trap::Attention),
                 stop::FP_UNAVAILABLE => return Ran::Trapped(Trap::FpUnavailable),
                 _ => return Ran::Trapped(exec.trap),
             }

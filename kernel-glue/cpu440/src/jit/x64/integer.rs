@@ -261,7 +261,7 @@ impl Emitter {
     }
 
     /// Sets a CR field from the number in `rax`, which the host's flags show, and SO.
-    fn compared(&mut self, field: usize) -> bool {
+    pub(super) fn compared(&mut self, field: usize) -> bool {
         asm!(self,
             ; mov [BYTE rbp + at::sign(field)], rax
             ; movzx ecx, BYTE [BYTE rbp + at::SO]

@@ -2,10 +2,12 @@
 //! everything else -- no entry, misaligned, over code, MMIO -- is the interpreter's, behind the
 //! block.
 
+use std::mem::offset_of;
+
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi};
 use ppc440_isa::{Insn, regs::msr};
 
-use super::super::exec::{frame, stop};
+use super::super::exec::{Context, frame, stop};
 use super::{Emitter, Home, RAX, RDX, asm, at};
 use crate::fast::STORES;
 
@@ -102,6 +104,9 @@ impl Emitter {
             Stfsu => self.store_float(false, Form::Du),
             Stfsx => self.store_float(false, Form::X),
             Stfsux => self.store_float(false, Form::Xu),
+            Lwarx => self.load_and_reserve(),
+            Stwcx => self.store_conditional(),
+            Dcbz => self.zero_line(),
             Dcbt | Dcbtst | Dcba | Icbt => {}
             _ => return false,
         }
@@ -206,6 +211,58 @@ impl Emitter {
             self.set(ra, RAX);
         }
         asm!(self, ; =>back);
+    }
+
+    fn load_and_reserve(&mut self) {
+        let rt = self.item.word.rt();
+        let back = self.asm.new_dynamic_label();
+        let slow = self.access_cold(self.shared.load, back);
+        self.address_of(Form::X);
+        self.look_up(false, 4, slow);
+        let d = self.target(rt, RDX);
+        asm!(self,
+            ; movbe Rd(d), [rcx + rax]
+            ; mov BYTE [rbp + at::RESERVATION], 1
+        );
+        self.set(rt, d);
+        asm!(self, ; =>back);
+    }
+
+    /// Without a reservation, it is left to the interpreter.
+    fn store_conditional(&mut self) {
+        let rs = self.item.word.rs();
+        let back = self.asm.new_dynamic_label();
+        let slow = self.access_cold(self.shared.store, back);
+        self.address_of(Form::X);
+        self.look_up(true, 4, slow);
+        asm!(self, ; cmp BYTE [rbp + at::RESERVATION], 0 ; je =>slow);
+        let s = self.value(rs, RDX);
+        asm!(self,
+            ; movbe [rcx + rax], Rd(s)
+            ; mov BYTE [rbp + at::RESERVATION], 0
+            ; xor eax, eax
+        );
+        self.compared(0);
+        asm!(self, ; =>back);
+        self.flags = None;
+    }
+
+    /// While no page of RAM is mapped uncached: in such a page, it is an alignment error.
+    fn zero_line(&mut self) {
+        let back = self.asm.new_dynamic_label();
+        let slow = self.access_cold(self.shared.store, back);
+        self.address_of(Form::X);
+        asm!(self, ; and eax, -32);
+        self.look_up(true, 1, slow);
+        asm!(self,
+            ; mov rdx, [rsp + frame::CONTEXT]
+            ; cmp BYTE [rdx + offset_of!(Context, uncached) as i32], 0
+            ; jne =>slow
+            ; vpxor xmm0, xmm0, xmm0
+            ; vmovdqu [rcx + rax], xmm0
+            ; vmovdqu [rcx + rax + 16], xmm0
+            ; =>back
+        );
     }
 
     /// Leaves unless MSR\[FP\] is 1; it cannot change within a block.

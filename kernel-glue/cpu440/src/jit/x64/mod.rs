@@ -89,6 +89,16 @@ mod at {
     pub const LR: i8 = near(offset_of!(Regs, lr));
     pub const CTR: i8 = near(offset_of!(Regs, ctr));
     pub const USPRG0: i32 = offset_of!(Regs, usprg0) as i32 - BIAS;
+    pub const SRR0: i32 = offset_of!(Regs, srr0) as i32 - BIAS;
+    pub const SRR1: i32 = offset_of!(Regs, srr1) as i32 - BIAS;
+    pub const CSRR0: i32 = offset_of!(Regs, csrr0) as i32 - BIAS;
+    pub const CSRR1: i32 = offset_of!(Regs, csrr1) as i32 - BIAS;
+    pub const DEAR: i32 = offset_of!(Regs, dear) as i32 - BIAS;
+    pub const ESR: i32 = offset_of!(Regs, esr) as i32 - BIAS;
+    pub const MMUCR: i32 = offset_of!(Regs, mmucr) as i32 - BIAS;
+    pub const PID: i32 = offset_of!(Regs, pid) as i32 - BIAS;
+    pub const RESERVATION: i32 = offset_of!(Regs, reservation) as i32 - BIAS;
+    pub const MASKED: i32 = offset_of!(Regs, masked) as i32 - BIAS;
     pub const FPSCR: i32 = offset_of!(Regs, fpscr) as i32 - BIAS;
     pub const SO: i8 = near(offset_of!(Regs, xer) + offset_of!(Xer, so));
     pub const CA: i8 = near(offset_of!(Regs, xer) + offset_of!(Xer, ca));

@@ -1,12 +1,41 @@
 //! What problem state can do of the system, and what goes to the KVM core.
 
 use dynasmrt::{DynasmApi, DynasmLabelApi};
-use ppc440_isa::regs::msr;
+use ppc440_isa::regs::{mmucr, msr};
 use ppc440_isa::{Insn, spr};
 
 use super::super::exec::{frame, place, stop};
-use super::super::frontend::{SPRG0, SPRG7, USER_SPRG4, USER_SPRG7, goes_to_core};
 use super::{Cold, Emitter, Home, RAX, asm, at};
+use crate::interp::goes_to_core;
+
+/// An SPR that a move reads or writes as it is.
+struct Held {
+    /// Offset from `rbp`.
+    at: i32,
+    /// Problem state may move it too.
+    user: bool,
+}
+
+/// Where an SPR is; none for those that take more than a move.
+fn held(number: u32) -> Option<Held> {
+    let (at, user) = match number {
+        spr::LR => (at::LR.into(), true),
+        spr::USPRG0 => (at::USPRG0, true),
+        spr::SPRG4_USER..=spr::SPRG7_USER => {
+            (at::sprg((number - spr::SPRG4_USER) as usize + 4), true)
+        }
+        spr::SPRG0..=spr::SPRG7 => (at::sprg((number - spr::SPRG0) as usize), false),
+        spr::SRR0 => (at::SRR0, false),
+        spr::SRR1 => (at::SRR1, false),
+        spr::CSRR0 => (at::CSRR0, false),
+        spr::CSRR1 => (at::CSRR1, false),
+        spr::DEAR => (at::DEAR, false),
+        spr::ESR => (at::ESR, false),
+        spr::MMUCR => (at::MMUCR, false),
+        _ => return None,
+    };
+    Some(Held { at, user })
+}
 
 impl Emitter {
     /// A system instruction; says whether the block goes on behind it.
@@ -33,73 +62,114 @@ impl Emitter {
                 self.interpret();
                 Some(false)
             }
-            Insn::Mfspr => Some(match word.spr() {
-                spr::LR => self.move_from(rt, at::LR.into()),
-                spr::CTR => {
-                    let ctr = match self.ctr() {
-                        Home::Host(h) => h,
-                        Home::Memory(m) => {
-                            asm!(self, ; mov eax, [BYTE rbp + m]);
-                            RAX
-                        }
-                    };
-                    self.set(rt, ctr);
-                    true
-                }
-                spr::USPRG0 => self.move_from(rt, at::USPRG0),
-                // Problem state may read SPRG4-7 by these numbers.
-                n @ USER_SPRG4..=USER_SPRG7 => {
-                    self.move_from(rt, at::sprg((n - USER_SPRG4) as usize + 4))
-                }
-                n @ SPRG0..=SPRG7 => {
-                    self.supervisor_only();
-                    self.move_from(rt, at::sprg((n - SPRG0) as usize))
-                }
-                _ => {
-                    self.interpret();
-                    true
-                }
-            }),
-            Insn::Mtspr => Some(match word.spr() {
-                spr::LR => self.move_to(rt, at::LR.into()),
-                spr::CTR => {
-                    let s = self.value(rt, RAX);
-                    match self.ctr() {
-                        Home::Host(h) => asm!(self, ; mov Rd(h), Rd(s)),
-                        Home::Memory(m) => asm!(self, ; mov [BYTE rbp + m], Rd(s)),
+            Insn::Mfspr => {
+                match word.spr() {
+                    spr::CTR => {
+                        let ctr = match self.ctr() {
+                            Home::Host(h) => h,
+                            Home::Memory(m) => {
+                                asm!(self, ; mov eax, [BYTE rbp + m]);
+                                RAX
+                            }
+                        };
+                        self.set(rt, ctr);
                     }
-                    true
+                    spr::PID => {
+                        self.supervisor_only();
+                        asm!(self, ; movzx eax, BYTE [rbp + at::PID]);
+                        self.set(rt, RAX);
+                    }
+                    number => match held(number) {
+                        Some(Held { at, user }) => {
+                            if !user {
+                                self.supervisor_only();
+                            }
+                            self.move_from(rt, at);
+                        }
+                        None => self.interpret(),
+                    },
                 }
-                spr::USPRG0 => self.move_to(rt, at::USPRG0),
-                n @ SPRG0..=SPRG7 => {
-                    self.supervisor_only();
-                    self.move_to(rt, at::sprg((n - SPRG0) as usize))
+                Some(true)
+            }
+            Insn::Mtspr => {
+                match word.spr() {
+                    spr::CTR => {
+                        let s = self.value(rt, RAX);
+                        match self.ctr() {
+                            Home::Host(h) => asm!(self, ; mov Rd(h), Rd(s)),
+                            Home::Memory(m) => asm!(self, ; mov [BYTE rbp + m], Rd(s)),
+                        }
+                    }
+                    spr::MMUCR => {
+                        self.supervisor_only();
+                        self.load(RAX, rt);
+                        asm!(self,
+                            ; and eax, mmucr::IMPLEMENTED as i32
+                            ; mov [rbp + at::MMUCR], eax
+                        );
+                    }
+                    number => match held(number) {
+                        Some(Held { at, user }) => {
+                            if !user {
+                                self.supervisor_only();
+                            }
+                            let s = self.value(rt, RAX);
+                            asm!(self, ; mov [rbp + at], Rd(s));
+                        }
+                        None => self.interpret(),
+                    },
                 }
-                _ => {
-                    self.interpret();
-                    true
-                }
-            }),
+                Some(true)
+            }
             Insn::Mfmsr => {
                 self.supervisor_only();
-                Some(self.move_from(rt, at::MSR.into()))
+                self.move_from(rt, at::MSR.into());
+                Some(true)
+            }
+            Insn::Wrteei if word.0 & msr::EE == 0 => {
+                self.supervisor_only();
+                asm!(self, ; and DWORD [BYTE rbp + at::MSR], !msr::EE as i32);
+                Some(true)
+            }
+            Insn::Wrteei => {
+                self.supervisor_only();
+                asm!(self, ; or DWORD [BYTE rbp + at::MSR], msr::EE as i32);
+                self.unmasked();
+                Some(true)
+            }
+            Insn::Wrtee => {
+                self.supervisor_only();
+                self.load(RAX, rt);
+                let masks = self.asm.new_dynamic_label();
+                asm!(self,
+                    ; mov ecx, [BYTE rbp + at::MSR]
+                    ; and ecx, !msr::EE as i32
+                    ; and eax, msr::EE as i32
+                    ; or ecx, eax
+                    ; mov [BYTE rbp + at::MSR], ecx
+                    ; test eax, eax
+                    ; jz =>masks
+                );
+                self.unmasked();
+                asm!(self, ; =>masks);
+                Some(true)
             }
             _ => None,
         }
     }
 
-    fn move_from(&mut self, rt: usize, from: i32) -> bool {
+    /// Leaves behind the current instruction, which set MSR[EE], if an interrupt waited for it.
+    fn unmasked(&mut self) {
+        let behind = place(self.item.offset + 4, self.done + 1);
+        let waits = self.leave_cold(stop::UNMASKED, behind);
+        asm!(self, ; cmp BYTE [rbp + at::MASKED], 0 ; jne =>waits);
+    }
+
+    fn move_from(&mut self, rt: usize, from: i32) {
         match self.home(rt) {
             Home::Host(d) => asm!(self, ; mov Rd(d), [rbp + from]),
             Home::Memory(m) => asm!(self, ; mov eax, [rbp + from] ; mov [BYTE rbp + m], eax),
         }
-        true
-    }
-
-    fn move_to(&mut self, rs: usize, to: i32) -> bool {
-        let s = self.value(rs, RAX);
-        asm!(self, ; mov [rbp + to], Rd(s));
-        true
     }
 
     /// Leaves for the core, which knows the instruction.
