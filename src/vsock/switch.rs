@@ -357,7 +357,8 @@ impl Switch {
             }
             return Ok(false);
         }
-        if connection.pass_on() {
+        let has_credit = connection.pass_on();
+        if has_credit {
             let update = connection.packet(cid, ports, Op::CreditUpdate, 0);
             self.waiting.push_back(update);
         }
@@ -368,10 +369,16 @@ impl Switch {
         let mut ended = false;
         let mut moved = false;
         if connection.gives() && connection.credit.may_send() > 0 {
-            let Some(room) = packets.room()? else {
+            // Data does not overtake what was said before it: Linux ends a connection whose first
+            // bytes come before the response to its request.
+            let room = match self.waiting.is_empty() {
+                true => packets.room()?,
+                false => None,
+            };
+            let Some(room) = room else {
                 // It is served again when the driver has a buffer.
                 self.enqueue(id);
-                return Ok(false);
+                return Ok(has_credit);
             };
             let most = room.min(connection.credit.may_send() as usize);
             if most > 0 {
@@ -396,7 +403,7 @@ impl Switch {
         if moved {
             self.enqueue(id);
         }
-        Ok(moved || news != 0)
+        Ok(moved || news != 0 || has_credit)
     }
 
     /// Ends a connection and tells the guest.

@@ -24,6 +24,8 @@ struct Wire {
     to_guest: VecDeque<(Header, Vec<u8>)>,
     /// Buffers that the guest has for packets.
     buffers: usize,
+    /// How many looks for a buffer find none, although there are some: they came just then.
+    late: usize,
     broken: bool,
 }
 
@@ -43,7 +45,12 @@ impl Packets for End {
     }
 
     fn room(&mut self) -> Result<Option<usize>, Broken> {
-        Ok((self.0.lock().unwrap().buffers > 0).then_some(4096))
+        let mut wire = self.0.lock().unwrap();
+        if let Some(late) = wire.late.checked_sub(1) {
+            wire.late = late;
+            return Ok(None);
+        }
+        Ok((wire.buffers > 0).then_some(4096))
     }
 
     fn send(&mut self, mut header: Header, data: &[u8]) -> Result<(), Broken> {
@@ -421,6 +428,56 @@ fn the_guest_is_told_of_room_and_may_not_overrun_it() {
     assert_eq!(rest.len(), 1);
     assert_eq!(rest[0].0.op, Op::Reset);
     drop(host);
+}
+
+#[test]
+fn the_response_comes_before_the_first_bytes() {
+    let mut guest = Guest::new();
+    let listener = guest.listen(80);
+    guest.wire.lock().unwrap().buffers = 0;
+    guest.say(packet(Op::Request, 1000, 80));
+    let mut host = listener.accept().unwrap().0;
+    host.write_all(b"early").unwrap();
+    // The guest has buffers between the look for one for the response, and that for the bytes.
+    {
+        let mut wire = guest.wire.lock().unwrap();
+        wire.buffers = 10;
+        wire.late = 1;
+    }
+    assert_eq!(guest.hear_op(), Op::Response);
+    let (header, data) = guest.hear();
+    assert_eq!((header.op, &*data), (Op::Data, &b"early"[..]));
+}
+
+#[test]
+fn the_guest_is_told_of_room_as_soon_as_the_host_reads() {
+    let mut guest = Guest::new();
+    let listener = guest.listen(80);
+    let mut host = guest.connect(&listener, 1000);
+    // The socket is full, and so is the room behind it.
+    for _ in 0..ROOM / 4096 {
+        guest.send(packet(Op::Data, 1000, 80), &[0; 4096]);
+    }
+    let mut told = 0;
+    let mut sent = ROOM;
+    loop {
+        let mut wire = guest.wire.lock().unwrap();
+        let updates = wire.to_guest.drain(..).map(|(header, _)| header.fwd_cnt);
+        told = updates.max().unwrap_or(told);
+        drop(wire);
+        if told + ROOM - sent < 4096 {
+            break;
+        }
+        guest.send(packet(Op::Data, 1000, 80), &[0; 4096]);
+        sent += 4096;
+    }
+    read(&mut host, sent as usize - ROOM as usize);
+    // One event, and nothing else happens.
+    guest.switch.wait();
+    guest.switch.process();
+    let wire = guest.wire.lock().unwrap();
+    let ops: Vec<Op> = wire.to_guest.iter().map(|(header, _)| header.op).collect();
+    assert_eq!(ops, [Op::CreditUpdate]);
 }
 
 #[test]
