@@ -26,6 +26,7 @@ use ppckvm_devices::sdram::{self, Sdram};
 use ppckvm_devices::syscon::Syscon;
 use ppckvm_devices::uart16550::Uart;
 use ppckvm_devices::uic::Uic;
+use ppckvm_devices::virtio::console::Turns;
 use ppckvm_devices::zmii::Zmii;
 use ppckvm_devices::{DcrBus, DcrDevice, IrqLine, IrqSink, MmioBus, Unanswered};
 use ppckvm_fdt::board::{Board, Controller, DcrRange, Interrupt, Trigger, Window};
@@ -118,6 +119,7 @@ pub(crate) fn assemble(mut machine: Machine) -> Result<Vm, BuildError> {
         clock: config.clock,
         ram: &ram,
         consoles: &lines[uarts..],
+        console_turns: &Turns::default(),
         balloon: &balloon,
     };
     let memory = &ram.memory;

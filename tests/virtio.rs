@@ -239,15 +239,14 @@ fn four_devices_share_the_pci_bus_and_a_fifth_is_refused() {
             .rng(Some(PCI))
     };
     let mut vm = booted(four());
-    // Of two consoles Linux makes only one a terminal, and not always the first. It sends from a
-    // thread of its own, which may come after the prompt.
-    command(&mut vm, "echo first >/dev/hvc0");
-    wait_until(&mut vm, "on either console", |vm| {
-        [0, 1]
-            .map(|console| vm.virtio_console_output(console))
-            .concat()
-            == b"first\r\n"
-    });
+    // The first console is the first terminal, although a thread of the guest's sets them up.
+    command(&mut vm, "echo first >/dev/hvc0; echo second >/dev/hvc1");
+    // The guest's driver sends from a thread of its own, which may come after the prompt.
+    for (console, text) in [b"first\r\n".as_slice(), b"second\r\n"].iter().enumerate() {
+        wait_until(&mut vm, "on the console", |vm| {
+            vm.virtio_console_output(console) == *text
+        });
+    }
     assert_eq!(command(&mut vm, "head -c 99 /dev/hwrng | wc -c"), "99\n");
     assert_eq!(command(&mut vm, "ls /sys/bus/pci/devices | wc -l"), "5\n");
     power_off(&mut vm);

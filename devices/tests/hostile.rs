@@ -11,7 +11,7 @@ use ppckvm_devices::IrqLine;
 use ppckvm_devices::bus::MmioDevice;
 use ppckvm_devices::pci_config::{PciFunction, regs as pci_regs};
 use ppckvm_devices::virtio::balloon::{Balloon, Discard};
-use ppckvm_devices::virtio::console::{Console, Sink};
+use ppckvm_devices::virtio::console::{Console, Sink, Turns};
 use ppckvm_devices::virtio::hostile::{Dice, Hostile};
 use ppckvm_devices::virtio::mmio::{Mmio, regs};
 use ppckvm_devices::virtio::pci::{Pci, Shows};
@@ -67,7 +67,7 @@ impl Discard for Pages {
 type Case = (&'static str, Device, Box<dyn FnMut()>);
 
 fn devices(outside: &Arc<Outside>) -> Vec<Case> {
-    let console = Console::new(outside.clone() as Arc<dyn Sink>);
+    let console = Console::new(outside.clone() as Arc<dyn Sink>, Turns::default());
     let feeder = console.clone();
     let mut dice = Dice::new(7);
     let feed = move || {

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Weak};
 
 use ppckvm_api::GuestMemory;
-use ppckvm_devices::virtio::console::{Console, Sink};
+use ppckvm_devices::virtio::console::{Console, Sink, Turns};
 
 use super::{Device, Place};
 use crate::console::{Hub, Port};
@@ -80,9 +80,9 @@ impl Port for Near {
     }
 }
 
-/// A device between the guest and a hub.
-pub(crate) fn device(hub: &Arc<Hub>) -> Device {
-    let console = Console::new(Arc::new(Far(Arc::downgrade(hub))));
+/// A device between the guest and a hub; the machine's consoles share `turns`.
+pub(crate) fn device(hub: &Arc<Hub>, turns: &Turns<GuestMemory>) -> Device {
+    let console = Console::new(Arc::new(Far(Arc::downgrade(hub))), turns.clone());
     // What the kernel says here, programs say in the same way: no line is the kernel's for sure.
     hub.set_polled(false);
     hub.connect(Arc::new(Near(console.clone())));

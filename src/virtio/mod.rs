@@ -18,6 +18,7 @@ use std::sync::Arc;
 use ppckvm_api::{Clock, GuestMemory};
 use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::virtio::balloon::{Balloon, Target};
+use ppckvm_devices::virtio::console::Turns;
 use ppckvm_devices::virtio::rng::Rng;
 use ppckvm_fdt::Board;
 
@@ -136,6 +137,8 @@ pub(crate) struct Host<'a> {
     pub ram: &'a Ram,
     /// The virtio consoles' far ends.
     pub consoles: &'a [Line],
+    /// Which of them is set up when.
+    pub console_turns: &'a Turns<GuestMemory>,
     /// Where a balloon leaves the host's side of it.
     pub balloon: &'a Cell<Option<Target>>,
 }
@@ -207,7 +210,7 @@ impl Machine {
         self.attach(format!("console{number}"), place, move |host| {
             let line = host.consoles.get(number);
             let line = line.expect("each console has a line");
-            Ok(console::device(&line.hub))
+            Ok(console::device(&line.hub, host.console_turns))
         });
         self
     }

@@ -4,7 +4,12 @@
 //! guest has room for, and [`Sink::has_room`] tells the feeder that there may be more. Linux drops
 //! what comes between its first buffers and its port's setup, a moment that only a driver of several
 //! ports tells (VIRTIO_CONSOLE_F_MULTIPORT). That is what the control queues are for here: there is
-//! one port, and it gets its input when the driver has opened it.
+//! one port, and it gets its input when the driver has opened it. `turns` has several consoles set
+//! up one after the other.
+
+#[cfg(test)]
+mod tests;
+mod turns;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,6 +21,8 @@ use vm_memory::GuestMemory;
 use super::chain::Chain;
 use super::device::{ByteOrder, Link, VirtioDevice, read_fields};
 use super::queue::QueueError;
+
+pub use turns::Turns;
 
 /// Which kind of device it is.
 pub const DEVICE_ID: u16 = 3;
@@ -69,6 +76,8 @@ pub trait Sink: Send + Sync {
 pub struct State {
     /// A buffer for input that was taken from its queue while there was none.
     pub waiting: Option<Chain>,
+    /// The driver asked for its port and has not opened it yet: consoles that ask now wait for it.
+    pub setting_up: bool,
     /// The driver opened the port.
     pub open: bool,
     /// Control messages that wait for buffers: event and value.
@@ -189,10 +198,19 @@ impl<M: GuestMemory> Ports<M> {
             let event = link.order.read_u16([e0, e1]);
             let value = link.order.read_u16([v0, v1]);
             let answers: &[(u16, u16)] = match event {
-                DEVICE_READY if value == 1 => &[(PORT_ADD, 1)],
+                DEVICE_READY if value == 1 => {
+                    self.state.setting_up = !self.state.open;
+                    &[(PORT_ADD, 1)]
+                }
                 PORT_READY if port == 0 && value == 1 => &[(CONSOLE_PORT, 1), (PORT_OPEN, 1)],
+                // The driver failed.
+                DEVICE_READY | PORT_READY => {
+                    self.state.setting_up = false;
+                    &[]
+                }
                 PORT_OPEN if port == 0 => {
                     self.state.open = value != 0;
+                    self.state.setting_up = false;
                     &[]
                 }
                 _ => &[],
@@ -254,6 +272,7 @@ impl<M: GuestMemory> Ports<M> {
 /// The device; clones are the same one, for the feeder and for the transport.
 pub struct Console<M> {
     ports: Arc<Mutex<Ports<M>>>,
+    turns: Turns<M>,
     sink: Arc<dyn Sink>,
 }
 
@@ -261,6 +280,7 @@ impl<M> Clone for Console<M> {
     fn clone(&self) -> Self {
         Console {
             ports: self.ports.clone(),
+            turns: self.turns.clone(),
             sink: self.sink.clone(),
         }
     }
@@ -273,16 +293,40 @@ impl<M> fmt::Debug for Console<M> {
 }
 
 impl<M: GuestMemory> Console<M> {
-    /// A console with something at its other end.
-    pub fn new(sink: Arc<dyn Sink>) -> Self {
+    /// A console with something at its other end; all consoles of a machine share `turns`.
+    pub fn new(sink: Arc<dyn Sink>, turns: Turns<M>) -> Self {
         Console {
             ports: Arc::default(),
+            turns,
             sink,
         }
     }
 
     fn ports(&self) -> MutexGuard<'_, Ports<M>> {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands control messages to the driver, unless other consoles come first; and those of the
+    /// console that waited for this one.
+    fn answer(&self) {
+        let next = {
+            let mut ports = self.ports();
+            let (waits, next) = match ports.state.setting_up {
+                true => (self.turns.ask(&self.ports), None),
+                false => (false, self.turns.done(&self.ports)),
+            };
+            if !waits {
+                let answered = ports.answer();
+                ports.report(CONTROL_RECEIVE, answered);
+            }
+            next
+        };
+        // With no lock held, because that console may be asking for its turn just now.
+        if let Some(next) = next {
+            let mut ports = next.lock().unwrap_or_else(PoisonError::into_inner);
+            let answered = ports.answer();
+            ports.report(CONTROL_RECEIVE, answered);
+        }
     }
 
     /// What a snapshot must hold.
@@ -344,10 +388,9 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Console<M> {
                 let taken = ports.control();
                 ports.report(CONTROL_TRANSMIT, taken);
             }
-            if queue != RECEIVE {
-                let answered = ports.answer();
-                ports.report(CONTROL_RECEIVE, answered);
-            }
+        }
+        if queue != RECEIVE {
+            self.answer();
         }
         // The port may have been opened.
         if queue == RECEIVE || queue == CONTROL_TRANSMIT {
@@ -357,186 +400,7 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Console<M> {
 
     fn reset(&mut self) {
         *self.ports() = Ports::default();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use vm_memory::{GuestAddress, GuestMemoryMmap};
-
-    use super::*;
-    use crate::irq::IrqLine;
-    use crate::virtio::{Interrupt, driver::Driver};
-
-    #[derive(Default)]
-    struct Outside {
-        sent: Mutex<Vec<u8>>,
-        told: Mutex<u32>,
-    }
-
-    impl Sink for Outside {
-        fn send(&self, bytes: &[u8]) {
-            self.sent.lock().unwrap().extend(bytes);
-        }
-
-        fn has_room(&self) {
-            *self.told.lock().unwrap() += 1;
-        }
-    }
-
-    struct Bench {
-        console: Console<GuestMemoryMmap>,
-        outside: Arc<Outside>,
-        memory: GuestMemoryMmap,
-        input: Driver,
-        output: Driver,
-        control: [Driver; 2],
-        interrupt: Interrupt,
-    }
-
-    fn bench() -> Bench {
-        bench_with(0)
-    }
-
-    fn bench_with(features: u64) -> Bench {
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10_0000)]).unwrap();
-        let input = Driver::new(ByteOrder::Little, 0x1000, 64, false);
-        let output = Driver::new(ByteOrder::Little, 0x8_0000, 64, false);
-        let outside = Arc::new(Outside::default());
-        let mut console = Console::new(outside.clone());
-        let interrupt = Interrupt::new("console", IrqLine::detached());
-        let control =
-            [0xA_0000, 0xC_0000].map(|base| Driver::new(ByteOrder::Little, base, 16, false));
-        let queues = [&input, &output, &control[0], &control[1]]
-            .map(|driver| driver.queue(&memory).unwrap());
-        console.activate(Link {
-            memory: memory.clone(),
-            queues: queues.into(),
-            features,
-            order: ByteOrder::Little,
-            interrupt: interrupt.clone(),
-        });
-        Bench {
-            console,
-            outside,
-            memory,
-            input,
-            output,
-            control,
-            interrupt,
-        }
-    }
-
-    /// A control message about port 0.
-    fn say(bench: &mut Bench, event: u8, value: u8) {
-        let message = [0, 0, 0, 0, event, 0, value, 0];
-        bench.control[1].offer(&bench.memory, &[&message], &[]);
-        bench.console.notify(3);
-        assert!(bench.control[1].used(&bench.memory).is_some());
-    }
-
-    #[test]
-    fn a_driver_of_ports_gets_input_when_it_opened_the_port() {
-        let mut bench = bench_with(F_MULTIPORT);
-        let mut ports = [9; 4];
-        bench.console.config_read(4, &mut ports, ByteOrder::Big);
-        assert_eq!(ports, [0, 0, 0, 1]);
-        let buffer = bench.input.offer(&bench.memory, &[], &[4]);
-        bench.console.notify(0);
-        say(&mut bench, 0, 1);
-        let heard = |bench: &mut Bench| {
-            let offer = bench.control[0].offer(&bench.memory, &[], &[8]);
-            bench.console.notify(2);
-            let used = bench.control[0].used(&bench.memory)?;
-            assert_eq!(used, (offer.head, 8));
-            let message = offer.written(&bench.memory, 8);
-            Some((message[4], message[6]))
-        };
-        assert_eq!(heard(&mut bench), Some((1, 1)), "there is a port");
-        say(&mut bench, 3, 1);
-        assert_eq!(heard(&mut bench), Some((4, 1)), "it is a console");
-        bench.console.fill(&mut |_| panic!("it is not open"));
-        let told = *bench.outside.told.lock().unwrap();
-        say(&mut bench, 6, 1);
-        assert!(*bench.outside.told.lock().unwrap() > told);
-        assert_eq!(heard(&mut bench), Some((6, 1)), "open at this end too");
-        let mut input = vec![b"abcd".to_vec()];
-        bench.console.fill(&mut |_| input.pop().unwrap_or_default());
-        assert_eq!(bench.input.used(&bench.memory), Some((buffer.head, 4)));
-    }
-
-    #[test]
-    fn a_driver_that_hears_nothing_is_told_only_so_much() {
-        let mut bench = bench_with(F_MULTIPORT);
-        for _ in 0..MOST_MESSAGES {
-            say(&mut bench, 0, 1);
-        }
-        let message = [0, 0, 0, 0, 0, 0, 1, 0];
-        bench.control[1].offer(&bench.memory, &[&message], &[]);
-        bench.console.notify(3);
-        assert!(bench.interrupt.is_reset_needed());
-    }
-
-    #[test]
-    fn output_goes_out_in_order() {
-        let mut bench = bench();
-        bench.output.offer(&bench.memory, &[b"he", b"l"], &[]);
-        bench.output.offer(&bench.memory, &[b"lo"], &[]);
-        bench.console.notify(1);
-        assert_eq!(*bench.outside.sent.lock().unwrap(), b"hello");
-        assert_eq!(bench.output.used(&bench.memory), Some((0, 0)));
-        assert_eq!(bench.output.used(&bench.memory), Some((2, 0)));
-        assert_eq!(bench.interrupt.status(), 1);
-        bench
-            .console
-            .config_write(8, &[b'!', 0, 0, 0], ByteOrder::Little);
-        assert_eq!(*bench.outside.sent.lock().unwrap(), b"hello!");
-    }
-
-    #[test]
-    fn input_waits_for_room_and_room_for_input() {
-        let mut bench = bench();
-        let mut left = b"abcdefg".to_vec();
-        let mut source = |room: usize| {
-            let count = room.min(left.len());
-            left.drain(..count).collect()
-        };
-        bench.console.fill(&mut source);
-        let first = bench.input.offer(&bench.memory, &[], &[4]);
-        let second = bench.input.offer(&bench.memory, &[], &[2, 3]);
-        let third = bench.input.offer(&bench.memory, &[], &[9]);
-        bench.console.notify(0);
-        assert_eq!(
-            *bench.outside.told.lock().unwrap(),
-            2,
-            "at the start, and now"
-        );
-        bench.console.fill(&mut source);
-        assert_eq!(bench.input.used(&bench.memory), Some((first.head, 4)));
-        assert_eq!(bench.input.used(&bench.memory), Some((second.head, 3)));
-        assert_eq!(first.written(&bench.memory, 4), b"abcd");
-        assert_eq!(second.written(&bench.memory, 3), b"efg");
-        assert_eq!(bench.input.used(&bench.memory), None);
-        bench.console.fill(&mut |_| Vec::new());
-        let waiting = bench.console.state().waiting.unwrap();
-        assert_eq!(waiting.head, third.head);
-        let mut once = vec![b"!".to_vec()];
-        bench.console.fill(&mut |_| once.pop().unwrap_or_default());
-        assert_eq!(bench.input.used(&bench.memory), Some((third.head, 1)));
-    }
-
-    #[test]
-    fn requests_that_make_no_sense_break_their_queue() {
-        let mut bench = bench();
-        bench.output.offer(&bench.memory, &[&[0; 0x8000]], &[]);
-        bench.output.offer(&bench.memory, &[&[0; MOST + 1]], &[]);
-        bench.console.notify(1);
-        assert_eq!(bench.outside.sent.lock().unwrap().len(), 0x8000);
-        assert!(bench.interrupt.is_reset_needed());
-        bench.console.reset();
-        bench.console.notify(1);
-        bench
-            .console
-            .fill(&mut |_| panic!("there is no room after a reset"));
+        // Who waited for this one goes on.
+        self.answer();
     }
 }
