@@ -3,7 +3,6 @@
 //! A list has keys with values and keys without. A comma in a value is written twice.
 
 /// What a key is.
-#[allow(dead_code, reason = "the devices with options come next")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
     /// `key`.
