@@ -6,23 +6,23 @@
 /// the result that was recorded. A branch then tests that number, and four bits are made of it
 /// only when somebody asks. Not every combination of three bits is a sign, so the number is read
 /// as follows: EQ when its low 32 bits are zero, GT when it is above zero, LT when bit 62 (LSB 0)
-/// is set. A difference of two 32-bit numbers fits.
+/// is set, and SO when bit 61 is not as bit 62. A difference of two 32-bit numbers fits, with SO 0.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Cr {
-    /// LT, GT and EQ of each field, as above.
+    /// Each field, as above.
     pub signs: [i64; 8],
-    /// SO of each field, 0 or 1.
-    pub so: [u8; 8],
 }
 
-/// The number for each combination of LT, GT and EQ, by the value of the field's four bits.
+/// The number for each combination of LT, GT, EQ and SO, by the value of the field's four bits.
 pub static SIGNS: [i64; 16] = {
     let mut signs = [0; 16];
     let mut field = 0;
     while field < 16 {
         let (lt, gt, eq) = (field & 8 != 0, field & 4 != 0, field & 2 != 0);
+        let so = field & 1 != 0;
         signs[field] = (lt as i64) << 62
+            | ((lt != so) as i64) << 61
             | (if gt { 0 } else { i64::MIN })
             | ((gt && eq) as i64) << 32
             | !eq as i64;
@@ -64,21 +64,22 @@ impl Cr {
         ((sign >> 59) as u8 & Self::LT)
             | u8::from(sign > 0) << 2
             | u8::from(sign as u32 == 0) << 1
-            | self.so[field & 7]
+            | ((sign >> 61 ^ sign >> 62) as u8 & Self::SO)
     }
 
     /// Sets the four bits of a field from the low four of `value`.
     #[inline]
     pub fn set_field(&mut self, field: usize, value: u8) {
         self.signs[field & 7] = SIGNS[usize::from(value & 15)];
-        self.so[field & 7] = value & Self::SO;
     }
 
     /// Sets a field from a difference of two 32-bit numbers, signed or unsigned, and SO.
     #[inline(always)]
     pub fn set_sign(&mut self, field: usize, difference: i64, so: bool) {
-        self.signs[field & 7] = difference;
-        self.so[field & 7] = u8::from(so);
+        self.signs[field & 7] = match difference {
+            0 if so => SIGNS[usize::from(Self::EQ | Self::SO)],
+            _ => difference ^ i64::from(so) << 61,
+        };
     }
 
     /// Bit `index` counted from the most significant end; only the low five bits of `index` count.
@@ -90,7 +91,7 @@ impl Cr {
             0 => sign >> 62 & 1 != 0,
             1 => sign > 0,
             2 => sign as u32 == 0,
-            _ => self.so[field] != 0,
+            _ => (sign >> 61 ^ sign >> 62) & 1 != 0,
         }
     }
 
@@ -109,7 +110,6 @@ impl Default for Cr {
     fn default() -> Self {
         Cr {
             signs: [SIGNS[0]; 8],
-            so: [0; 8],
         }
     }
 }
@@ -225,7 +225,14 @@ mod tests {
 
     #[test]
     fn cr_and_xer_words_round_trip() {
-        for word in [0, 0x8421_1248, 0xFFFF_FFFF, 0x0F0F_1234, 0x7654_3210] {
+        for word in [
+            0,
+            0x8421_1248,
+            0xFFFF_FFFF,
+            0x0F0F_1234,
+            0x7654_3210,
+            0xFEDC_BA98,
+        ] {
             assert_eq!(Cr::from_word(word).word(), word);
         }
         assert_eq!(Cr::default().word(), 0);

@@ -85,6 +85,8 @@ pub(super) mod stop {
     pub const FP_UNAVAILABLE: u32 = 8;
     /// An interrupt that waited for MSR\[EE\]; `pc` is behind the instruction that set it.
     pub const UNMASKED: u32 = 9;
+    /// XER\[SO\] became 1, which translated code does not look at; `pc` is behind the instruction.
+    pub const SUMMARY: u32 = 10;
 }
 
 /// What translated code and its caller give each other.
@@ -111,6 +113,8 @@ pub(super) struct Context {
     pub word: u32,
     /// Instructions completed that `budget` still counts.
     pub done: u32,
+    /// Translated code looks at XER\[SO\].
+    pub summary: bool,
     /// Some entry for stores leads to an uncached page.
     pub uncached: bool,
     /// Translated code does floating-point arithmetic.
@@ -341,6 +345,7 @@ fn run(context: &mut Context, regs: &mut Regs, op: Op, place: u32) -> u32 {
     let exec = unsafe { &mut *context.exec };
     let (offset, done) = (place & 0xFFFF, place >> 16);
     let (behind, completed, stop) = match run_one(op, exec, regs) {
+        Flow::Next if regs.xer.so && !context.summary => (offset + 4, done + 1, stop::SUMMARY),
         Flow::Next => return 0,
         Flow::Trap | Flow::Undecoded => (offset, done, stop::TRAP),
         Flow::Call => (offset + 4, done, stop::TRAP),

@@ -127,6 +127,12 @@ impl Jit {
             if *left == 0 {
                 return Ran::Trapped(Trap::Budget);
             }
+            if regs.xer.so && !self.emitter.summary {
+                // Code that does not look at it is of no use any more.
+                self.flush(exec);
+                self.emitter.summary = true;
+                link = None;
+            }
             let pc = regs.pc;
             let Some(ram) = exec.mmu.fetch_page(pc) else {
                 return Ran::Trapped(Trap::Fetch);
@@ -168,6 +174,7 @@ impl Jit {
                 code: self.memory.address(0),
                 word: 0,
                 done: 0,
+                summary: self.emitter.summary,
                 uncached,
                 uses_float: self.uses_float,
                 pending: Pending::NOTHING,
@@ -186,7 +193,7 @@ impl Jit {
             let unused = context.budget - context.done as i32;
             *left -= slice - unused as u32;
             match why & 0xFF {
-                stop::MISS => {}
+                stop::MISS | stop::SUMMARY => {}
                 stop::LINK => link = Some(why >> 8),
                 stop::BUDGET if slice < *left + (slice - unused as u32) => {}
                 stop::BUDGET if *left == 0 => {}

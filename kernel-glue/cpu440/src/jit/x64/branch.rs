@@ -203,11 +203,18 @@ impl Emitter {
                 }
             }
             _ => {
-                asm!(self, ; cmp BYTE [BYTE rbp + at::cr_so(field)], 0);
+                // Whether bits 61 and 62 differ: only then is the upper one of the two set after
+                // counting on. `eax` and `edx` are somebody's.
+                asm!(self,
+                    ; mov rcx, [BYTE rbp + at::sign(field)]
+                    ; shr rcx, 61
+                    ; inc ecx
+                    ; test cl, 2
+                );
                 self.flags = None;
                 match when {
-                    true => asm!(self, ; jne =>label),
-                    false => asm!(self, ; je =>label),
+                    true => asm!(self, ; jnz =>label),
+                    false => asm!(self, ; jz =>label),
                 }
             }
         }

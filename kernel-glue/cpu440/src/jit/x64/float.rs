@@ -192,7 +192,6 @@ impl Emitter {
             ; lea edx, [rdx + rdx + 2]
             ; sub rax, rcx
             ; mov [BYTE rbp + at::sign(field)], rax
-            ; mov BYTE [BYTE rbp + at::cr_so(field)], 0
             ; mov rcx, [rsp + frame::CONTEXT]
             ; mov [rcx + FPCC], edx
             ; =>back

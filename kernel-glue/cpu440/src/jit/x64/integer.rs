@@ -1,7 +1,7 @@
 //! Integer arithmetic, logic, rotates, shifts, compares and the condition register.
 
 use dynasmrt::{DynasmApi, DynasmLabelApi};
-use ppc440_isa::{Cr, Insn};
+use ppc440_isa::Insn;
 
 use super::{Emitter, Home, RAX, RCX, RDX, alu, asm, at};
 use crate::interp::rotate_mask;
@@ -226,8 +226,6 @@ impl Emitter {
                 asm!(self,
                     ; mov rax, [BYTE rbp + at::sign(from)]
                     ; mov [BYTE rbp + at::sign(to)], rax
-                    ; mov al, [BYTE rbp + at::cr_so(from)]
-                    ; mov [BYTE rbp + at::cr_so(to)], al
                 );
             }
             Mtcrf => self.move_to_cr(rs, word.crm()),
@@ -262,12 +260,25 @@ impl Emitter {
 
     /// Sets a CR field from the number in `rax`, which the host's flags show, and SO.
     pub(super) fn compared(&mut self, field: usize) -> bool {
+        if !self.summary {
+            asm!(self, ; mov [BYTE rbp + at::sign(field)], rax);
+            self.flags = Some(field);
+            return true;
+        }
+        // As `Cr::set_sign` has it.
+        let (differ, done) = (self.asm.new_dynamic_label(), self.asm.new_dynamic_label());
         asm!(self,
+            ; cmp BYTE [BYTE rbp + at::SO], 0
+            ; je =>done
+            ; test rax, rax
+            ; jnz =>differ
+            ; bts rax, 63
+            ; =>differ
+            ; btc rax, 61
+            ; =>done
             ; mov [BYTE rbp + at::sign(field)], rax
-            ; movzx ecx, BYTE [BYTE rbp + at::SO]
-            ; mov [BYTE rbp + at::cr_so(field)], cl
         );
-        self.flags = Some(field);
+        self.flags = None;
         true
     }
 
@@ -572,10 +583,6 @@ impl Emitter {
                 ; and eax, 15
                 ; mov rax, [rcx + 8 * rax]
                 ; mov [BYTE rbp + at::sign(field)], rax
-                ; mov eax, edx
-                ; shr eax, shift
-                ; and eax, i32::from(Cr::SO)
-                ; mov [BYTE rbp + at::cr_so(field)], al
             );
         }
     }
@@ -598,7 +605,10 @@ impl Emitter {
                 ; test ecx, ecx
                 ; sete dl
                 ; lea eax, [rdx + 2 * rax]
-                ; movzx edx, BYTE [BYTE rbp + at::cr_so(field)]
+                ; lea rdx, [rcx + rcx]
+                ; xor rdx, rcx
+                ; shr rdx, 62
+                ; and edx, 1
                 ; lea eax, [rdx + 2 * rax]
             );
         }

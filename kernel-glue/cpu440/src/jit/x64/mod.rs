@@ -125,11 +125,6 @@ mod at {
     pub const fn sign_top(field: usize) -> i8 {
         near(CR + offset_of!(Cr, signs) + 8 * (field & 7) + 7)
     }
-
-    /// SO of a CR field.
-    pub const fn cr_so(field: usize) -> i8 {
-        near(CR + offset_of!(Cr, so) + (field & 7))
-    }
 }
 
 /// Code for behind the block.
@@ -203,6 +198,8 @@ pub(super) struct Emitter {
     counted: bool,
     /// The CR field whose sign the host's flags show.
     flags: Option<usize>,
+    /// XER\[SO\] may be 1. As long as it never was, code does not look at it.
+    pub summary: bool,
     /// MSR\[FP\] is known to be 1.
     fp_checked: bool,
     uses_float: bool,
@@ -239,6 +236,7 @@ impl Emitter {
             done: 0,
             counted: false,
             flags: None,
+            summary: false,
             fp_checked: false,
             uses_float: false,
         }
