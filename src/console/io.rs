@@ -3,11 +3,16 @@
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::Hub;
@@ -20,6 +25,11 @@ const INPUT: u32 = 0;
 const OUTPUT: u32 = 1;
 const WAKE: u32 = 2;
 const CLIENT: u32 = 3;
+const TIMER: u32 = 4;
+
+/// How long output gathers after output, before it is written: most of what a guest prints in a
+/// line comes within that time, and nobody sees the delay. What comes after silence is not delayed.
+const GATHERING: Duration = Duration::from_micros(500);
 
 /// A write of at most this many bytes to a pipe that polls writable does not block (POSIX).
 const CHUNK: usize = 4096;
@@ -40,6 +50,8 @@ pub(crate) struct ConsoleIo {
     hub: Arc<Hub>,
     control: Arc<Control>,
     wake: EventFd,
+    /// Tells when output has gathered.
+    timer: OwnedFd,
     input: Option<(File, Waiting)>,
     output: Option<Output>,
     /// The output is full and the event loop tells when it no longer is.
@@ -101,7 +113,15 @@ impl Output {
 
 impl ConsoleIo {
     /// Serves `files`, which are now its own.
-    pub fn new(files: Files, hub: Arc<Hub>, control: Arc<Control>, wake: EventFd) -> Self {
+    ///
+    /// # Errors
+    /// When the host has no more descriptors.
+    pub fn new(
+        files: Files,
+        hub: Arc<Hub>,
+        control: Arc<Control>,
+        wake: EventFd,
+    ) -> std::io::Result<Self> {
         let Files {
             input,
             output,
@@ -112,10 +132,13 @@ impl ConsoleIo {
         if listener.is_some() {
             hub.set_reader(false);
         }
-        ConsoleIo {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        Ok(ConsoleIo {
             hub,
             control,
             wake,
+            timer,
             input: input.map(|file| (File::from(file), Waiting::Armed)),
             output: output.map(|file| match nonblocking {
                 true => Output { file, nonblocking },
@@ -125,7 +148,7 @@ impl ConsoleIo {
             escape: escape.then(Escape::default),
             listener,
             listening: false,
-        }
+        })
     }
 
     /// Waits for clients while none is there who still sends.
@@ -255,17 +278,34 @@ impl ConsoleIo {
         self.hub.receive(&guest);
     }
 
-    /// Writes as much as the file takes now.
+    /// Has the event loop tell once output has gathered; whether it will.
+    fn return_later(&self) -> bool {
+        let once = Itimerspec {
+            it_interval: Timespec::default(),
+            it_value: Timespec {
+                tv_sec: 0,
+                tv_nsec: GATHERING.subsec_nanos().into(),
+            },
+        };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once).is_ok()
+    }
+
+    /// Writes as much as the file takes now. Where that was something, more is likely, and this is
+    /// called again when it has gathered.
     fn write(&mut self, ops: &mut EventOps) {
         let Some(output) = &self.output else { return };
         let mut chunk = [0; CHUNK];
+        let mut returns = false;
         let full = loop {
-            let count = self.hub.peek(&mut chunk);
+            let count = self.hub.peek(&mut chunk, returns);
             if count == 0 {
                 break false;
             }
             match output.write(&chunk[..count]) {
-                Ok(written) => self.hub.took(written),
+                Ok(written) => {
+                    self.hub.took(written);
+                    returns = returns || self.return_later();
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break true,
                 Err(_) if self.listener.is_some() => return self.leave(ops),
@@ -303,6 +343,11 @@ impl MutEventSubscriber for ConsoleIo {
             INPUT => self.read(ops),
             OUTPUT => self.write(ops),
             CLIENT => self.accept(ops),
+            TIMER => {
+                // As an event's counter, it must be read to fall silent.
+                let _ = rustix::io::read(&self.timer, &mut [0; 8]);
+                self.write(ops);
+            }
             _ => {
                 // Not blocking: the event says that the counter is not 0.
                 let _ = self.wake.read();
@@ -320,8 +365,11 @@ impl MutEventSubscriber for ConsoleIo {
     }
 
     fn init(&mut self, ops: &mut EventOps) {
-        if let Err(error) = ops.add(Events::with_data(&self.wake, WAKE, EventSet::IN)) {
-            tracing::error!("cannot wait for the console: {error}");
+        let timer = Events::with_data(&self.timer, TIMER, EventSet::IN);
+        for event in [Events::with_data(&self.wake, WAKE, EventSet::IN), timer] {
+            if let Err(error) = ops.add(event) {
+                tracing::error!("cannot wait for the console: {error}");
+            }
         }
         self.listen(ops);
         if let Some((file, waiting)) = &mut self.input

@@ -3,8 +3,12 @@
 //!
 //! Output is queued for its destination and kept for whoever waits for text; input is queued until
 //! the UART has room. Neither is dropped. The vcpu's thread waits where the queue of output is
-//! full (`Hub::wait_for_room`), at a point where it holds no lock, so that a slow reader slows the
+//! full (`Hub::settle`), at a point where it holds no lock, so that a slow reader slows the
 //! guest down and nothing else.
+//!
+//! A guest prints byte by byte, so a wake-up for each would cost more than the guest itself. The
+//! event thread is woken for the first byte, writes it at once, and then comes by again by itself
+//! until there was nothing for a moment (`Hub::peek`).
 
 pub mod escape;
 pub(crate) mod io;
@@ -14,7 +18,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use vmm_sys_util::eventfd::EventFd;
@@ -91,6 +95,10 @@ struct State {
     queue: VecDeque<u8>,
     /// Whether anything takes from `queue`: a file, or a [`ConsoleOutput`].
     taken: bool,
+    /// The event thread was woken for what is in `queue`, or comes by again in any case.
+    told: bool,
+    /// How many threads wait for `Hub::changed`.
+    waiters: usize,
     /// Why the destination takes no more.
     lost: bool,
     /// The destination's reader has not come yet, or is gone, and may come.
@@ -184,8 +192,7 @@ impl Hub {
         let weak = Arc::downgrade(&hub);
         control.on_request(move || {
             if let Some(hub) = weak.upgrade() {
-                drop(lock(&hub.state));
-                hub.changed.notify_all();
+                hub.notify(&lock(&hub.state));
             }
         });
         hub
@@ -195,6 +202,35 @@ impl Hub {
     pub fn connect(&self, port: Arc<dyn Port>) {
         *lock(&self.port) = Some(port);
         self.feed();
+    }
+
+    /// Waits until something changed. Other threads hold the lock meanwhile.
+    fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.waiters += 1;
+        let waited = self.changed.wait(state);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        state.waiters -= 1;
+        state
+    }
+
+    /// As [`Hub::wait`], for at most so long.
+    fn wait_for<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        time: Duration,
+    ) -> MutexGuard<'a, State> {
+        state.waiters += 1;
+        let waited = self.changed.wait_timeout(state, time);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.waiters -= 1;
+        state
+    }
+
+    /// Tells whoever waits; a call to the host's kernel only when somebody does.
+    fn notify(&self, state: &State) {
+        if state.waiters > 0 {
+            self.changed.notify_all();
+        }
     }
 
     fn wake(&self) {
@@ -216,8 +252,11 @@ impl Hub {
         let found = state.find();
         let polled = self.polled.load(Ordering::Relaxed);
         let said = state.lines.take(bytes, polled);
-        self.enqueue(&mut state, bytes);
+        let wake = self.enqueue(&mut state, bytes);
         drop(state);
+        if wake {
+            self.wake();
+        }
         self.watch.printed(said);
         if found {
             self.control.request(Request::TextSeen);
@@ -231,27 +270,33 @@ impl Hub {
 
     /// Whether somebody is there to take output; nobody means that somebody may come.
     pub fn set_reader(&self, present: bool) {
-        lock(&self.state).absent = !present;
-        self.changed.notify_all();
+        let mut state = lock(&self.state);
+        state.absent = !present;
+        self.notify(&state);
     }
 
     /// Shows text to the user that the guest did not send.
     pub fn show(&self, text: &str) {
-        self.enqueue(&mut lock(&self.state), text.as_bytes());
+        let wake = self.enqueue(&mut lock(&self.state), text.as_bytes());
+        if wake {
+            self.wake();
+        }
     }
 
-    fn enqueue(&self, state: &mut State, bytes: &[u8]) {
-        if !state.taken || state.lost {
-            return;
+    /// Queues output; whether the event thread must now be woken, which the caller does without
+    /// the lock, because that thread takes it first of all.
+    #[must_use]
+    fn enqueue(&self, state: &mut State, bytes: &[u8]) -> bool {
+        if !state.taken || state.lost || bytes.is_empty() {
+            return false;
         }
-        let was_empty = state.queue.is_empty();
+        let was_full = state.queue.len() >= self.limit;
         state.queue.extend(bytes);
-        self.full
-            .store(state.queue.len() >= self.limit, Ordering::SeqCst);
-        if was_empty && !state.queue.is_empty() {
-            self.wake();
-            self.changed.notify_all();
-        }
+        let full = state.queue.len() >= self.limit;
+        self.full.store(full, Ordering::SeqCst);
+        self.notify(state);
+        // The guest is about to wait, so the next time would be late.
+        !std::mem::replace(&mut state.told, true) || full && !was_full
     }
 
     /// Whether [`Hub::settle`] has something to do; cheap.
@@ -269,10 +314,7 @@ impl Hub {
         if self.full.load(Ordering::SeqCst) {
             let mut state = lock(&self.state);
             while state.queue.len() >= self.limit && !self.control.is_raised() {
-                state = self
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                state = self.wait(state);
             }
         }
     }
@@ -317,16 +359,18 @@ impl Hub {
                 .store(!state.input.is_empty(), Ordering::SeqCst);
             if was_full && state.input.len() < INPUT_LIMIT {
                 self.wake();
-                self.changed.notify_all();
+                self.notify(&state);
             }
             bytes
         });
     }
 
-    /// Copies the next bytes for the destination into `chunk` without taking them.
-    pub fn peek(&self, chunk: &mut [u8]) -> usize {
-        let state = lock(&self.state);
+    /// Copies the next bytes for the destination into `chunk` without taking them. When there are
+    /// none, the event thread is woken for the next, unless the caller `returns` in any case.
+    pub fn peek(&self, chunk: &mut [u8], returns: bool) -> usize {
+        let mut state = lock(&self.state);
         let count = chunk.len().min(state.queue.len());
+        state.told = returns || count > 0;
         for (to, from) in chunk.iter_mut().zip(&state.queue) {
             *to = *from;
         }
@@ -340,7 +384,7 @@ impl Hub {
         state.queue.drain(..count);
         self.full
             .store(state.queue.len() >= self.limit, Ordering::SeqCst);
-        self.changed.notify_all();
+        self.notify(&state);
     }
 
     /// The destination takes no more. What it did not take is dropped.
@@ -349,13 +393,14 @@ impl Hub {
         state.lost = true;
         state.queue.clear();
         self.full.store(false, Ordering::SeqCst);
-        self.changed.notify_all();
+        self.notify(&state);
     }
 
     /// The guest is at its end: readers get what is left and then the end of the file.
     pub fn end(&self) {
-        lock(&self.state).ended = true;
-        self.changed.notify_all();
+        let mut state = lock(&self.state);
+        state.ended = true;
+        self.notify(&state);
     }
 
     /// Waits until a file has taken all output. With `patience`, or once a request comes, gives up
@@ -364,6 +409,8 @@ impl Hub {
         if self.wake.is_none() {
             return 0;
         }
+        // Now, rather than when the event thread next comes by.
+        self.wake();
         let mut state = lock(&self.state);
         let mut left = state.queue.len();
         let mut since = Instant::now();
@@ -375,16 +422,12 @@ impl Hub {
                 .or(self.control.is_raised().then_some(AFTER_REQUEST))
                 .or(state.absent.then_some(ABSENT));
             state = match patience {
-                None => self
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => self.wait(state),
                 Some(patience) => {
                     let Some(time) = patience.checked_sub(since.elapsed()) else {
                         break;
                     };
-                    let waited = self.changed.wait_timeout(state, time);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
+                    self.wait_for(state, time)
                 }
             };
         }
@@ -441,13 +484,10 @@ impl Read for ConsoleOutput {
         let hub = &self.0;
         let mut state = lock(&hub.state);
         while state.queue.is_empty() && !state.ended && !buffer.is_empty() {
-            state = hub
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = hub.wait(state);
         }
         drop(state);
-        let count = hub.peek(buffer);
+        let count = hub.peek(buffer, true);
         hub.took(count);
         Ok(count)
     }
@@ -469,10 +509,7 @@ impl Write for ConsoleInput {
         let hub = &self.0;
         let mut state = lock(&hub.state);
         while state.input.len() >= INPUT_LIMIT && !state.ended {
-            state = hub
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = hub.wait(state);
         }
         if state.ended {
             return Err(std::io::ErrorKind::BrokenPipe.into());
@@ -616,6 +653,38 @@ mod tests {
         drop(hub.reader().unwrap());
         hub.transmit(&vec![b'x'; 2 * OUTPUT_LIMIT]);
         assert!(!hub.needs_settling());
+    }
+
+    #[test]
+    fn output_wakes_who_writes_it_once_and_not_while_it_returns() {
+        let control = Arc::new(Control::default());
+        let watch = Watch::new(control.clone(), OnPanic::Exit);
+        let wake = EventFd::new(vmm_sys_util::eventfd::EFD_NONBLOCK).unwrap();
+        let hub = Hub::new(
+            control,
+            watch,
+            Some(wake.try_clone().unwrap()),
+            OUTPUT_LIMIT,
+        );
+        let mut chunk = [0; 16];
+        let woken = || wake.read().is_ok();
+
+        hub.transmit(b"a");
+        assert!(woken());
+        hub.transmit(b"b");
+        assert!(!woken());
+        assert_eq!(hub.peek(&mut chunk, false), 2);
+        hub.took(2);
+        assert_eq!(hub.peek(&mut chunk, true), 0);
+        hub.transmit(b"c");
+        assert!(!woken());
+        // The guest will wait for room.
+        hub.transmit(&vec![b'x'; OUTPUT_LIMIT]);
+        assert!(woken());
+        hub.took(OUTPUT_LIMIT + 1);
+        assert_eq!(hub.peek(&mut chunk, false), 0);
+        hub.transmit(b"d");
+        assert!(woken());
     }
 
     #[test]

@@ -201,6 +201,7 @@ pub(crate) fn open(
         let hub = Hub::new(control.clone(), watch.clone(), own, limit);
         if let Some(wake) = wake {
             let io = ConsoleIo::new(files, hub.clone(), control.clone(), wake);
+            let io = io.map_err(no_event)?;
             all.subscribers.push(Box::new(io));
         }
         all.lines.push(Line { hub, name, slave });
