@@ -35,11 +35,11 @@ struct Space {
 }
 
 impl Space {
-    fn new() -> io::Result<Self> {
-        Ok(Space {
-            memory: Reservation::new(BYTES)?,
+    fn new(memory: Reservation) -> Self {
+        Space {
+            memory,
             touched: Box::new([0; PAGES / GROUP / 64]),
-        })
+        }
     }
 
     fn data(&self, page: usize, store: bool) -> *mut u64 {
@@ -113,10 +113,9 @@ impl Fast {
     /// # Errors
     /// When the host has no address space left: 20 MiB a space.
     pub fn new(ram: &Ram) -> io::Result<Self> {
+        let memory = Reservation::several(SPACES, BYTES)?;
         Ok(Fast {
-            spaces: (0..SPACES)
-                .map(|_| Space::new())
-                .collect::<io::Result<_>>()?,
+            spaces: memory.into_iter().map(Space::new).collect(),
             ram: ram.host_address(),
             uncached: false,
             writers: vec![[0; 2]; ram.bytes() >> 12].into_boxed_slice(),

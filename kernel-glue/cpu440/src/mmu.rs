@@ -84,25 +84,22 @@ pub(crate) struct Mmu {
 
 impl Mmu {
     pub fn new(ram: Ram) -> io::Result<Self> {
-        let empty = || -> io::Result<Data> {
-            Ok(Data {
-                table: Table::new()?,
-                pin: Pin::default(),
-            })
+        let empty = |table| Data {
+            table,
+            pin: Pin::default(),
         };
-        let spaces = (0..SPACES)
-            .map(|_| {
-                Ok(Space {
-                    data: empty()?,
-                    fetch: Table::new()?,
-                    touched: [0; 32],
-                })
-            })
-            .collect::<io::Result<Vec<_>>>()?;
+        let fetch = Table::several(SPACES)?;
+        let data = Table::several(SPACES)?.into_iter().map(empty);
+        let spaces = data.zip(fetch).map(|(data, fetch)| Space {
+            data,
+            fetch,
+            touched: [0; 32],
+        });
+        let spaces = spaces.collect();
         let mut mmu = Mmu {
             ram,
             fast: None,
-            data: empty()?,
+            data: empty(Table::new()?),
             data_space: 0,
             fetch_space: 0,
             spaces,

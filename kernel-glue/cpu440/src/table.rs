@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
@@ -43,6 +44,22 @@ impl Reservation {
         Ok(Reservation { base, bytes })
     }
 
+    /// `count` reservations of `bytes` bytes each, a multiple of 4096, side by side: two calls to the
+    /// host's kernel for all of them.
+    ///
+    /// # Errors
+    /// As [`Reservation::new`].
+    pub fn several(count: usize, bytes: usize) -> io::Result<Vec<Self>> {
+        // Each piece gives back its own pages.
+        let all = ManuallyDrop::new(Reservation::new(count * bytes)?);
+        let piece = |index| {
+            // SAFETY: the piece lies inside the mapping, which is `count` pieces long.
+            let base = unsafe { all.base.add(index * bytes) };
+            Reservation { base, bytes }
+        };
+        Ok((0..count).map(piece).collect())
+    }
+
     /// Where it begins: a page boundary, with as many bytes behind it as were asked for.
     #[inline(always)]
     pub fn base(&self) -> NonNull<u8> {
@@ -52,8 +69,8 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made in `new` with this length, and nothing that borrows it
-        // outlives `self`.
+        // SAFETY: the pages are this reservation's own, mapped in `new`, and nothing that borrows
+        // them outlives `self`.
         let _ = unsafe { munmap(self.base.as_ptr().cast(), self.bytes) };
     }
 }
@@ -63,10 +80,21 @@ impl Drop for Reservation {
 pub(crate) struct Table(Reservation);
 
 impl Table {
+    const BYTES: usize = SLOTS * size_of::<u32>();
+
     /// # Errors
     /// As [`Reservation::new`].
     pub fn new() -> io::Result<Self> {
-        Ok(Table(Reservation::new(SLOTS * size_of::<u32>())?))
+        Ok(Table(Reservation::new(Self::BYTES)?))
+    }
+
+    /// That many tables.
+    ///
+    /// # Errors
+    /// As [`Reservation::new`].
+    pub fn several(count: usize) -> io::Result<Vec<Self>> {
+        let memory = Reservation::several(count, Self::BYTES)?;
+        Ok(memory.into_iter().map(Table).collect())
     }
 
     /// The words.
