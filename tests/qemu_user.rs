@@ -330,7 +330,7 @@ fn fuzz(machine: &mut Machine, random: &mut Random, instructions: u32) -> u64 {
     let mut exits = 0;
     for _ in 0..instructions {
         exits += 1;
-        match vcpu.run(machine) {
+        match vcpu.run(&mut machine.hw) {
             Exit::Interrupted if machine.is_over() => break,
             Exit::Mmio { write: false, .. } => vcpu.complete_mmio(random.bits().to_be_bytes()),
             Exit::Dcr { write: false, .. } => vcpu.complete_dcr(random.word()),
@@ -351,8 +351,8 @@ fn fuzz(machine: &mut Machine, random: &mut Random, instructions: u32) -> u64 {
         // What an owner of the vcpu may do between two runs.
         match random.below(64) {
             0 => {
-                let state = vcpu.state(machine);
-                vcpu.set_state(machine, &state);
+                let state = vcpu.state(&machine.hw);
+                vcpu.set_state(&machine.hw, &state);
             }
             1 => vcpu.set_tlb(random.below(64) as usize, any_entry(random)),
             2 => vcpu.regs = Registers::of(&vcpu.regs).regs(),

@@ -1,23 +1,47 @@
 //! The core over the software 440: `Hw` for `ppc440_cpu::Cpu`, call by call.
+//!
+//! The core knows no CPU and the CPU no core, so this crate, which has both, joins them. Tests that
+//! drive a core themselves use it too, with entries of their own ([`Entry`]).
 
 use ppc440_cpu::{Cpu, Pins};
 use ppc440_isa::{Mapping, Regs, SpaceId, Trap};
 use ppc440_kvm::Hw;
 
-/// The software 440 as the core sees it.
-#[derive(Debug)]
-pub(crate) struct InProcess {
-    pub cpu: Cpu,
-    pub pins: Pins,
+/// How the core's entries into the guest reach the CPU.
+pub trait Entry {
+    /// As [`Hw::enter`], with the CPU and its pins.
+    fn enter(&mut self, cpu: &mut Cpu, pins: &Pins, regs: &mut Regs, budget: u32) -> Trap;
 }
 
-impl Hw for InProcess {
+/// Entries as the core asks for them.
+#[derive(Clone, Copy, Debug)]
+pub struct Direct;
+
+impl Entry for Direct {
+    #[inline]
+    fn enter(&mut self, cpu: &mut Cpu, _: &Pins, regs: &mut Regs, budget: u32) -> Trap {
+        cpu.enter(regs, budget)
+    }
+}
+
+/// The software 440 as the core sees it.
+#[derive(Debug)]
+pub struct InProcess<E = Direct> {
+    /// The CPU.
+    pub cpu: Cpu,
+    /// Its inputs: the ones that it was made with.
+    pub pins: Pins,
+    /// How it is entered.
+    pub entry: E,
+}
+
+impl<E: Entry> Hw for InProcess<E> {
     fn select(&mut self, fetch: SpaceId, data: SpaceId) {
         self.cpu.select(fetch, data);
     }
 
     fn enter(&mut self, regs: &mut Regs, budget: u32) -> Trap {
-        self.cpu.enter(regs, budget)
+        self.entry.enter(&mut self.cpu, &self.pins, regs, budget)
     }
 
     fn execute(&mut self, regs: &mut Regs, word: u32) -> Option<Trap> {

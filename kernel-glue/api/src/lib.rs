@@ -9,6 +9,7 @@ mod vcpu;
 mod vm;
 
 pub use device::{DEV_KVM, ProbeError};
+pub use inproc::{Direct, Entry, InProcess};
 pub use kvm::{Accel, Kvm, OpenError};
 pub use regs::{KvmRegs, KvmSregs};
 pub use vcpu::{RunError, SetRegsError, Statistics, Vcpu, VcpuExit, VcpuHandle};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ppc440_cpu::{Clock, Cpu, Engine, Pins, Region};
 use ppc440_kvm::{Slot, SlotError};
 
-use crate::inproc::InProcess;
+use crate::inproc::{Direct, InProcess};
 use crate::vcpu::Vcpu;
 
 /// What a machine's CPU counts time with.
@@ -92,6 +92,11 @@ impl Vm {
             engine,
         } = self.options;
         let cpu = Cpu::new(self.ram.clone(), pins.clone(), clock, timer_hz, engine)?;
-        Ok(Vcpu::new(core, InProcess { cpu, pins }))
+        let hw = InProcess {
+            cpu,
+            pins,
+            entry: Direct,
+        };
+        Ok(Vcpu::new(core, hw))
     }
 }

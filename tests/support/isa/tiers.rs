@@ -6,7 +6,8 @@ use ppc440_cpu::{Clock, Cpu, Engine, Pins, Region};
 use ppc440_isa::regs::{esr, msr};
 use ppc440_isa::tlb::{TlbWord0, TlbWord1, TlbWord2, Tlbe};
 use ppc440_isa::{Flags, Insn, Mapping, ProgramCause, Regs, SPACES, SpaceId, Trap, decode};
-use ppc440_kvm::{Exit, Hw, PVR_440EP, ResetKind, Slot, Vcpu};
+use ppc440_kvm::{Exit, PVR_440EP, ResetKind, Slot, Vcpu};
+use ppckvm_api::{Entry, InProcess};
 
 use super::cases::{
     CODE, Case, End, LITTLE, MSR, Memory, PAGES, PC, Page, RAM, Registers, TRAP, WINDOWS, page_at,
@@ -70,16 +71,38 @@ const FIRST_ENTRY: usize = 48;
 
 /// A CPU with the world of the cases in its RAM.
 pub struct Machine {
-    pub cpu: Cpu,
-    pins: Pins,
+    pub hw: InProcess<Leash>,
     /// Words of the code page that are not `trap`.
     used: usize,
-    /// The addresses at which the core may enter; elsewhere it is kicked.
+}
+
+/// Where and how far the core may run: a few instructions at a time, so that it is back where a
+/// case ends.
+pub struct Leash {
+    /// The first address at which the core may enter, and how many bytes of them; elsewhere it is
+    /// kicked.
     inside: (u32, u32),
     /// How many more instructions a case may take.
     left: u32,
     /// The most instructions of one entry.
     slice: u32,
+}
+
+impl Entry for Leash {
+    fn enter(&mut self, cpu: &mut Cpu, pins: &Pins, regs: &mut Regs, budget: u32) -> Trap {
+        if regs.pc.wrapping_sub(self.inside.0) >= self.inside.1 || self.left == 0 {
+            pins.kick();
+            return Trap::Attention;
+        }
+        let budget = budget.min(self.slice).min(self.left);
+        self.left -= budget;
+        loop {
+            match cpu.enter(regs, budget) {
+                Trap::Attention => {}
+                trap => return trap,
+            }
+        }
+    }
 }
 
 /// What came of a case.
@@ -94,13 +117,14 @@ impl Machine {
         let region = Arc::new(Region::new(RAM as usize).expect("anonymous memory"));
         let pins = Pins::new();
         let cpu = tier.cpu(region, pins.clone());
-        let mut machine = Machine {
-            cpu,
-            pins,
-            used: 1024,
+        let entry = Leash {
             inside: (0, 0),
             left: 0,
             slice: 1,
+        };
+        let mut machine = Machine {
+            hw: InProcess { cpu, pins, entry },
+            used: 1024,
         };
         machine.put_code(&[]);
         machine
@@ -116,13 +140,13 @@ impl Machine {
 
     /// Writes memory at an effective address.
     pub fn put(&mut self, ea: u32, bytes: &[u8]) {
-        assert!(self.cpu.store(ram_of(ea), bytes));
+        assert!(self.hw.cpu.store(ram_of(ea), bytes));
     }
 
     /// Reads memory at an effective address.
     pub fn get(&mut self, ea: u32, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
-        assert!(self.cpu.load(ram_of(ea), &mut bytes));
+        assert!(self.hw.cpu.load(ram_of(ea), &mut bytes));
         bytes
     }
 
@@ -182,8 +206,8 @@ impl Machine {
         start: &Registers,
     ) -> Result<(Option<End>, Registers), String> {
         self.put_code(words);
-        self.cpu.clear(0);
-        self.cpu.select(0, 0);
+        self.hw.cpu.clear(0);
+        self.hw.cpu.select(0, 0);
         for page in PAGES.iter().filter(|p| p.attributes != LITTLE) {
             let mapping = Mapping {
                 ea: page.ea,
@@ -194,12 +218,12 @@ impl Machine {
                 execute: page.execute,
                 cached: page.attributes == 0,
             };
-            self.cpu.map(0, page.ea, &mapping);
+            self.hw.cpu.map(0, page.ea, &mapping);
         }
         let mut regs = start.regs();
         let trap = loop {
             // New code asks for attention once.
-            match self.cpu.enter(&mut regs, 10_000) {
+            match self.hw.cpu.enter(&mut regs, 10_000) {
                 Trap::Attention => {}
                 trap => break trap,
             }
@@ -246,13 +270,15 @@ impl Machine {
         sprs.ivor = std::array::from_fn(|n| 0x100 * n as u32 + 0x10);
         vcpu.set_sprs(&sprs);
         vcpu.regs = start.regs();
-        self.inside = (CODE, 4 * words.len() as u32);
-        self.left = 10_000;
-        self.slice = 1;
-        let exit = vcpu.run(self);
+        self.hw.entry = Leash {
+            inside: (CODE, 4 * words.len() as u32),
+            left: 10_000,
+            slice: 1,
+        };
+        let exit = vcpu.run(&mut self.hw);
         let mut registers = Registers::of(&vcpu.regs);
         let end = match exit {
-            Exit::Interrupted if self.left == 0 => return Err(DOES_NOT_END.into()),
+            Exit::Interrupted if self.is_over() => return Err(DOES_NOT_END.into()),
             Exit::Interrupted => interrupt(words, &vcpu, &mut registers)?,
             Exit::Wait { .. } => End::Wait,
             Exit::Reset { kind, .. } => End::Reset(match kind {
@@ -275,7 +301,7 @@ impl Machine {
     pub fn vcpu(&mut self) -> Vcpu {
         // What another core mapped is not this one's.
         for space in 0..SPACES {
-            self.cpu.clear(space as SpaceId);
+            self.hw.cpu.clear(space as SpaceId);
         }
         let mut vcpu = Vcpu::new(PVR_440EP);
         let slot = Slot {
@@ -289,14 +315,16 @@ impl Machine {
 
     /// Lets a core run anywhere for about so many instructions, in entries of up to `slice`.
     pub fn allow(&mut self, instructions: u32, slice: u32) {
-        self.inside = (0, u32::MAX);
-        self.left = instructions;
-        self.slice = slice;
+        self.hw.entry = Leash {
+            inside: (0, u32::MAX),
+            left: instructions,
+            slice,
+        };
     }
 
     /// Whether what [`Machine::allow`] gave is used up.
     pub fn is_over(&self) -> bool {
-        self.left == 0
+        self.hw.entry.left == 0
     }
 }
 
@@ -359,78 +387,4 @@ fn entry(page: &Page) -> Tlbe {
 fn ram_of(ea: u32) -> u32 {
     let page = page_at(ea).expect("windows are in pages");
     page.ram + (ea - page.ea)
-}
-
-impl Hw for Machine {
-    fn select(&mut self, fetch: SpaceId, data: SpaceId) {
-        self.cpu.select(fetch, data);
-    }
-
-    /// A few instructions at a time, so that the core is back where a case ends.
-    fn enter(&mut self, regs: &mut Regs, budget: u32) -> Trap {
-        if regs.pc.wrapping_sub(self.inside.0) >= self.inside.1 || self.left == 0 {
-            self.pins.kick();
-            return Trap::Attention;
-        }
-        let budget = budget.min(self.slice).min(self.left);
-        self.left -= budget;
-        loop {
-            match self.cpu.enter(regs, budget) {
-                Trap::Attention => {}
-                trap => return trap,
-            }
-        }
-    }
-
-    fn execute(&mut self, regs: &mut Regs, word: u32) -> Option<Trap> {
-        self.cpu.execute(regs, word)
-    }
-
-    fn map(&mut self, space: SpaceId, ea_wanted: u32, mapping: &Mapping) {
-        self.cpu.map(space, ea_wanted, mapping);
-    }
-
-    fn unmap(&mut self, space: SpaceId, ea: u32, bytes: u32) {
-        self.cpu.unmap(space, ea, bytes);
-    }
-
-    fn clear(&mut self, space: SpaceId) {
-        self.cpu.clear(space);
-    }
-
-    fn load(&mut self, ram: u32, bytes: &mut [u8]) -> bool {
-        self.cpu.load(ram, bytes)
-    }
-
-    fn store(&mut self, ram: u32, bytes: &[u8]) -> bool {
-        self.cpu.store(ram, bytes)
-    }
-
-    fn retire(&mut self) {
-        self.cpu.retire();
-    }
-
-    fn retired(&self) -> u64 {
-        self.cpu.retired()
-    }
-
-    fn time_base(&self) -> u64 {
-        self.cpu.time_base()
-    }
-
-    fn budget(&self, deadline: Option<u64>) -> u32 {
-        self.cpu.budget(deadline)
-    }
-
-    fn pins(&mut self) -> ppc440_kvm::Pins {
-        ppc440_kvm::Pins {
-            external: self.pins.external(),
-            critical: self.pins.critical(),
-            kick: self.pins.take_kick(),
-        }
-    }
-
-    fn stopwatch(&self) -> u64 {
-        self.cpu.stopwatch()
-    }
 }

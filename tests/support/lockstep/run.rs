@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use ppc440_cpu::{Cpu, Pins, Region};
 use ppc440_isa::regs::msr;
-use ppc440_isa::{Mapping, Regs, SpaceId, Trap};
+use ppc440_isa::{Regs, Trap};
 use ppc440_kvm::{Exit, Hw, Inject, Interrupt, Slot, State, Stats, Vcpu};
+use ppckvm_api::{Entry, InProcess};
 use vm_memory::VolatileMemory;
 
 use super::guest::{Guest, LOADED, RAM, Step, Then, supervisor};
@@ -37,10 +38,8 @@ pub struct Difference {
 /// Exits of one step that complete no instruction, after which the guest counts as stuck.
 const FRUITLESS: u32 = 64;
 
-/// A CPU under the harness, and for how long it may run.
-struct Metal {
-    cpu: Cpu,
-    pins: Pins,
+/// Entries for exactly as long as the step and the cuts say, whatever the CPU likes.
+struct Scissors {
     /// Instructions completed when the step ends.
     until: u64,
     cuts: Vec<u32>,
@@ -50,9 +49,53 @@ struct Metal {
     broken: Option<String>,
 }
 
+impl Entry for Scissors {
+    fn enter(&mut self, cpu: &mut Cpu, pins: &Pins, regs: &mut Regs, budget: u32) -> Trap {
+        let start = cpu.retired();
+        let left = u32::try_from(self.until.saturating_sub(start)).unwrap_or(u32::MAX);
+        if left == 0 {
+            pins.kick();
+            return Trap::Attention;
+        }
+        self.turn = (self.turn + 1) % self.cuts.len();
+        let most = budget.min(left).min(self.cuts[self.turn]);
+        // New code asks for attention once, and so does each write by a device.
+        let mut idle = 0;
+        loop {
+            let before = *regs;
+            let done = (cpu.retired() - start) as u32;
+            if done == most {
+                return Trap::Budget;
+            }
+            let trap = cpu.enter(regs, most - done);
+            let now = (cpu.retired() - start) as u32;
+            if let Some(mistake) = self.mistake.filter(|_| now > done) {
+                mistake(&before, regs);
+            }
+            if now > most {
+                self.broken = Some(format!("completed {now} instructions of {most}"));
+                pins.kick();
+                return Trap::Attention;
+            }
+            idle = if now > done { 0 } else { idle + 1 };
+            match trap {
+                // An interrupt that waited is not masked any more.
+                Trap::Attention if regs.masked && regs.msr & msr::EE != 0 => return trap,
+                Trap::Budget | Trap::Attention if idle <= 100 => {}
+                Trap::Budget | Trap::Attention => {
+                    self.broken = Some(format!("{trap:?} 100 times, and nothing completed"));
+                    pins.kick();
+                    return Trap::Attention;
+                }
+                trap => return trap,
+            }
+        }
+    }
+}
+
 /// One side's machine.
 struct Machine {
-    metal: Metal,
+    hw: InProcess<Scissors>,
     region: Arc<Region>,
     vcpu: Vcpu,
     /// The CPU cannot go on.
@@ -81,22 +124,21 @@ impl Machine {
         };
         vcpu.add_slot(slot).expect("one slot fits");
         vcpu.regs = guest.regs;
-        vcpu.set_sprs(&guest.sprs);
         for (index, entry) in guest.tlb.iter().enumerate() {
             vcpu.set_tlb(index, *entry);
         }
-        let metal = Metal {
-            cpu,
-            pins,
+        let entry = Scissors {
             until: 0,
             cuts,
             turn: 0,
             mistake: side.mistake,
             broken: None,
         };
-        vcpu.set_timers(&metal, guest.timers);
+        let hw = InProcess { cpu, pins, entry };
+        vcpu.set_sprs(&guest.sprs);
+        vcpu.set_timers(&hw, guest.timers);
         Machine {
-            metal,
+            hw,
             region,
             vcpu,
             ended: false,
@@ -107,15 +149,15 @@ impl Machine {
     fn step(&mut self, guest: &Guest, step: &Step) -> Vec<(Exit, u32)> {
         let mut exits = Vec::new();
         let mut fruitless = 0;
-        self.metal.until = self.metal.retired() + u64::from(step.instructions);
+        self.hw.entry.until = self.hw.retired() + u64::from(step.instructions);
         while !self.ended {
-            let before = self.metal.retired();
-            let exit = self.vcpu.run(&mut self.metal);
+            let before = self.hw.retired();
+            let exit = self.vcpu.run(&mut self.hw);
             if exit == Exit::Interrupted {
                 break;
             }
             exits.push((exit, self.vcpu.exit_pc()));
-            fruitless = match self.metal.retired() - before {
+            fruitless = match self.hw.retired() - before {
                 0 => fruitless + 1,
                 _ => 0,
             };
@@ -140,7 +182,7 @@ impl Machine {
                     }
                     self.vcpu.regs.pc = guest.restart;
                 }
-                Exit::Wait { deadline: Some(at) } => self.metal.cpu.skip_to(at),
+                Exit::Wait { deadline: Some(at) } => self.hw.cpu.skip_to(at),
                 Exit::Wait { deadline: None } => {
                     self.vcpu.regs.msr &= !msr::WE;
                     self.vcpu.regs.pc = guest.restart;
@@ -151,22 +193,22 @@ impl Machine {
         }
         match &step.then {
             Then::Nothing => {}
-            Then::External(level) => self.metal.pins.set_external(*level),
-            Then::Critical(level) => self.metal.pins.set_critical(*level),
+            Then::External(level) => self.hw.pins.set_external(*level),
+            Then::Critical(level) => self.hw.pins.set_critical(*level),
             Then::Inject => self.vcpu.inject(Inject::Set),
             Then::MachineCheck => self.vcpu.raise_machine_check(0),
             Then::Write { ram, bytes } => write(&self.region, *ram, bytes),
             Then::SetTlb(index, entry) => self.vcpu.set_tlb(*index, *entry),
             Then::State => {
-                let state = self.vcpu.state(&self.metal);
-                self.vcpu.set_state(&self.metal, &state);
+                let state = self.vcpu.state(&self.hw);
+                self.vcpu.set_state(&self.hw, &state);
             }
         }
         exits
     }
 
     fn state(&mut self) -> State {
-        self.vcpu.state(&self.metal)
+        self.vcpu.state(&self.hw)
     }
 
     fn ram(&self, bytes: u32) -> Vec<u8> {
@@ -192,7 +234,8 @@ pub fn difference(guest: &Guest, sides: [Side<'_>; 2]) -> Option<Difference> {
         for (machine, name) in machines.iter().zip(["first", "second"]) {
             lines.extend(
                 machine
-                    .metal
+                    .hw
+                    .entry
                     .broken
                     .iter()
                     .map(|what| format!("{name} side: {what}")),
@@ -241,7 +284,7 @@ pub fn survey(guest: &Guest, side: Side<'_>) -> Survey {
     }
     Survey {
         stats: *machine.vcpu.stats(),
-        completed: machine.metal.retired(),
+        completed: machine.hw.retired(),
         interrupts,
         whole: !machine.ended,
     }
@@ -291,11 +334,11 @@ fn compare(machines: &mut [Machine; 2], bytes: u32) -> Vec<String> {
             format!("{:x?}", b.in_flight),
         );
     }
-    let [a, b] = machines.each_ref().map(|machine| machine.metal.retired());
+    let [a, b] = machines.each_ref().map(|machine| machine.hw.retired());
     if a != b {
         lines.push(format!("instructions: {a}, {b}"));
     }
-    let [a, b] = machines.each_ref().map(|machine| machine.metal.time_base());
+    let [a, b] = machines.each_ref().map(|machine| machine.hw.time_base());
     if a != b {
         lines.push(format!("time base: {a}, {b}"));
     }
@@ -307,105 +350,4 @@ fn compare(machines: &mut [Machine; 2], bytes: u32) -> Vec<String> {
         }
     }
     lines
-}
-
-impl Hw for Metal {
-    fn select(&mut self, fetch: SpaceId, data: SpaceId) {
-        self.cpu.select(fetch, data);
-    }
-
-    /// Runs for exactly as long as the step and the cuts say, whatever the CPU likes.
-    fn enter(&mut self, regs: &mut Regs, budget: u32) -> Trap {
-        let start = self.cpu.retired();
-        let left = u32::try_from(self.until.saturating_sub(start)).unwrap_or(u32::MAX);
-        if left == 0 {
-            self.pins.kick();
-            return Trap::Attention;
-        }
-        self.turn = (self.turn + 1) % self.cuts.len();
-        let most = budget.min(left).min(self.cuts[self.turn]);
-        // New code asks for attention once, and so does each write by a device.
-        let mut idle = 0;
-        loop {
-            let before = *regs;
-            let done = (self.cpu.retired() - start) as u32;
-            if done == most {
-                return Trap::Budget;
-            }
-            let trap = self.cpu.enter(regs, most - done);
-            let now = (self.cpu.retired() - start) as u32;
-            if let Some(mistake) = self.mistake.filter(|_| now > done) {
-                mistake(&before, regs);
-            }
-            if now > most {
-                self.broken = Some(format!("completed {now} instructions of {most}"));
-                self.pins.kick();
-                return Trap::Attention;
-            }
-            idle = if now > done { 0 } else { idle + 1 };
-            match trap {
-                // An interrupt that waited is not masked any more.
-                Trap::Attention if regs.masked && regs.msr & msr::EE != 0 => return trap,
-                Trap::Budget | Trap::Attention if idle <= 100 => {}
-                Trap::Budget | Trap::Attention => {
-                    self.broken = Some(format!("{trap:?} 100 times, and nothing completed"));
-                    self.pins.kick();
-                    return Trap::Attention;
-                }
-                trap => return trap,
-            }
-        }
-    }
-
-    fn execute(&mut self, regs: &mut Regs, word: u32) -> Option<Trap> {
-        self.cpu.execute(regs, word)
-    }
-
-    fn map(&mut self, space: SpaceId, ea_wanted: u32, mapping: &Mapping) {
-        self.cpu.map(space, ea_wanted, mapping);
-    }
-
-    fn unmap(&mut self, space: SpaceId, ea: u32, bytes: u32) {
-        self.cpu.unmap(space, ea, bytes);
-    }
-
-    fn clear(&mut self, space: SpaceId) {
-        self.cpu.clear(space);
-    }
-
-    fn load(&mut self, ram: u32, bytes: &mut [u8]) -> bool {
-        self.cpu.load(ram, bytes)
-    }
-
-    fn store(&mut self, ram: u32, bytes: &[u8]) -> bool {
-        self.cpu.store(ram, bytes)
-    }
-
-    fn retire(&mut self) {
-        self.cpu.retire();
-    }
-
-    fn retired(&self) -> u64 {
-        self.cpu.retired()
-    }
-
-    fn time_base(&self) -> u64 {
-        self.cpu.time_base()
-    }
-
-    fn budget(&self, deadline: Option<u64>) -> u32 {
-        self.cpu.budget(deadline)
-    }
-
-    fn pins(&mut self) -> ppc440_kvm::Pins {
-        ppc440_kvm::Pins {
-            external: self.pins.external(),
-            critical: self.pins.critical(),
-            kick: self.pins.take_kick(),
-        }
-    }
-
-    fn stopwatch(&self) -> u64 {
-        0
-    }
 }
