@@ -313,7 +313,7 @@ fn fuzz(machine: &mut Machine, random: &mut Random, instructions: u32) -> u64 {
         sprs.dac = std::array::from_fn(|_| any_address(random));
         sprs.ccr0 = random.word();
     }
-    vcpu.set_sprs(&sprs);
+    vcpu.set_sprs(&machine.hw, &sprs);
     let regs = &mut vcpu.regs;
     regs.gpr = std::array::from_fn(|_| any_address(random));
     regs.fpr = std::array::from_fn(|_| random.bits());
@@ -335,7 +335,7 @@ fn fuzz(machine: &mut Machine, random: &mut Random, instructions: u32) -> u64 {
             Exit::Mmio { write: false, .. } => vcpu.complete_mmio(random.bits().to_be_bytes()),
             Exit::Dcr { write: false, .. } => vcpu.complete_dcr(random.word()),
             Exit::Reset { kind, .. } => {
-                vcpu.reset(kind);
+                vcpu.reset(&machine.hw, kind);
                 for index in 0..8 {
                     vcpu.set_tlb(index, any_entry(random));
                 }

@@ -310,7 +310,7 @@ impl Vcpu {
 
     /// Resets the core as the hardware would, see `ppc440_kvm::Vcpu::reset`.
     pub fn reset(&mut self, kind: ResetKind) {
-        self.core.reset(kind);
+        self.core.reset(&self.hw, kind);
         self.page = RunPage::default();
     }
 

@@ -295,11 +295,12 @@ impl Vcpu {
     /// What a reset does to the core: MSR 0, TCR\[WRC\] and TCR\[ARE\] 0, DBSR\[MRR\] the kind,
     /// `pc` the reset vector, nothing pending, and an empty TLB. What loads and maps the first
     /// code is the caller's.
-    pub fn reset(&mut self, kind: ResetKind) {
+    pub fn reset<H: Hw>(&mut self, hw: &H, kind: ResetKind) {
         self.regs.msr = 0;
         self.regs.pc = 0xFFFF_FFFC;
         self.regs.reservation = false;
         self.sprs.reset(kind);
+        self.timer.advance(hw.time_base());
         self.timer.reset();
         self.pending = Pending::default();
         self.in_flight = InFlight::None;
@@ -338,12 +339,13 @@ impl Vcpu {
         &self.sprs
     }
 
-    /// Replaces the supervisor registers; bits that do not exist are dropped.
-    pub fn set_sprs(&mut self, sprs: &Sprs) {
+    /// Replaces the supervisor registers; bits that do not exist are dropped. Timers that this
+    /// stops or lets go on (DBCR0\[FT\]) do so now.
+    pub fn set_sprs<H: Hw>(&mut self, hw: &H, sprs: &Sprs) {
         self.sprs = *sprs;
         self.sprs.ivpr &= 0xFFFF_0000;
         self.sprs.ivor.iter_mut().for_each(|ivor| *ivor &= 0xFFF0);
-        self.timer.freeze(self.sprs.timers_frozen());
+        self.debug_control_changed(hw);
     }
 
     /// The guest TLB.
@@ -388,7 +390,7 @@ impl Vcpu {
     pub fn set_state<H: Hw>(&mut self, hw: &H, state: &State) {
         self.regs = state.regs;
         self.regs.mmucr &= ppc440_isa::regs::mmucr::IMPLEMENTED;
-        self.set_sprs(&state.sprs);
+        self.set_sprs(hw, &state.sprs);
         self.set_timers(hw, state.timers);
         for (index, entry) in state.tlb.iter().enumerate() {
             self.set_tlb(index, *entry);

@@ -3,7 +3,7 @@
 mod support;
 
 use ppc440_isa::regs::{ccr0, dbcr0, dbsr, esr, msr, tcr};
-use ppc440_kvm::{Exit, State, TimerState};
+use ppc440_kvm::{Exit, ResetKind, Sprs, State, TimerState};
 use support::*;
 
 /// A machine in which `events` are armed and code starts at `PC`.
@@ -283,6 +283,31 @@ fn timers_freeze_while_an_event_is_recorded_if_asked() {
     assert_eq!(m.mfspr(0x16), 700);
     let State { timers, .. } = m.vcpu.state(&m.hw);
     assert_eq!(timers.dec, 700);
+}
+
+#[test]
+fn registers_set_from_outside_freeze_the_timers_then_and_not_earlier() {
+    let mut m = Machine::new();
+    let timers = TimerState {
+        dec: 1000,
+        ..TimerState::default()
+    };
+    m.vcpu.set_timers(&m.hw, timers);
+    let recorded = |s: &mut Sprs| (s.dbcr0, s.dbsr) = (dbcr0::IDM | dbcr0::FT, dbcr0::TRAP);
+    m.hw.ticks += 100;
+    m.set_sprs(recorded);
+    m.hw.ticks += 100_000;
+    // Nobody looks before they go on.
+    m.set_sprs(|s| s.dbsr = 0);
+    m.hw.ticks += 10;
+    assert_eq!(m.vcpu.timers(&m.hw).dec, 890);
+
+    m.set_sprs(recorded);
+    m.hw.ticks += 100_000;
+    m.vcpu.reset(&m.hw, ResetKind::Core);
+    m.hw.ticks += 10;
+    let TimerState { dec, tb, .. } = m.vcpu.timers(&m.hw);
+    assert_eq!((dec, tb), (880, 120));
 }
 
 /// Runs `word` from memory with CCR0[FLSTA] set or not and r4 = `ea`; where `pc` is then.

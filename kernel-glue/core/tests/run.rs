@@ -134,7 +134,7 @@ fn dbcr0_resets_at_once() {
                 by_watchdog: false
             }
         );
-        m.vcpu.reset(kind);
+        m.vcpu.reset(&m.hw, kind);
         assert_eq!((m.vcpu.regs.msr, m.vcpu.regs.pc), (0, 0xFFFF_FFFC));
         let s = *m.vcpu.sprs();
         assert_eq!((s.dbcr0 & dbcr0::RST, s.dbsr & dbsr::MRR), (0, code << 28));
@@ -158,7 +158,7 @@ fn the_watchdog_resets_and_says_so() {
             by_watchdog: true
         }
     );
-    m.vcpu.reset(ResetKind::Chip);
+    m.vcpu.reset(&m.hw, ResetKind::Chip);
     assert_eq!(m.vcpu.timers(&m.hw).tsr & tsr::WRS, 2 << 28);
 }
 

@@ -268,7 +268,7 @@ impl Machine {
         let mut sprs = *vcpu.sprs();
         sprs.ivpr = IVPR;
         sprs.ivor = std::array::from_fn(|n| 0x100 * n as u32 + 0x10);
-        vcpu.set_sprs(&sprs);
+        vcpu.set_sprs(&self.hw, &sprs);
         vcpu.regs = start.regs();
         self.hw.entry = Leash {
             inside: (CODE, 4 * words.len() as u32),

@@ -135,7 +135,7 @@ impl Machine {
             broken: None,
         };
         let hw = InProcess { cpu, pins, entry };
-        vcpu.set_sprs(&guest.sprs);
+        vcpu.set_sprs(&hw, &guest.sprs);
         vcpu.set_timers(&hw, guest.timers);
         Machine {
             hw,
@@ -176,7 +176,7 @@ impl Machine {
                     self.vcpu.complete_dcr(answer);
                 }
                 Exit::Reset { kind, .. } => {
-                    self.vcpu.reset(kind);
+                    self.vcpu.reset(&self.hw, kind);
                     for (index, entry) in guest.tlb.iter().enumerate() {
                         self.vcpu.set_tlb(index, *entry);
                     }

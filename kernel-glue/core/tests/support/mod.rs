@@ -348,13 +348,11 @@ impl Machine {
         let mut sprs = *vcpu.sprs();
         sprs.ivpr = IVPR;
         sprs.ivor = std::array::from_fn(|n| 0x100 * n as u32 + 0x10);
-        vcpu.set_sprs(&sprs);
+        let hw = Bench::new();
+        vcpu.set_sprs(&hw, &sprs);
         vcpu.regs.pc = PC;
         vcpu.regs.msr = msr::ME | msr::FP;
-        Machine {
-            vcpu,
-            hw: Bench::new(),
-        }
+        Machine { vcpu, hw }
     }
 
     pub fn run(&mut self) -> Exit {
@@ -399,7 +397,7 @@ impl Machine {
     pub fn set_sprs(&mut self, change: impl FnOnce(&mut ppc440_kvm::Sprs)) {
         let mut sprs = *self.vcpu.sprs();
         change(&mut sprs);
-        self.vcpu.set_sprs(&sprs);
+        self.vcpu.set_sprs(&self.hw, &sprs);
     }
 
     pub fn program(&mut self, at: u32, words: &[u32]) {
