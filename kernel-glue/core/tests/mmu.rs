@@ -489,11 +489,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     )
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn every_access_does_what_the_guest_tlb_says(steps in steps()) {
+#[test]
+fn every_access_does_what_the_guest_tlb_says() {
+    const HISTORIES: u32 = 400;
+    let config = ProptestConfig {
+        cases: HISTORIES,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let strategy = steps();
+    proptest!(config, |(steps in strategy)| {
         let mut m = Machine::new();
         m.vcpu.set_tlb(0, Tlbe::default());
         m.vcpu.set_tlb(1, Tlbe::default());
@@ -562,5 +567,8 @@ proptest! {
                 }
             }
         }
-    }
+    });
+    say(&format!(
+        "random TLBs against a model: {HISTORIES} histories"
+    ));
 }
