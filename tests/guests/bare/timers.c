@@ -139,6 +139,23 @@ static void the_decrementer_reloads_itself(void)
     mtspr(TCR, mfspr(TCR) & ~TCR_ARE);
 }
 
+/* A reload of 0 is one: DEC is 0 and stops there. */
+static void a_reload_of_0_stops_the_decrementer(void)
+{
+    mtspr(DECAR, 0);
+    mtspr(TCR, mfspr(TCR) | TCR_ARE);
+    mtspr(DEC, 100);
+    for (int n = 0; n < 2; n++) {
+        at("look", n);
+        in[3] = 1000;
+        run_to_end(loop, MSR_ME);
+        expect("DIS", mfspr(TSR) & TSR_DIS, n ? 0 : TSR_DIS);
+        expect("DEC", mfspr(DEC), 0);
+        mtspr(TSR, TSR_DIS);
+    }
+    mtspr(TCR, mfspr(TCR) & ~TCR_ARE);
+}
+
 /* DIS stays until it is cleared; the request is DIS and DIE and EE. */
 static void an_expiry_is_held_until_it_is_cleared(void)
 {
@@ -310,8 +327,9 @@ const struct test tests[] = {
     TEST(the_decrementer_counts_down), TEST(the_decrementer_counts_as_the_time_base),
     TEST(the_decrementer_expires_and_stops_at_0), TEST(writing_0_to_the_decrementer_is_no_expiry),
     TEST(the_decrementer_interrupts_once), TEST(the_decrementer_reloads_itself),
-    TEST(an_expiry_is_held_until_it_is_cleared), TEST(each_fixed_interval_has_its_bit),
-    TEST(writing_the_time_base_times_out_too), TEST(the_fixed_interval_repeats),
-    TEST(the_watchdog_goes_from_enw_to_wis), TEST(the_watchdog_interrupts_by_itself),
-    TEST(debug_events_freeze_the_timers), TEST(tsr_bits_are_cleared_by_ones), {},
+    TEST(a_reload_of_0_stops_the_decrementer), TEST(an_expiry_is_held_until_it_is_cleared),
+    TEST(each_fixed_interval_has_its_bit), TEST(writing_the_time_base_times_out_too),
+    TEST(the_fixed_interval_repeats), TEST(the_watchdog_goes_from_enw_to_wis),
+    TEST(the_watchdog_interrupts_by_itself), TEST(debug_events_freeze_the_timers),
+    TEST(tsr_bits_are_cleared_by_ones), {},
 };
