@@ -45,10 +45,15 @@ profdata=$(find_tool llvm-profdata) && cov=$(find_tool llvm-cov) ||
     die "no llvm-cov of version $major, which rustc has; install the rustup component llvm-tools"
 
 out=$PWD/target/coverage
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/coverage
-export RUSTFLAGS="${RUSTFLAGS:-} -C instrument-coverage"
-export LLVM_PROFILE_FILE=$out/raw/%p-%m.profraw
 mkdir -p "$out"
+# Only the workspace's crates are instrumented: what they depend on is that of any other build.
+export RUSTC_WORKSPACE_WRAPPER=$out/instrumented
+cat >"$RUSTC_WORKSPACE_WRAPPER" <<'WRAPPER'
+#!/bin/sh
+exec "$@" -C instrument-coverage
+WRAPPER
+chmod +x "$RUSTC_WORKSPACE_WRAPPER"
+export LLVM_PROFILE_FILE=$out/raw/%p-%m.profraw
 rm -rf "$out/raw"
 
 # The crates' tests and, of the package's, those of instructions: others boot whole kernels.
@@ -64,7 +69,7 @@ if [ $# = 0 ]; then
     run -p ppc440-isa -p ppc440-kvm -p ppc440-cpu -p ppckvm-api --tests
     say "tests of instructions"
     install_qemu qemu-user
-    run -p ppckvm --test isa --test qemu_user
+    run -p ppckvm --test isa --test qemu_user --test lockstep
 else
     run "$@"
 fi
