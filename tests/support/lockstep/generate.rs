@@ -5,7 +5,9 @@ use ppc440_isa::{Cr, Regs, Xer};
 use ppc440_kvm::{PVR_440EP, Sprs, TimerState};
 
 use super::guest::{Guest, LOADED, Step, Then};
-use super::program::{STARTS, debug_control, handler, machine_state, spot, timer_control, unit};
+use super::program::{
+    STARTS, debug_control, handler, machine_state, neighbours, spot, timer_control, unit,
+};
 use crate::support::random::{Random, double, integer, single};
 
 /// Leads to RAM 0 in 4 KiB pages or one of 16: the program itself.
@@ -237,6 +239,22 @@ fn step(random: &mut Random) -> Step {
         _ => Then::Nothing,
     };
     Step { instructions, then }
+}
+
+/// A guest that loads and stores near few addresses wherever code begins.
+pub fn guest_of_neighbours(random: &mut Random) -> Guest {
+    let mut guest = guest(random);
+    for start in STARTS {
+        let mut at = start as usize / 4;
+        // Not so far that it meets the next beginning or the end of code.
+        for _ in 0..3 {
+            for word in neighbours(random) {
+                guest.words[at] = word;
+                at += 1;
+            }
+        }
+    }
+    guest
 }
 
 /// A guest; the same for the same state of `random`.

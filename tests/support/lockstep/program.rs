@@ -267,6 +267,48 @@ fn instruction(random: &mut Random, insn: Insn) -> Vec<u32> {
     vec![word]
 }
 
+/// Loads and stores at small offsets from few bases, and what may come between them.
+pub fn neighbours(random: &mut Random) -> Vec<u32> {
+    const ACCESSES: [Insn; 8] = [
+        Insn::Lwz,
+        Insn::Lwz,
+        Insn::Stw,
+        Insn::Stw,
+        Insn::Lhz,
+        Insn::Lha,
+        Insn::Lbz,
+        Insn::Stb,
+    ];
+    let bases = [26 + random.below(6), 26 + random.below(6)];
+    let step = random.of(&[4, 4, 4, 2, 1]);
+    let mut words = Vec::new();
+    for _ in 0..4 + random.below(12) {
+        let base = random.of(&bases);
+        if random.one_in(4) {
+            words.extend(match random.below(6) {
+                0 => vec![Insn::Addi.pattern().1 | plain(random) << 21 | base << 16 | 8],
+                1 => vec![Insn::Or.pattern().1 | base << 21 | plain(random) << 16 | base << 11],
+                2 => vec![Insn::Lwzx.pattern().1 | plain(random) << 21 | base << 16 | 24 << 11],
+                3 => vec![Insn::Cmpi.pattern().1 | plain(random) << 16],
+                4 => vec![Insn::Addi.pattern().1 | base << 21 | base << 16 | 4],
+                // Over the next instruction or two.
+                _ => vec![Insn::Bc.pattern().1 | 12 << 21 | 2 << 16 | random.of(&[8, 12])],
+            });
+            continue;
+        }
+        let insn = random.of(&ACCESSES);
+        let displacement = random.below(16).wrapping_sub(4).wrapping_mul(step) & 0xFFFF;
+        // Now and then a load is the end of its base.
+        let register = if random.one_in(12) {
+            base
+        } else {
+            plain(random)
+        };
+        words.push(insn.pattern().1 | register << 21 | base << 16 | displacement);
+    }
+    words
+}
+
 /// `mtctr`, some instructions, `bdnz`.
 fn counted_loop(random: &mut Random) -> Vec<u32> {
     let mut words = load_constant(22, 1 + random.below(12));

@@ -61,8 +61,11 @@ pub(super) mod frame {
     pub const CODE: i32 = 24;
     /// The bits of a double that make the single which `stfs` stores.
     pub const SINGLE: i32 = 32;
+    /// For each group of accesses in use, where the lowest of its addresses is in the host; 0 when
+    /// they have no look-up in common this time.
+    pub const GROUPS: i32 = 40;
     /// All of it; with what the entry code pushes, a multiple of 16.
-    pub const BYTES: i32 = 40;
+    pub const BYTES: i32 = GROUPS + 8 * super::super::groups::SLOTS as i32;
 }
 
 /// Why translated code stopped; in `eax`, with a link's number above bit 8.

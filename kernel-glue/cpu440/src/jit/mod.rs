@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `frontend.rs` | guest words to the instructions of a block; knows no host |
 //! | `loops.rs` | which registers a loop uses; knows no host either |
+//! | `groups.rs` | which accesses have one look-up in common; likewise |
 //! | `x64/` | instructions to host code, one pass, one function for each kind; knows no cache |
 //! | `blocks.rs` | which blocks there are, and the jumps between them |
 //! | `memory.rs`† | the memory that host code lies in |
@@ -23,6 +24,7 @@
 mod blocks;
 mod exec;
 mod frontend;
+mod groups;
 mod loops;
 mod memory;
 mod status;

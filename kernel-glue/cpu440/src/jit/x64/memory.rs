@@ -8,8 +8,40 @@ use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi};
 use ppc440_isa::{Insn, regs::msr};
 
 use super::super::exec::{Context, frame, stop};
-use super::{Emitter, Home, RAX, RDX, asm, at};
+use super::super::groups::Member;
+use super::{Cold, Emitter, Home, RAX, RDX, asm, at};
 use crate::fast::STORES;
+
+const PAGE: i32 = 4096;
+
+/// Loads a unit from a host address into a host register.
+macro_rules! read {
+    ($e:expr, $unit:expr, $d:expr, $($at:tt)*) => {
+        match $unit {
+            Unit::Byte => asm!($e, ; movzx Rd($d), BYTE [$($at)*]),
+            Unit::Half => asm!($e, ; movzx Rd($d), WORD [$($at)*] ; rol Rw($d), 8),
+            Unit::Algebraic => {
+                asm!($e, ; movzx Rd($d), WORD [$($at)*] ; bswap Rd($d) ; sar Rd($d), 16);
+            }
+            Unit::HalfReversed => asm!($e, ; movzx Rd($d), WORD [$($at)*]),
+            Unit::Word => asm!($e, ; movbe Rd($d), [$($at)*]),
+            Unit::WordReversed => asm!($e, ; mov Rd($d), [$($at)*]),
+        }
+    };
+}
+
+/// Stores a unit of a host register to a host address.
+macro_rules! write {
+    ($e:expr, $unit:expr, $s:expr, $($at:tt)*) => {
+        match $unit {
+            Unit::Byte => asm!($e, ; mov [$($at)*], Rb($s)),
+            Unit::Half | Unit::Algebraic => asm!($e, ; movbe [$($at)*], Rw($s)),
+            Unit::HalfReversed => asm!($e, ; mov [$($at)*], Rw($s)),
+            Unit::Word => asm!($e, ; movbe [$($at)*], Rd($s)),
+            Unit::WordReversed => asm!($e, ; mov [$($at)*], Rd($s)),
+        }
+    };
+}
 
 /// How an instruction forms its address.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -145,9 +177,18 @@ impl Emitter {
     /// page has no entry or the address is not a multiple of `alignment`.
     fn look_up(&mut self, store: bool, alignment: i8, slow: DynamicLabel) {
         asm!(self, ; mov ecx, eax ; shr ecx, 12);
+        self.check_alignment(alignment, slow);
+        self.find_page(store, slow);
+    }
+
+    fn check_alignment(&mut self, alignment: i8, slow: DynamicLabel) {
         if alignment > 1 {
             asm!(self, ; test al, alignment - 1 ; jnz =>slow);
         }
+    }
+
+    /// The entry of the page whose number is in `ecx`.
+    fn find_page(&mut self, store: bool, slow: DynamicLabel) {
         match store {
             false => asm!(self, ; mov rcx, [r15 + 8 * rcx]),
             true => asm!(self, ; mov rcx, [r15 + 8 * rcx + STORES]),
@@ -158,20 +199,18 @@ impl Emitter {
     fn load_integer(&mut self, unit: Unit, form: Form) {
         let (rt, ra) = (self.item.word.rt(), self.item.word.ra());
         let back = self.asm.new_dynamic_label();
+        let d = self.target(rt, RDX);
+        if let Some(member) = self.member {
+            let at = self.find_group(false, member, back);
+            read!(self, unit, d, BYTE rcx + at);
+            self.set(rt, d);
+            asm!(self, ; =>back);
+            return;
+        }
         let slow = self.access_cold(self.shared.load, back);
         self.address_of(form);
         self.look_up(false, unit.alignment(), slow);
-        let d = self.target(rt, RDX);
-        match unit {
-            Unit::Byte => asm!(self, ; movzx Rd(d), BYTE [rcx + rax]),
-            Unit::Half => asm!(self, ; movzx Rd(d), WORD [rcx + rax] ; rol Rw(d), 8),
-            Unit::Algebraic => {
-                asm!(self, ; movbe dx, [rcx + rax] ; movsx Rd(d), dx);
-            }
-            Unit::HalfReversed => asm!(self, ; movzx Rd(d), WORD [rcx + rax]),
-            Unit::Word => asm!(self, ; movbe Rd(d), [rcx + rax]),
-            Unit::WordReversed => asm!(self, ; mov Rd(d), [rcx + rax]),
-        }
+        read!(self, unit, d, rcx + rax);
         self.set(rt, d);
         if form.updates() {
             self.set(ra, RAX);
@@ -182,35 +221,97 @@ impl Emitter {
     fn store_integer(&mut self, unit: Unit, form: Form) {
         let (rs, ra) = (self.item.word.rs(), self.item.word.ra());
         let back = self.asm.new_dynamic_label();
+        if let Some(member) = self.member {
+            let at = self.find_group(true, member, back);
+            let s = self.value(rs, RDX);
+            write!(self, unit, s, BYTE rcx + at);
+            asm!(self, ; =>back);
+            return;
+        }
         let slow = self.access_cold(self.shared.store, back);
         self.address_of(form);
         self.look_up(true, unit.alignment(), slow);
-        match unit {
-            Unit::Byte => {
-                self.load(RDX, rs);
-                asm!(self, ; mov [rcx + rax], dl);
-            }
-            Unit::Half | Unit::Algebraic => {
-                let s = self.value(rs, RDX);
-                asm!(self, ; movbe [rcx + rax], Rw(s));
-            }
-            Unit::HalfReversed => {
-                let s = self.value(rs, RDX);
-                asm!(self, ; mov [rcx + rax], Rw(s));
-            }
-            Unit::Word => {
-                let s = self.value(rs, RDX);
-                asm!(self, ; movbe [rcx + rax], Rd(s));
-            }
-            Unit::WordReversed => {
-                let s = self.value(rs, RDX);
-                asm!(self, ; mov [rcx + rax], Rd(s));
-            }
-        }
+        let s = self.value(rs, RDX);
+        write!(self, unit, s, rcx + rax);
         if form.updates() {
             self.set(ra, RAX);
         }
         asm!(self, ; =>back);
+    }
+
+    /// Where in the host the lowest address of the current access's group is, in `rcx`; gives the
+    /// access's distance from there. Without a common look-up, it is done alone, up to `back`.
+    fn find_group(&mut self, store: bool, member: Member, back: DynamicLabel) -> i8 {
+        let word = self.item.word;
+        let alone = self.asm.new_dynamic_label();
+        self.cold.push(Cold::Alone {
+            from: alone,
+            back,
+            item: self.item,
+            member,
+            done: self.done,
+        });
+        let kept = frame::GROUPS + 8 * member.slot as i32;
+        if member.is_first {
+            let base = self.value(word.ra(), RAX);
+            let last = member.span as i32 - 1;
+            asm!(self,
+                ; lea eax, [Rq(base) + i32::from(member.low)]
+                ; mov ecx, eax
+                ; lea edx, [rax + last]
+                ; shr ecx, 12
+                ; xor edx, eax
+                ; test edx, -PAGE
+                ; jnz =>alone
+            );
+            self.check_alignment(member.alignment as i8, alone);
+            self.find_page(store, alone);
+            asm!(self, ; add rcx, rax ; mov [rsp + kept], rcx);
+        } else {
+            if self.pointer != Some(member.slot) {
+                asm!(self, ; mov rcx, [rsp + kept]);
+            }
+            asm!(self, ; test rcx, rcx ; jz =>alone);
+        }
+        self.pointer = Some(member.slot);
+        (word.d() - i32::from(member.low)) as i8
+    }
+
+    /// Does the current access, one of a group, on its own, and goes on at `back` with the group's
+    /// number in `rcx`.
+    pub(super) fn access_alone(&mut self, member: Member, back: DynamicLabel) {
+        let word = self.item.word;
+        let (unit, store) = match self.item.insn {
+            Some(Insn::Lbz) => (Unit::Byte, false),
+            Some(Insn::Lhz) => (Unit::Half, false),
+            Some(Insn::Lha) => (Unit::Algebraic, false),
+            Some(Insn::Stb) => (Unit::Byte, true),
+            Some(Insn::Sth) => (Unit::Half, true),
+            Some(Insn::Stw) => (Unit::Word, true),
+            _ => (Unit::Word, false),
+        };
+        let kept = frame::GROUPS + 8 * member.slot as i32;
+        if member.is_first {
+            asm!(self, ; mov QWORD [rsp + kept], 0);
+        }
+        let routine = if store {
+            self.shared.store
+        } else {
+            self.shared.load
+        };
+        let done = self.asm.new_dynamic_label();
+        let slow = self.access_cold(routine, done);
+        self.address_of(Form::D);
+        self.look_up(store, unit.alignment(), slow);
+        if store {
+            let s = self.value(word.rs(), RDX);
+            write!(self, unit, s, rcx + rax);
+        } else {
+            let d = self.target(word.rt(), RDX);
+            read!(self, unit, d, rcx + rax);
+            self.set(word.rt(), d);
+        }
+        asm!(self, ; =>done ; mov rcx, [rsp + kept] ; jmp =>back);
     }
 
     fn load_and_reserve(&mut self) {

@@ -20,6 +20,7 @@ use ppc440_isa::{Insn, Regs, Word};
 use super::blocks::{Link, LinkId};
 use super::exec::{Assembler, BIAS, NOWHERE, PINNED, Shared, place, stop};
 use super::frontend::{Block, Item};
+use super::groups::{Groups, Member};
 use super::loops::{self, CTR};
 use crate::interp::{Op, predecode};
 
@@ -140,6 +141,14 @@ enum Cold {
         what: u32,
         place: i32,
     },
+    /// Does an access of a group on its own, and goes on.
+    Alone {
+        from: DynamicLabel,
+        back: DynamicLabel,
+        item: Item,
+        member: Member,
+        done: u32,
+    },
     /// Leaves with a reason.
     Leave {
         from: DynamicLabel,
@@ -191,6 +200,11 @@ pub(super) struct Emitter {
     swaps: Vec<Swap>,
     /// Targets of branches within the block, by offset, and where they are.
     inside: Vec<(u32, DynamicLabel)>,
+    groups: Groups,
+    /// What the current instruction shares with other accesses.
+    member: Option<Member>,
+    /// The group whose number in the frame `rcx` holds, 0 included.
+    pointer: Option<usize>,
     item: Item,
     /// Instructions before the current one that `r14d` still counts.
     done: u32,
@@ -228,6 +242,9 @@ impl Emitter {
             homes: HOMES,
             swaps: Vec::new(),
             inside: Vec::new(),
+            groups: Groups::default(),
+            member: None,
+            pointer: None,
             item: Item {
                 insn: None,
                 word: Word(0),
@@ -260,6 +277,7 @@ impl Emitter {
         self.outward.clear();
         (self.done, self.counted) = (0, false);
         (self.flags, self.fp_checked, self.uses_float) = (None, false, false);
+        self.pointer = None;
 
         self.plan(block);
         self.enter_loop();
@@ -270,8 +288,9 @@ impl Emitter {
         asm!(self, ; cmp r14d, block.items.len() as i32 ; jl =>short);
         self.cold.push(Cold::Budget { from: short });
         let mut open = true;
-        for item in &block.items {
+        for (n, item) in block.items.iter().enumerate() {
             self.item = *item;
+            self.member = self.groups.member(n);
             self.arrive();
             open = self.instruction();
             if !open {
@@ -321,6 +340,10 @@ impl Emitter {
         if !keeps_flags {
             self.flags = None;
         }
+        // So do these with `rcx`, but for the last two.
+        if self.member.is_none() && !matches!(insn, Insn::Addi | Insn::Addis | Insn::Or) {
+            self.pointer = None;
+        }
         if let Some(goes_on) = self.branch(insn) {
             return goes_on;
         }
@@ -356,6 +379,9 @@ impl Emitter {
                 self.inside.push((to as u32, label));
             }
         }
+        let inside = &self.inside[1..];
+        self.groups
+            .find(block, |offset| inside.iter().any(|(at, _)| *at == offset));
         let Some(uses) = loops::uses(block) else {
             return;
         };
@@ -422,7 +448,7 @@ impl Emitter {
                 self.done = 0;
             }
             asm!(self, ; =>label);
-            (self.flags, self.fp_checked) = (None, false);
+            (self.flags, self.fp_checked, self.pointer) = (None, false, None);
         }
     }
 
@@ -603,6 +629,17 @@ impl Emitter {
                 self.call(routine);
                 self.enter_loop();
                 asm!(self, ; jmp =>back);
+            }
+            Cold::Alone {
+                from,
+                back,
+                item,
+                member,
+                done,
+            } => {
+                asm!(self, ; =>from);
+                (self.item, self.done) = (item, done);
+                self.access_alone(member, back);
             }
             Cold::Leave { from, stop, place } => {
                 asm!(self, ; =>from);
