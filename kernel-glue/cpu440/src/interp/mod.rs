@@ -21,6 +21,7 @@ use crate::mmu::Mmu;
 
 pub(crate) use integer::rotate_mask;
 pub(crate) use predecode::{goes_to_core, predecode};
+pub(crate) use system::OWN_MSR;
 use thread::Thread;
 pub(crate) use thread::{PageOps, WORDS, run_one};
 

@@ -96,7 +96,7 @@ fn immediate(insn: Insn, word: Word, offset: u32) -> u32 {
 fn ends_block(insn: Insn, word: Word) -> bool {
     use Insn::*;
     match insn {
-        B | Bclr | Bcctr | Sc => true,
+        B | Bclr | Bcctr | Sc | Rfi => true,
         _ => goes_to_core(insn, word),
     }
 }
@@ -108,7 +108,7 @@ pub(crate) fn goes_to_core(insn: Insn, word: Word) -> bool {
         Mfspr => !system::is_readable(word.spr()),
         Mtspr => !system::is_writable(word.spr()),
         Mftb => true,
-        Mfmsr | Wrtee | Wrteei => false,
+        Mfmsr | Mtmsr | Wrtee | Wrteei | Rfi => false,
         _ => insn.flags().contains(ppc440_isa::Flags::PRIVILEGED),
     }
 }
@@ -311,8 +311,10 @@ fn handler(insn: Insn, word: Word) -> Handler {
         Mfmsr => chain!(system::mfmsr),
         Wrtee => chain!(system::wrtee),
         Wrteei => chain!(system::wrteei),
-        Mtmsr | Rfi | Rfci | Rfmci | Mfdcr | Mtdcr | Tlbre | Tlbwe | Tlbsx | Tlbsync | Dcbi
-        | Dccci | Iccci | Dcread | Icread => chain!(system::privileged),
+        Mtmsr => chain!(system::mtmsr),
+        Rfi => chain!(system::rfi),
+        Rfci | Rfmci | Mfdcr | Mtdcr | Tlbre | Tlbwe | Tlbsx | Tlbsync | Dcbi | Dccci | Iccci
+        | Dcread | Icread => chain!(system::privileged),
 
         // Floating point.
         Fadd => rc!(word, float::fadd),

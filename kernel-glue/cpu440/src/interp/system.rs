@@ -127,6 +127,36 @@ fn write_ee(exec: &mut Exec, regs: &mut Regs, op: &Op, from: u32) -> Flow {
     Flow::Next
 }
 
+/// The MSR bits of which a change concerns nobody but the CPU, as long as no interrupt waits for EE:
+/// the others change translation, or what the core looks at before each instruction.
+pub(crate) const OWN_MSR: u32 = msr::EE | msr::FP;
+
+/// `mtmsr` that changes no more than the CPU's own bits; the core knows the rest.
+pub(super) fn mtmsr(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
+    let new = regs.gpr[op.word.rs()] & msr::IMPLEMENTED;
+    if (new ^ regs.msr) & !OWN_MSR != 0 || regs.msr & msr::PR != 0 {
+        return privileged(exec, regs, op);
+    }
+    regs.msr = new;
+    if new & msr::EE != 0 && regs.masked {
+        exec.trap = Trap::Attention;
+        return Flow::Stop;
+    }
+    Flow::Next
+}
+
+/// `rfi` that does no more, likewise, and finds no interrupt waiting.
+pub(super) fn rfi(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
+    let new = regs.srr1 & msr::IMPLEMENTED;
+    let waits = new & msr::EE != 0 && regs.masked;
+    if (new ^ regs.msr) & !OWN_MSR != 0 || regs.msr & msr::PR != 0 || waits {
+        return privileged(exec, regs, op);
+    }
+    regs.msr = new;
+    regs.pc = regs.srr0 & !3;
+    Flow::Jump
+}
+
 /// Whether [`Regs`] holds the SPR, to be read.
 pub(super) fn is_readable(number: u32) -> bool {
     number == spr::PID || (SPRG4_USER..=SPRG7_USER).contains(&number) || is_writable(number)

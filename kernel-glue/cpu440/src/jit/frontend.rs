@@ -52,7 +52,7 @@ impl Block {
 fn ends(insn: Insn, word: Word) -> bool {
     use Insn::*;
     match insn {
-        B | Sc => true,
+        B | Sc | Rfi => true,
         Bc | Bclr | Bcctr => word.bo() & 0x14 == 0x14,
         Twi | Tw => word.to() == 31,
         _ => goes_to_core(insn, word),

@@ -1,12 +1,12 @@
 //! What problem state can do of the system, and what goes to the KVM core.
 
-use dynasmrt::{DynasmApi, DynasmLabelApi};
+use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi};
 use ppc440_isa::regs::{mmucr, msr};
 use ppc440_isa::{Insn, spr};
 
 use super::super::exec::{frame, place, stop};
 use super::{Cold, Emitter, Home, RAX, asm, at};
-use crate::interp::goes_to_core;
+use crate::interp::{OWN_MSR, goes_to_core};
 
 /// An SPR that a move reads or writes as it is.
 struct Held {
@@ -126,6 +126,34 @@ impl Emitter {
                 self.move_from(rt, at::MSR.into());
                 Some(true)
             }
+            Insn::Mtmsr => {
+                let core = self.supervisor_only();
+                self.load(RAX, rt);
+                self.change_msr(core);
+                let masks = self.asm.new_dynamic_label();
+                asm!(self, ; test eax, msr::EE as i32 ; jz =>masks);
+                self.unmasked();
+                asm!(self, ; =>masks);
+                self.fp_checked = false;
+                Some(true)
+            }
+            Insn::Rfi => {
+                let core = self.supervisor_only();
+                let go = self.asm.new_dynamic_label();
+                asm!(self,
+                    ; mov eax, [rbp + at::SRR1]
+                    ; test eax, msr::EE as i32
+                    ; jz =>go
+                    ; cmp BYTE [rbp + at::MASKED], 0
+                    ; jne =>core
+                    ; =>go
+                );
+                self.change_msr(core);
+                self.count_all();
+                asm!(self, ; mov eax, [rbp + at::SRR0] ; and eax, -4);
+                self.indirect();
+                Some(false)
+            }
             Insn::Wrteei if word.0 & msr::EE == 0 => {
                 self.supervisor_only();
                 asm!(self, ; and DWORD [BYTE rbp + at::MSR], !msr::EE as i32);
@@ -158,6 +186,18 @@ impl Emitter {
         }
     }
 
+    /// Makes `eax` the MSR, unless it changes more than the CPU's own bits: then `core` does it.
+    fn change_msr(&mut self, core: DynamicLabel) {
+        asm!(self,
+            ; and eax, msr::IMPLEMENTED as i32
+            ; mov ecx, eax
+            ; xor ecx, [BYTE rbp + at::MSR]
+            ; test ecx, !OWN_MSR as i32
+            ; jnz =>core
+            ; mov [BYTE rbp + at::MSR], eax
+        );
+    }
+
     /// Leaves behind the current instruction, which set MSR[EE], if an interrupt waited for it.
     fn unmasked(&mut self) {
         let behind = place(self.item.offset + 4, self.done + 1);
@@ -180,8 +220,8 @@ impl Emitter {
         false
     }
 
-    /// Leaves for the core in problem state.
-    fn supervisor_only(&mut self) {
+    /// Leaves for the core in problem state; the label is for other reasons to do so.
+    fn supervisor_only(&mut self) -> DynamicLabel {
         let from = self.asm.new_dynamic_label();
         let (word, place) = (self.item.word.0, self.place());
         self.cold.push(Cold::Privileged { from, word, place });
@@ -189,5 +229,6 @@ impl Emitter {
             ; test DWORD [BYTE rbp + at::MSR], msr::PR as i32
             ; jnz =>from
         );
+        from
     }
 }
