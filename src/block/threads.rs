@@ -235,6 +235,42 @@ mod tests {
         }
     }
 
+    /// Has requests without end, each of which says that it began and waits for the host.
+    struct Slow {
+        begun: Mutex<Sender<()>>,
+        host: Mutex<()>,
+    }
+
+    impl Serve for Slow {
+        fn serve_next(&self, _more: &dyn Fn()) -> bool {
+            lock(&self.begun).send(()).unwrap();
+            drop(lock(&self.host));
+            true
+        }
+
+        fn give_up(&self, _why: &str) {}
+    }
+
+    #[test]
+    fn a_notification_does_not_wait_for_the_host() {
+        let mut threads = Threads::new("test").unwrap();
+        let (begun, all) = channel();
+        let slow = Arc::new(Slow {
+            begun: Mutex::new(begun),
+            host: Mutex::default(),
+        });
+        let busy = lock(&slow.host);
+        threads.start(slow.clone());
+        for _ in 0..COUNT {
+            threads.wake();
+            all.recv().unwrap();
+        }
+        // All threads wait, and this one does not.
+        (0..1000).for_each(|_| threads.wake());
+        drop(busy);
+        threads.stop();
+    }
+
     #[test]
     fn a_panic_is_said_to_the_driver() {
         let mut threads = Threads::new("test").unwrap();

@@ -159,6 +159,46 @@ mod tests {
         assert_eq!(interrupt.generation(), 1);
     }
 
+    /// Counts warnings.
+    #[derive(Clone, Default)]
+    struct Warnings(Arc<AtomicU32>);
+
+    impl tracing::Subscriber for Warnings {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            *metadata.level() <= tracing::Level::WARN
+        }
+
+        fn event(&self, _event: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn new_span(&self, _span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _span: &tracing::span::Id, _values: &tracing::span::Record<'_>) {}
+
+        fn record_follows_from(&self, _span: &tracing::span::Id, _other: &tracing::span::Id) {}
+
+        fn enter(&self, _span: &tracing::span::Id) {}
+
+        fn exit(&self, _span: &tracing::span::Id) {}
+    }
+
+    #[test]
+    fn a_guest_that_breaks_its_queues_over_and_over_fills_no_log() {
+        let warnings = Warnings::default();
+        tracing::subscriber::with_default(warnings.clone(), || {
+            let interrupt = Interrupt::new("test", IrqLine::detached());
+            for head in 0..1000 {
+                interrupt.queue_broken(0, &QueueError::BrokenChain { head });
+                assert!(interrupt.is_reset_needed());
+                interrupt.clear();
+            }
+        });
+        assert_eq!(warnings.0.load(Ordering::SeqCst), 1);
+    }
+
     #[test]
     fn a_device_in_trouble_says_so_until_it_is_reset() {
         let irq = IrqLine::detached();
