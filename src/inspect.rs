@@ -49,12 +49,12 @@ impl Machine {
             }
             Image::Program { .. } => Section::default(),
         };
-        let slots = self.mmio_slots()?;
+        let on_mmio = self.on_mmio()?;
         let plan = machine::plan_boot(config, ram).and_then(|plan| {
             let kernel = plan.kernel();
             let format = kernel.format.clone();
             let warnings = kernel.warnings(plan.initrd_range().is_some());
-            let placement = machine::finish(config, &Board::bamboo(), plan, &slots)?;
+            let placement = machine::finish(config, &Board::bamboo(), plan, &on_mmio)?;
             Ok(BootPlan {
                 format,
                 placement,

@@ -46,13 +46,12 @@ use crate::serial::{self, Line, Lines};
 use crate::time_of_day;
 use crate::verdict::Watch;
 use crate::virtio::balloon::Holes;
-use crate::virtio::{Host, wiring};
+use crate::virtio::{Host, OnMmio, wiring};
 use crate::vm::Vm;
 
 /// Makes the machine that `machine` asks for.
 pub(crate) fn assemble(mut machine: Machine) -> Result<Vm, BuildError> {
-    let virtio_slots = machine.mmio_slots()?;
-    machine.warn_of_undescribed();
+    let on_mmio = machine.on_mmio()?;
     let virtio = machine.take_attachments();
     let Machine {
         config,
@@ -68,7 +67,7 @@ pub(crate) fn assemble(mut machine: Machine) -> Result<Vm, BuildError> {
     let banks = sdram::banks(config.memory.bytes())?;
     let engine = engine(config.cpu)?;
     let kvm = Kvm::open(config.accel)?;
-    let (placement, symbols) = place(&config, &board, &virtio_slots)?;
+    let (placement, symbols) = place(&config, &board, &on_mmio)?;
     let symbols = symbols_of(&config, symbols)?;
     check_places(&config, &mmio, &dcr)?;
 
@@ -190,14 +189,14 @@ pub(crate) fn device_tree(machine: &Machine) -> Result<Vec<u8>, BuildError> {
         Some(_) => plan_boot(config, ram)?,
         None => with_initrd(config, program(0, vec![0; 4], ram)?, ram)?,
     };
-    tree(config, &board, &plan, &machine.mmio_slots()?)
+    tree(config, &board, &plan, &machine.on_mmio()?)
 }
 
 /// Reads all files and gives them their places; also says where the kernel's symbols would be.
 fn place(
     config: &VmConfig,
     board: &Board,
-    virtio: &[u8],
+    on_mmio: &OnMmio,
 ) -> Result<(Placement, Option<PathBuf>), BuildError> {
     let plan = plan_boot(config, ram_bytes(config))?;
     let kernel = plan.kernel();
@@ -206,7 +205,7 @@ fn place(
         tracing::warn!("{warning}");
     }
     let symbols = kernel.symbols.clone();
-    Ok((finish(config, board, plan, virtio)?, symbols))
+    Ok((finish(config, board, plan, on_mmio)?, symbols))
 }
 
 /// The kernel's symbols: the user's, which must be right, or those found beside the kernel.
@@ -244,12 +243,13 @@ pub(crate) fn finish(
     config: &VmConfig,
     board: &Board,
     plan: Plan,
-    virtio: &[u8],
+    on_mmio: &OnMmio,
 ) -> Result<Placement, BuildError> {
     if plan.kernel().start == Start::DeviceTree {
-        let fdt = tree(config, board, &plan, virtio)?;
+        let fdt = tree(config, board, &plan, on_mmio)?;
         return Ok(plan.finish(fdt)?);
     }
+    on_mmio.warn_of_hidden_tree();
     let firmware = Firmware {
         board,
         bootargs: config.append.as_deref(),
@@ -305,7 +305,7 @@ fn tree(
     config: &VmConfig,
     board: &Board,
     plan: &Plan,
-    virtio: &[u8],
+    on_mmio: &OnMmio,
 ) -> Result<Vec<u8>, BuildError> {
     let memory_bytes = ram_bytes(config);
     let initrd = plan.initrd_range();
@@ -320,6 +320,7 @@ fn tree(
         }
     };
     if let Some((file, tree)) = given {
+        on_mmio.check(&tree, &file)?;
         let patch = Patch {
             memory_bytes,
             bootargs: config.append.as_deref(),
@@ -334,7 +335,7 @@ fn tree(
         memory_bytes,
         bootargs: config.append.clone().unwrap_or_default(),
         initrd,
-        virtio: virtio.to_vec(),
+        virtio: on_mmio.slots.clone(),
         ..TreeOptions::default()
     };
     Ok(generate(board, &options)?)

@@ -127,6 +127,23 @@ fn wrong_usage_has_status_2() {
 }
 
 #[test]
+fn help_lists_every_key_of_every_device() {
+    let ppckvm = Ppckvm::new();
+    let help = text(&ppckvm.run(&["run", "--help"]).stdout);
+    for option in ["disk", "net", "share", "vsock", "console", "balloon", "rng"] {
+        // Who writes a key that is none is told which there are.
+        let stderr = text(&ppckvm.run(&["run", &format!("--{option}=nokey")]).stderr);
+        let known = stderr.split("there are ").nth(1).unwrap();
+        let known = known.lines().next().unwrap();
+        let about = help.split(&format!("      --{option}")).nth(1).unwrap();
+        let about = about.split("\n      --").next().unwrap();
+        for key in known.split(", ") {
+            assert!(about.contains(key), "{key} of --{option}: {about}");
+        }
+    }
+}
+
+#[test]
 fn help_lists_options_keys_and_statuses() {
     let output = Ppckvm::new().run(&["run", "--help"]);
     assert_eq!(output.status.code(), Some(0));
@@ -568,6 +585,27 @@ fn the_tree_has_the_virtio_devices_on_mmio() {
     assert_eq!(slots(&[&ten[..], &["--no-rng"]].concat()), 10);
     let args = [&["dtb"], &ten[..]].concat();
     assert_refused(&ppckvm.run(&args), &["rng", "10", "bus=pci", "--no-rng"]);
+}
+
+#[test]
+fn a_device_on_mmio_that_the_users_tree_does_not_describe_is_refused() {
+    let ppckvm = Ppckvm::new();
+    let tree = |args: &[&str]| {
+        let output = ppckvm.run(&[&["dtb", "--format", "dtb"], args].concat());
+        ppckvm.file("tree", &output.stdout);
+    };
+    let with = |args: &[&str]| ppckvm.run(&[&["dtb", "--dtb", "tree"], args].concat());
+    tree(&["--no-rng"]);
+    let remedy = ["console0", "tree", "0 virtio,mmio", "bus=pci", "ppckvm dtb"];
+    assert_refused(&with(&["--console", "null"]), &remedy);
+    let on_pci = with(&["--console", "null,bus=pci"]);
+    assert_eq!(on_pci.status.code(), Some(0), "{}", text(&on_pci.stderr));
+    // The entropy device is there unasked, and may stay unseen.
+    assert_eq!(with(&[]).status.code(), Some(0));
+    tree(&["--no-rng", "--console", "null"]);
+    assert_eq!(with(&["--console", "null"]).status.code(), Some(0));
+    let two = with(&["--console", "null", "--balloon"]);
+    assert_refused(&two, &["balloon", "1 virtio,mmio"]);
 }
 
 #[test]

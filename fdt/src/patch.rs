@@ -83,6 +83,11 @@ impl UserTree {
         self.tree.root.child("images").is_some()
     }
 
+    /// How many devices the tree describes that are compatible with `name` and not disabled.
+    pub fn count(&self, name: &str) -> usize {
+        count(&self.tree.root, name)
+    }
+
     /// A blob of the tree with `patch` filled in.
     pub fn patched(&self, patch: &Patch<'_>) -> Result<Vec<u8>, PatchError> {
         let mut tree = self.tree.clone();
@@ -94,6 +99,13 @@ impl UserTree {
         }
         Ok(tree.to_blob()?)
     }
+}
+
+fn count(node: &Node, name: &str) -> usize {
+    let is_one = node.strings("compatible").iter().any(|other| other == name)
+        && !matches!(node.property("status"), Some(b"disabled\0"));
+    let below = node.children.iter().map(|child| count(child, name));
+    usize::from(is_one) + below.sum::<usize>()
 }
 
 fn fill_memory(root: &mut Node, bytes: u32) -> Result<(), PatchError> {

@@ -49,8 +49,9 @@ fn arguments() -> Vec<Arg> {
             .action(ArgAction::Append)
             .value_parser(|text: &str| text.parse::<ConsoleOption>())
             .help(
-                "A virtio console, hvc0 and so on in Linux, with a destination as --serial has: \
-                 DEST[,bus=mmio|pci][,legacy]; a comma in DEST is written twice",
+                "A virtio console, hvc0 and so on in Linux: DEST[,bus=mmio|pci][,legacy], where DEST is \
+                 stdio, null, file=PATH, pty, unix=PATH or tcp=HOST:PORT as for --serial; a comma in \
+                 it is written twice",
             ),
         Arg::new("balloon")
             .long("balloon")

@@ -12,6 +12,7 @@ pub(crate) mod wiring;
 pub use console::ConsoleOption;
 
 use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::virtio::balloon::{Balloon, Target};
 use ppckvm_devices::virtio::console::Turns;
 use ppckvm_devices::virtio::rng::Rng;
-use ppckvm_fdt::Board;
+use ppckvm_fdt::{Board, UserTree};
 
 use crate::builder::{BuildError, Machine};
 use crate::console::Console;
@@ -114,6 +115,20 @@ pub enum AttachError {
         /// How many slots there are.
         slots: usize,
     },
+    /// A device on MMIO that the user's or the kernel's device tree does not describe.
+    #[error(
+        "{name} is on mmio, and the device tree {} describes {described} virtio,mmio devices, so the \
+         guest would not find it; attach it with bus=pci, or describe it in the tree as \
+         `ppckvm dtb` does without --dtb", .file.display()
+    )]
+    NotInTree {
+        /// The first device that is not found.
+        name: String,
+        /// The tree.
+        file: PathBuf,
+        /// How many it describes.
+        described: usize,
+    },
     /// A legacy interface that does not exist.
     #[error("{name}: {error}")]
     NoLegacy {
@@ -161,6 +176,39 @@ pub(crate) enum Slot {
     Mmio(u8),
     /// Index in the board's list.
     Pci(usize),
+}
+
+/// The devices on MMIO, which a kernel finds only where its device tree describes them.
+pub(crate) struct OnMmio {
+    /// Their slots.
+    pub slots: Vec<u8>,
+    /// The names of those that the user attached: all but the entropy device that is there anyway.
+    asked: Vec<String>,
+}
+
+impl OnMmio {
+    /// Checks that a tree which is not ours describes as many as the user attached.
+    pub fn check(&self, tree: &UserTree, file: &Path) -> Result<(), AttachError> {
+        let described = tree.count("virtio,mmio");
+        match self.asked.get(described) {
+            None => Ok(()),
+            Some(name) => Err(AttachError::NotInTree {
+                name: name.clone(),
+                file: file.into(),
+                described,
+            }),
+        }
+    }
+
+    /// An image that starts with a tree which nobody can see may know of them.
+    pub fn warn_of_hidden_tree(&self) {
+        if let Some(name) = self.asked.first() {
+            tracing::warn!(
+                "{name} is on mmio, and the kernel image has a device tree of its own: unless that \
+                 describes a virtio,mmio device, the guest does not find it; take bus=pci"
+            );
+        }
+    }
 }
 
 /// Gives each device the next free slot of its bus.
@@ -253,8 +301,8 @@ impl Machine {
         self.virtio.iter().filter(named).count()
     }
 
-    /// The slots of the devices on MMIO, for the tree.
-    pub(crate) fn mmio_slots(&self) -> Result<Vec<u8>, AttachError> {
+    /// The devices on MMIO, for the tree.
+    pub(crate) fn on_mmio(&self) -> Result<OnMmio, AttachError> {
         let attached = self.virtio.iter().map(|a| (a.name.as_str(), a.place));
         let devices = attached.chain(self.config.rng.map(|place| (RNG, place)));
         let mmio = |slot| match slot {
@@ -262,19 +310,11 @@ impl Machine {
             Slot::Pci(_) => None,
         };
         let slots = slots(&Board::bamboo(), devices)?;
-        Ok(slots.into_iter().filter_map(mmio).collect())
-    }
-
-    /// A tree of the user's describes its own devices.
-    pub(crate) fn warn_of_undescribed(&self) {
-        let on_mmio = |attachment: &&Attachment| attachment.place.bus == Bus::Mmio;
-        if let (Some(_), Some(device)) = (&self.config.dtb, self.virtio.iter().find(on_mmio)) {
-            tracing::warn!(
-                "{} is on mmio, and a device tree was given: unless that describes it, the guest \
-                 does not find it; take bus=pci",
-                device.name
-            );
-        }
+        let asked = self.virtio.iter().filter(|a| a.place.bus == Bus::Mmio);
+        Ok(OnMmio {
+            slots: slots.into_iter().filter_map(mmio).collect(),
+            asked: asked.map(|a| a.name.clone()).collect(),
+        })
     }
 
     /// All devices in their order.
