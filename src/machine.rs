@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use ppckvm_devices::dma::Dma;
 use ppckvm_devices::ds1307::{Ds1307, Source};
 use ppckvm_devices::ebc::{self, Ebc};
 use ppckvm_devices::emac::Emac;
-use ppckvm_devices::flash::{self, Flash};
+use ppckvm_devices::flash::Flash;
 use ppckvm_devices::gpio::Gpio;
 use ppckvm_devices::iic::Iic;
 use ppckvm_devices::mal::Mal;
@@ -32,10 +33,11 @@ use ppckvm_devices::{DcrBus, DcrDevice, IrqLine, IrqSink, MmioBus, Unanswered};
 use ppckvm_fdt::board::{Board, Controller, DcrRange, Interrupt, Trigger, Window};
 use ppckvm_fdt::{Patch, TreeOptions, UserTree, generate};
 use rustix::fs::MemfdFlags;
-use vm_memory::{Bytes, FileOffset, GuestAddress, GuestRegionMmap};
+use vm_memory::bitmap::Bitmap;
+use vm_memory::{FileOffset, GuestAddress, GuestRegionMmap};
 
 use crate::builder::{BuildError, Extra, Machine, Wiring};
-use crate::config::{Cpu, Image, VmConfig};
+use crate::config::{Cpu, Image, OnReset, VmConfig};
 use crate::console::port::ConsolePort;
 use crate::control::{Control, Request};
 use crate::events::EventThread;
@@ -175,7 +177,11 @@ pub(crate) fn assemble(mut machine: Machine) -> Result<Vm, BuildError> {
         ended: None,
         started: false,
     };
-    vm.load();
+    vm.load().map_err(no_guest_memory)?;
+    if vm.on_reset == OnReset::Exit {
+        // The guest never starts again, and their bytes are as large as what it has in memory.
+        vm.placement.segments = Vec::new();
+    }
     Ok(vm)
 }
 
@@ -377,6 +383,13 @@ fn check_places<M, D>(
     Ok(())
 }
 
+fn no_guest_memory(error: std::io::Error) -> BuildError {
+    BuildError::Host {
+        what: "memory for the guest",
+        error,
+    }
+}
+
 /// Guest RAM: one mapping of one memory file, which other processes could share.
 pub(crate) struct Ram {
     pub region: Arc<Region>,
@@ -386,10 +399,7 @@ pub(crate) struct Ram {
 
 impl Ram {
     fn new(bytes: u64) -> Result<Self, BuildError> {
-        let no_memory = |error| BuildError::Host {
-            what: "memory for the guest",
-            error,
-        };
+        let no_memory = no_guest_memory;
         let file = rustix::fs::memfd_create("guest-ram", MemfdFlags::CLOEXEC)
             .map_err(|error| no_memory(error.into()))?;
         let file = File::from(file);
@@ -432,13 +442,19 @@ impl Ram {
         Ok(self.file.metadata()?.st_blocks() * 512)
     }
 
-    /// Writes what the guest starts with; its places were checked against RAM.
-    pub fn load(&self, segments: &[Segment]) {
-        for segment in segments {
-            self.memory
-                .write_slice(&segment.bytes, GuestAddress(segment.gpa.into()))
-                .expect("the loader placed every segment inside RAM");
+    /// Writes what the guest starts with; its places were checked against RAM. The guest must not
+    /// run.
+    ///
+    /// Through the file, because each page's first write through the mapping would be a page fault.
+    ///
+    /// # Errors
+    /// When the host has no memory left.
+    pub fn load(&self, segments: &[Segment]) -> std::io::Result<()> {
+        for Segment { gpa, bytes, .. } in segments {
+            self.file.write_all_at(bytes, (*gpa).into())?;
+            self.region.bitmap().mark_dirty(*gpa as usize, bytes.len());
         }
+        Ok(())
     }
 }
 
@@ -623,23 +639,14 @@ fn add_peripherals(bus: &mut MmioBus, board: &Board) -> Result<(), BuildError> {
 /// The boot flash: erased, except for what the board's monitor leaves for boot wrappers.
 fn add_flash(bus: &mut MmioBus, board: &Board) -> Result<(), BuildError> {
     let window = board.boot_flash;
-    let mut contents = vec![flash::ERASED; window.size as usize];
+    let mut flash = Flash::erased();
     for emac in &board.emacs {
         let digits: String = emac.mac.iter().map(|byte| format!("{byte:02X}")).collect();
-        let place = emac
-            .mac_string
-            .checked_sub(window.base)
-            .and_then(|offset| {
-                contents
-                    .get_mut(offset as usize..)?
-                    .get_mut(..=digits.len())
-            })
-            .expect("the board keeps its addresses in its flash");
-        let (text, end) = place.split_at_mut(digits.len());
-        text.copy_from_slice(digits.as_bytes());
-        end.fill(0);
+        let offset = emac.mac_string.checked_sub(window.base);
+        let offset = offset.expect("the board keeps its addresses in its flash");
+        flash = flash.with(offset, format!("{digits}\0"));
     }
-    bus.register(range(window), "boot flash", Box::new(Flash::new(contents)))?;
+    bus.register(range(window), "boot flash", Box::new(flash))?;
     Ok(())
 }
 

@@ -103,7 +103,7 @@ impl Vm {
                     }
                     tracing::info!("{outcome}; it starts again");
                     if let Err(error) = self.reboot(kind) {
-                        let error = format!("the guest's memory cannot be cleared: {error}");
+                        let error = format!("the guest's memory cannot be filled anew: {error}");
                         return Request::End(Outcome::Failed(error));
                     }
                     continue;

@@ -92,6 +92,7 @@ pub struct Vm {
     pub(crate) on_reset: OnReset,
     pub(crate) on_panic: OnPanic,
     pub(crate) timeout: Option<Duration>,
+    /// Without its segments where the guest never starts again.
     pub(crate) placement: Placement,
     /// The CPU as it was made, for the next start.
     pub(crate) pristine: State,
@@ -184,10 +185,11 @@ impl Vm {
 
     /// Puts the machine into the state in which the guest starts: memory as the files say, CPU as
     /// the kernel's entry wants it. Fresh memory holds zeros elsewhere.
-    pub(crate) fn load(&mut self) {
-        self.ram.load(&self.placement.segments);
+    pub(crate) fn load(&mut self) -> std::io::Result<()> {
+        self.ram.load(&self.placement.segments)?;
         let ram = self.ram.region.size() as u32;
         machine::initial_state(&mut self.vcpu, &self.pristine, &self.placement, ram);
+        Ok(())
     }
 
     /// Starts the guest anew after a reset of this kind, as if it had just been built but for the
@@ -198,7 +200,7 @@ impl Vm {
         self.buses.dcr.reset();
         self.ram.clear()?;
         self.watch.forget();
-        self.load();
+        self.load()?;
         let mut state = self.vcpu.state();
         state.sprs.dbsr = state.sprs.dbsr & !dbsr::MRR | (kind as u32) << 28;
         state.timers.tsr = state.timers.tsr & !tsr::WRS | by_watchdog;

@@ -1,33 +1,42 @@
 //! Flash memory that nothing programs: it reads as what it was filled with, and takes no writes.
 
-use std::sync::Arc;
-
 use crate::bus::{AccessError, MmioDevice};
 
 /// What an erased cell holds.
 pub const ERASED: u8 = 0xFF;
 
-/// A flash memory.
+/// A flash memory. What it holds is kept as the few pieces that are not erased.
 #[derive(Clone, Debug)]
 pub struct Flash {
-    contents: Arc<[u8]>,
+    /// Offsets and contents, in the order in which they were written.
+    pieces: Vec<(u32, Vec<u8>)>,
 }
 
 impl Flash {
-    /// A flash that holds `contents`, and nothing behind them.
-    pub fn new(contents: impl Into<Arc<[u8]>>) -> Self {
-        Flash {
-            contents: contents.into(),
-        }
+    /// A flash without contents.
+    pub fn erased() -> Self {
+        Flash { pieces: Vec::new() }
+    }
+
+    /// The flash with `contents` at `offset`, instead of what was there.
+    pub fn with(mut self, offset: u32, contents: impl Into<Vec<u8>>) -> Self {
+        self.pieces.push((offset, contents.into()));
+        self
+    }
+
+    fn cell(&self, offset: u32) -> u8 {
+        let held = self.pieces.iter().rev().find_map(|(start, contents)| {
+            let index = offset.checked_sub(*start)?;
+            contents.get(index as usize)
+        });
+        held.copied().unwrap_or(ERASED)
     }
 }
 
 impl MmioDevice for Flash {
     fn read(&mut self, offset: u32, data: &mut [u8]) -> Result<(), AccessError> {
-        let cells = self.contents.iter().skip(offset as usize);
-        let cells = cells.chain(std::iter::repeat(&ERASED));
-        for (byte, cell) in data.iter_mut().zip(cells) {
-            *byte = *cell;
+        for (byte, index) in data.iter_mut().zip(0..) {
+            *byte = offset.checked_add(index).map_or(ERASED, |at| self.cell(at));
         }
         Ok(())
     }
@@ -44,11 +53,12 @@ mod tests {
 
     #[test]
     fn it_reads_what_it_holds_and_takes_no_writes() {
-        let mut flash = Flash::new([1, 2, 3]);
-        flash.write(0, &[9; 4]).unwrap();
+        let mut flash = Flash::erased().with(7, [1, 2, 3]).with(8, [4]);
+        flash.write(0, &[9; 8]).unwrap();
+        let mut data = [0; 8];
+        flash.read(4, &mut data).unwrap();
+        assert_eq!(data, [ERASED, ERASED, ERASED, 1, 4, 3, ERASED, ERASED]);
         let mut data = [0; 4];
-        flash.read(1, &mut data).unwrap();
-        assert_eq!(data, [2, 3, ERASED, ERASED]);
         flash.read(u32::MAX, &mut data).unwrap();
         assert_eq!(data, [ERASED; 4]);
     }

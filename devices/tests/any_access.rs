@@ -69,7 +69,7 @@ fn mmio_devices() -> Vec<Box<dyn MmioDevice>> {
         Box::new(uart),
         Box::new(iic),
         Box::new(gpio::Gpio::new()),
-        Box::new(flash::Flash::new([0x48; 0x100])),
+        Box::new(flash::Flash::erased().with(0, [0x48; 0x100])),
         Box::new(zmii::Zmii::new()),
         Box::new(emac::Emac::new()),
         Box::new(syscon::Syscon::new(0, 0x5555, Box::new(|| ()))),

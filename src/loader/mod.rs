@@ -290,7 +290,7 @@ impl Reader<'_> {
             Kind::TreeImage => {
                 let (data, target) = treeimage::read(&source, self.ram)?;
                 let inside = inside(&source, data, "treeImage")?;
-                let kernel = self.flat(&inside, &target)?;
+                let kernel = self.flat(inside, &target)?;
                 let format = "treeImage".to_owned();
                 Ok(Kernel { format, ..kernel })
             }
@@ -312,7 +312,7 @@ impl Reader<'_> {
                     marks: None,
                 };
                 match around.or_else(|| self.options.load_address.or_else(linked).map(flat)) {
-                    Some(target) => self.flat(&source, &target),
+                    Some(target) => self.flat(source, &target),
                     None => Err(source.error(Fault::NotAKernel(NotAKernel::Raw))),
                 }
             }
@@ -458,23 +458,24 @@ impl Reader<'_> {
     }
 
     /// A program whose addresses are known from elsewhere.
-    fn flat(self, source: &Source, target: &Target) -> Result<Kernel, LoadError> {
+    fn flat(self, source: Source, target: &Target) -> Result<Kernel, LoadError> {
         let ram = self.ram;
         let end = u64::from(target.load) + source.len();
         if end > u64::from(ram) {
             let start = target.load;
-            return Err(target.load_error(source, Fault::OutsideRam { start, end, ram }));
+            return Err(target.load_error(&source, Fault::OutsideRam { start, end, ram }));
         }
         let entry = target.entry;
         if entry < target.load || u64::from(entry) >= end {
-            return Err(target.entry_error(source, "is outside the image"));
+            return Err(target.entry_error(&source, "is outside the image"));
         }
         if !entry.is_multiple_of(4) {
-            return Err(target.entry_error(source, "is not a multiple of 4"));
+            return Err(target.entry_error(&source, "is not a multiple of 4"));
         }
-        let segment = Segment::of_bytes(target.load, source.read(0, source.len(), "file")?);
+        let file = source.name().to_owned();
+        let segment = Segment::of_bytes(target.load, source.into_bytes(ram)?);
         let slack = bss_slack(segment.size);
-        let kernel = Kernel::new(source.name(), "raw".to_owned(), vec![segment], entry);
+        let kernel = Kernel::new(&file, "raw".to_owned(), vec![segment], entry);
         Ok(Kernel { slack, ..kernel })
     }
 }
