@@ -99,6 +99,7 @@ fn run(args: RunArgs) -> Result<u8, Failure> {
         // Statistics are asked for, but not worth a failure.
         let _ = stats::print(&mut std::io::stderr(), &vm.statistics(), elapsed);
     }
+    vm.leave();
     Ok(signal.map_or(outcome.exit_status(), |signal| signals::STATUS + signal))
 }
 

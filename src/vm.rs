@@ -208,6 +208,13 @@ impl Vm {
         Ok(())
     }
 
+    /// Ends the machine as dropping it does, but leaves its memory to the end of the process, which
+    /// frees it all at once and sooner. For a program that ends now.
+    pub fn leave(self) {
+        // The devices' threads and sockets are among the fields that are dropped.
+        std::mem::forget((self.vcpu, self.ram));
+    }
+
     /// UART0's far end.
     fn console(&self) -> &Arc<Hub> {
         &self.lines[0].hub
