@@ -145,6 +145,11 @@ pub(super) struct Shared {
     pub load: u32,
     /// Likewise for a store.
     pub store: u32,
+    /// Called with an address in `eax`: sets ZF when a half-word there is within one page. It keeps
+    /// all registers but `edx`.
+    pub within_2: u32,
+    /// Likewise for a word.
+    pub within_4: u32,
 }
 
 /// The bits of a double that `stfs` stores: sign, first exponent bit, and the 30 from bit 5 on.
@@ -249,6 +254,16 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
         // The function may have changed pinned registers; they must not be spilled over.
         fill(&mut asm);
         asm!(; jmp ->leave ; .align 16);
+    }
+    for (offset, bytes) in [(&mut shared.within_2, 2), (&mut shared.within_4, 4)] {
+        *offset = asm.offset().0 as u32;
+        asm!(
+            ; lea edx, [rax + bytes - 1]
+            ; xor edx, eax
+            ; test edx, -4096
+            ; ret
+            ; .align 16
+        );
     }
     let code = asm
         .finalize()

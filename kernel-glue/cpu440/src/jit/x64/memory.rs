@@ -181,6 +181,27 @@ impl Emitter {
         self.find_page(store, slow);
     }
 
+    /// As [`Emitter::look_up`], for any address from which the unit stays within the page.
+    fn look_up_integer(&mut self, store: bool, unit: Unit, slow: DynamicLabel) {
+        asm!(self, ; mov ecx, eax ; shr ecx, 12);
+        if unit.alignment() > 1 {
+            let [from, back] = [self.asm.new_dynamic_label(), self.asm.new_dynamic_label()];
+            let routine = match unit.alignment() {
+                2 => self.shared.within_2,
+                _ => self.shared.within_4,
+            };
+            self.cold.push(Cold::Misaligned {
+                from,
+                back,
+                slow,
+                routine,
+            });
+            self.check_alignment(unit.alignment(), from);
+            asm!(self, ; =>back);
+        }
+        self.find_page(store, slow);
+    }
+
     fn check_alignment(&mut self, alignment: i8, slow: DynamicLabel) {
         if alignment > 1 {
             asm!(self, ; test al, alignment - 1 ; jnz =>slow);
@@ -209,7 +230,7 @@ impl Emitter {
         }
         let slow = self.access_cold(self.shared.load, back);
         self.address_of(form);
-        self.look_up(false, unit.alignment(), slow);
+        self.look_up_integer(false, unit, slow);
         read!(self, unit, d, rcx + rax);
         self.set(rt, d);
         if form.updates() {
@@ -230,7 +251,7 @@ impl Emitter {
         }
         let slow = self.access_cold(self.shared.store, back);
         self.address_of(form);
-        self.look_up(true, unit.alignment(), slow);
+        self.look_up_integer(true, unit, slow);
         let s = self.value(rs, RDX);
         write!(self, unit, s, rcx + rax);
         if form.updates() {
@@ -302,7 +323,7 @@ impl Emitter {
         let done = self.asm.new_dynamic_label();
         let slow = self.access_cold(routine, done);
         self.address_of(Form::D);
-        self.look_up(store, unit.alignment(), slow);
+        self.look_up_integer(store, unit, slow);
         if store {
             let s = self.value(word.rs(), RDX);
             write!(self, unit, s, rcx + rax);

@@ -141,6 +141,13 @@ enum Cold {
         what: u32,
         place: i32,
     },
+    /// Goes on with an address that is not aligned, unless the unit reaches into the next page.
+    Misaligned {
+        from: DynamicLabel,
+        back: DynamicLabel,
+        slow: DynamicLabel,
+        routine: u32,
+    },
     /// Does an access of a group on its own, and goes on.
     Alone {
         from: DynamicLabel,
@@ -629,6 +636,16 @@ impl Emitter {
                 self.call(routine);
                 self.enter_loop();
                 asm!(self, ; jmp =>back);
+            }
+            Cold::Misaligned {
+                from,
+                back,
+                slow,
+                routine,
+            } => {
+                asm!(self, ; =>from);
+                self.call(routine);
+                asm!(self, ; jz =>back ; jmp =>slow);
             }
             Cold::Alone {
                 from,
