@@ -7,8 +7,10 @@
 //! ```
 //!
 //! Everything is timed on the host, between lines that the guest prints, so no guest clock is
-//! trusted. A round runs each machine twice: once on a guest that writes one byte and resets (start
-//! to first instruction), once through Linux, the workloads and `reboot -f`.
+//! trusted. A round runs each machine on a guest that writes one byte and resets (start to first
+//! instruction), on Linux with the root file system of the test guests (boot to init), on Linux with
+//! the programs for all other workloads, and once more for those on the network. Linux's runs end
+//! with `reboot -f`.
 
 mod rows;
 mod server;
@@ -22,7 +24,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
-use rows::{ROWS, Row, What};
+use rows::{ROWS, Row, Runs, What};
 use session::{Failure, Ram, Session};
 use table::{Samples, Unit};
 
@@ -146,6 +148,8 @@ impl Machine {
 /// The files that `prepare.sh` made, and a folder for the host's workloads.
 struct Files {
     kernel: PathBuf,
+    rootfs: PathBuf,
+    /// The root file system with the programs.
     initrd: PathBuf,
     first: PathBuf,
     host_programs: PathBuf,
@@ -176,6 +180,7 @@ impl Files {
             .map_err(|error| Failure(format!("creating {}: {error}", scratch.display())))?;
         Ok(Files {
             kernel: file("KERNEL_UIMAGE")?,
+            rootfs: file("ROOTFS")?,
             initrd: file("INITRD")?,
             first: file("FIRST_ELF")?,
             host_programs: file("HOST_PROGRAMS")?,
@@ -253,7 +258,8 @@ impl Run {
         let files = &self.files;
         let has_disk = rows.iter().any(|row| matches!(row.what, What::Disk { .. }));
         let disk = has_disk.then(|| files.disk()).transpose()?;
-        let initrd = Some(files.initrd.as_path());
+        let boots = rows.iter().any(|row| matches!(row.what, What::Boot));
+        let initrd = Some(if boots { &files.rootfs } else { &files.initrd }.as_path());
         let has_network = rows.iter().any(|row| matches!(row.what, What::Net { .. }));
         let disk = disk.as_deref();
         let guest = machine.boots(&self.options, &files.kernel, initrd, disk, has_network);
@@ -361,11 +367,12 @@ impl Run {
 
     fn rounds(&mut self) -> Result<(), Failure> {
         let rows: Vec<&Row> = self.options.rows().collect();
-        let (first, linux): (Vec<&Row>, Vec<&Row>) =
-            rows.iter().partition(|row| matches!(row.what, What::First));
-        let (net, linux): (Vec<&Row>, Vec<&Row>) = linux
-            .iter()
-            .partition(|row| matches!(row.what, What::Net { .. }));
+        let of = |run: Runs| -> Vec<&Row> {
+            let rows = rows.iter().copied();
+            rows.filter(|row| row.what.runs() == run).collect()
+        };
+        let first = of(Runs::First);
+        let linux = [of(Runs::Boot), of(Runs::Work), of(Runs::Net)];
         for round in 1..=self.options.rounds {
             for machine in Machine::ALL {
                 let name = machine.name();
@@ -374,7 +381,7 @@ impl Run {
                 for row in &first {
                     self.first(machine, row).map_err(named)?;
                 }
-                for rows in [&linux, &net] {
+                for rows in &linux {
                     if !rows.is_empty() {
                         self.linux(machine, rows).map_err(named)?;
                     }

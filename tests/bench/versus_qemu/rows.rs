@@ -4,7 +4,7 @@
 pub enum What {
     /// Start to the first byte of a guest of six instructions.
     First,
-    /// Start to the first line of `/init`.
+    /// Start to the first line of `/init`, in a run of its own on the root file system as it is.
     Boot,
     /// One command, in the guests and on the host.
     Work {
@@ -20,6 +20,31 @@ pub enum What {
     Net { command: &'static str },
     /// The process's memory after all else.
     Memory,
+}
+
+/// What a machine runs; rows with the same share a run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Runs {
+    /// The guest of six instructions.
+    First,
+    /// Linux with the root file system as it is.
+    Boot,
+    /// Linux with the programs.
+    Work,
+    /// The same with a network device.
+    Net,
+}
+
+impl What {
+    /// In which run it is measured.
+    pub fn runs(&self) -> Runs {
+        match self {
+            What::First => Runs::First,
+            What::Boot => Runs::Boot,
+            What::Work { .. } | What::Disk { .. } | What::Memory => Runs::Work,
+            What::Net { .. } => Runs::Net,
+        }
+    }
 }
 
 /// A row of the table.
