@@ -159,14 +159,18 @@ pub(super) fn store<K: Kind, F: Form>(exec: &mut Exec, regs: &mut Regs, op: &Op)
     flow
 }
 
-/// What goes from memory to an FPR, and back.
+/// What goes from an FPR to memory.
 pub(super) trait FloatKind {
     /// What lies in memory.
     type Memory: Unit;
-    /// The register's value of what was loaded.
-    fn extend(value: Self::Memory) -> u64;
     /// What is stored of the register's value.
     fn truncate(value: u64) -> Self::Memory;
+}
+
+/// What also comes from there.
+pub(super) trait LoadedFloat: FloatKind {
+    /// The register's value of what was loaded.
+    fn extend(value: Self::Memory) -> u64;
 }
 
 /// A single, held in the register as a double.
@@ -178,32 +182,34 @@ pub(super) struct IntegerWord;
 
 impl FloatKind for Single {
     type Memory = u32;
-    fn extend(value: u32) -> u64 {
-        crate::fpu::single_to_double(value)
-    }
     fn truncate(value: u64) -> u32 {
         crate::fpu::double_to_single(value)
+    }
+}
+
+impl LoadedFloat for Single {
+    fn extend(value: u32) -> u64 {
+        crate::fpu::single_to_double(value)
     }
 }
 
 impl FloatKind for Double {
     type Memory = u64;
     #[inline(always)]
-    fn extend(value: u64) -> u64 {
+    fn truncate(value: u64) -> u64 {
         value
     }
+}
+
+impl LoadedFloat for Double {
     #[inline(always)]
-    fn truncate(value: u64) -> u64 {
+    fn extend(value: u64) -> u64 {
         value
     }
 }
 
 impl FloatKind for IntegerWord {
     type Memory = u32;
-    #[inline(always)]
-    fn extend(value: u32) -> u64 {
-        u64::from(value)
-    }
     #[inline(always)]
     fn truncate(value: u64) -> u32 {
         value as u32
@@ -217,7 +223,11 @@ fn misaligned<T>(ea: u32) -> bool {
     ea & 3 != 0 || ea % 16 + size_of::<T>() as u32 > 16
 }
 
-pub(super) fn load_float<K: FloatKind, F: Form>(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
+pub(super) fn load_float<K: LoadedFloat, F: Form>(
+    exec: &mut Exec,
+    regs: &mut Regs,
+    op: &Op,
+) -> Flow {
     if !exec.float_available(regs) {
         return Flow::Trap;
     }

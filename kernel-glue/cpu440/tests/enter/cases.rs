@@ -356,6 +356,32 @@ fn execute_runs_one_word_that_is_not_in_memory() {
     };
     assert_eq!(m.cpu.execute(&mut m.regs, word), Some(trap));
     assert_eq!((m.regs.pc, m.cpu.retired()), (0x1008, 3));
+    assert_eq!(m.cpu.execute(&mut m.regs, SC), Some(Trap::Syscall));
+    assert_eq!((m.regs.pc, m.cpu.retired()), (0x100C, 3));
+}
+
+#[test]
+fn execute_forgets_the_code_that_it_writes_over() {
+    let mut m = Machine::new(&[addi(3, 0, 1), SC]);
+    assert_eq!((m.enter(), m.regs.gpr[3]), (Trap::Syscall, 1));
+    m.regs.pc = 0x2000;
+    (m.regs.gpr[6], m.regs.gpr[7]) = (addi(3, 0, 2), 0x1000);
+    assert_eq!(m.cpu.execute(&mut m.regs, stw(6, 7, 0)), None);
+    assert_eq!(m.regs.pc, 0x2004);
+    assert!(m.forgot_code());
+    m.regs.pc = 0x1000;
+    assert_eq!((m.enter(), m.regs.gpr[3]), (Trap::Syscall, 2));
+}
+
+#[test]
+fn what_is_outside_ram_is_neither_read_nor_written() {
+    let mut m = Machine::new(&[]);
+    let mut bytes = [7; 8];
+    for ram in [RAM, RAM - 4, u32::MAX] {
+        assert!(!m.cpu.load(ram, &mut bytes));
+        assert!(!m.cpu.store(ram, &bytes));
+    }
+    assert_eq!((bytes, m.word(RAM - 4)), ([7; 8], 0));
 }
 
 #[test]
@@ -367,4 +393,16 @@ fn the_virtual_time_base_counts_completed_instructions() {
     m.cpu.skip_to(50);
     m.cpu.retire();
     assert_eq!((m.cpu.time_base(), m.cpu.retired()), (51, 3));
+    assert_eq!(m.cpu.until(1_000), None, "it does not pass by itself");
+}
+
+#[test]
+fn the_hosts_time_base_passes_by_itself() {
+    let region = Arc::new(Region::new(RAM as usize).expect("anonymous memory"));
+    let cpu = Cpu::new(region, Pins::new(), Clock::Host, 3, ENGINE).expect("a CPU");
+    let before = cpu.stopwatch();
+    let wait = cpu.until(cpu.time_base() + 1_000_000);
+    assert!(wait.is_some_and(|time| !time.is_zero()));
+    assert!(cpu.stopwatch() >= before);
+    assert_eq!(cpu.engine(), ENGINE);
 }
