@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use ppc440_isa::regs::fpscr;
-use ppc440_isa::{Insn, decode};
+use ppc440_isa::{Insn, Word, decode, spr};
 use support::assembler::suffix;
 use support::cases::{self, Case, End, FPSCR, MSR, QEMU_WINDOWS, Qemu, WINDOWS};
 use support::probe::{self, Job};
@@ -61,6 +61,24 @@ fn every_instruction_has_cases_in_every_form() {
         }
     }
     expect_none("forms are without a case", &missing);
+}
+
+#[test]
+fn every_spr_has_a_case() {
+    let mut moved = BTreeSet::new();
+    for case in cases::all() {
+        let moves = case
+            .words
+            .iter()
+            .filter(|&&word| matches!(decode(word), Some(Insn::Mfspr | Insn::Mtspr | Insn::Mftb)));
+        moved.extend(moves.map(|&word| Word(word).spr()));
+    }
+    let missing: Vec<_> = spr::ALL
+        .iter()
+        .filter(|(number, _)| !moved.contains(number))
+        .map(|(number, name)| format!("{name}, {number}"))
+        .collect();
+    expect_none("special purpose registers are in no case", &missing);
 }
 
 #[test]
