@@ -61,6 +61,10 @@ impl Groups {
         self.closed.clear();
         self.of.clear();
         self.members.clear();
+        // Most blocks are short.
+        if block.items.iter().filter_map(access).count() < FEWEST {
+            return;
+        }
         for (n, item) in block.items.iter().enumerate() {
             if n > 0 && inside(item.offset) {
                 self.closed.append(&mut self.open);
@@ -140,7 +144,9 @@ impl Groups {
 
     /// Ends the groups whose base an instruction writes.
     fn close_written(&mut self, item: &Item) {
-        let Some(insn) = item.insn else { return };
+        let Some(insn) = item.insn.filter(|_| !self.open.is_empty()) else {
+            return;
+        };
         let word = item.word;
         let several = matches!(insn, Insn::Lmw | Insn::Lswi | Insn::Lswx);
         let names_target = insn.operands().contains(&Operand::Rt);
