@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Line coverage of the instruction table, the core and the software CPU by their tests.
+# Line coverage of the instruction table, the core and the software CPU with its translator, by their
+# tests.
 #
 #   tests/coverage.sh [ARGUMENT...]   arguments go to `cargo test` in place of the usual ones, which
 #                                     are the three crates' own tests, those of ppckvm-api over
-#                                     them, and the instruction tests
+#                                     them, the instruction tests, and guests in
+#                                     lockstep
 #
 # What no test reaches, and why:
 #   isa/decode.rs, isa/insn.rs, isa/pattern.rs   run while compiling: the tables are constants
@@ -14,11 +16,16 @@
 #                        for an instruction that has none
 #   core/mmio.rs         a load of the one kind that only stores
 #   core/spr.rs          a timer register that is none
-#   cpu440/mmu.rs, lib.rs, code.rs, interp/thread.rs   a space, an address outside RAM, or a place in
+#   core/vcpu.rs         a watchdog that runs out between an entry and the wait behind it: host time
+#   cpu440/mmu.rs, fast.rs, code.rs, jit/blocks.rs, interp/thread.rs   a space, a page, or a place in
 #                        a page that the callers never name; closing braces after a diverging arm
-#   cpu440/clock.rs, lib.rs   host time, which deterministic tests do not wait for; machines do
-#   cpu440/watch.rs, table.rs   a query of vm-memory's bitmap trait that nothing of ours makes; a
-#                        host without address space
+#   cpu440/lib.rs        an engine that this host does not have
+#   cpu440/watch.rs, table.rs, jit/memory.rs   a query of vm-memory's bitmap trait that nothing of
+#                        ours makes; a host without memory or address space
+#   cpu440/jit/exec.rs   branches and what goes to the core, which translated code never leaves to the
+#                        interpreter
+#   cpu440/jit/mod.rs    a translator without its tables; a guest that has code in 4096 pages
+#   jit/x64/mod.rs, isa/context.rs   how things are shown when a test fails
 # Prints lines reached by file, then the lines that no test reached, and leaves both with the lcov
 # record in target/coverage. Needs LLVM's tools of the version that rustc is built with: a rustup
 # component (llvm-tools) or Debian's package, which bookworm-security has for rustc's own sake and

@@ -340,6 +340,25 @@ fn an_input_change_stops_at_a_block_boundary() {
 }
 
 #[test]
+fn an_interrupt_that_waits_for_msr_ee_stops_behind_the_instruction_that_sets_it() {
+    let wrteei = x_form(0, 0, 16, 163);
+    let wrtee = x_form(6, 0, 0, 131);
+    for word in [wrteei, wrtee] {
+        for masked in [true, false] {
+            let mut m = Machine::new(&[NOP, word, addi(3, 0, 1), SC]);
+            m.regs.gpr[6] = msr::EE;
+            m.regs.masked = masked;
+            let (trap, pc) = match masked {
+                true => (Trap::Attention, 0x1008),
+                false => (Trap::Syscall, 0x1010),
+            };
+            assert_eq!((m.enter(), m.regs.pc), (trap, pc), "{word:08x}");
+            assert_eq!((m.regs.msr, m.cpu.retired()), (msr::EE, u64::from(pc - 0x1000) / 4 - u64::from(!masked)));
+        }
+    }
+}
+
+#[test]
 fn execute_runs_one_word_that_is_not_in_memory() {
     let mut m = Machine::new(&[]);
     assert_eq!(m.cpu.execute(&mut m.regs, addi(3, 0, 9)), None);
