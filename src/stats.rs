@@ -48,14 +48,14 @@ pub fn print(to: &mut impl Write, statistics: &Statistics, elapsed: Duration) ->
         writeln!(
             to,
             "translated: {} blocks of {} instructions in {:.1} ms ({:.0} ns each), {} links, \
-             {} forgotten, {} times all; {} KiB of code, {} KiB of tables; entered {} times",
+             {} forgotten, {} blocks given up; {} KiB of code, {} KiB of tables; entered {} times",
             code.blocks,
             code.instructions,
             code.nanoseconds as f64 / 1e6,
             code.nanoseconds as f64 / code.instructions.max(1) as f64,
             code.links,
             code.invalidated,
-            code.flushes,
+            code.evicted,
             code.code_bytes >> 10,
             code.table_bytes >> 10,
             code.entries,

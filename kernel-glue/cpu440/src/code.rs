@@ -69,9 +69,9 @@ pub struct TranslatorStatistics {
     pub instructions: u64,
     /// Guest instructions whose translation was forgotten because something wrote over them.
     pub invalidated: u64,
-    /// How often all code was given up to make room.
-    pub flushes: u64,
-    /// Bytes of host code held.
+    /// Blocks given up to make room, or because other code was needed in their place.
+    pub evicted: u64,
+    /// Bytes that hold host code, or did.
     pub code_bytes: u64,
     /// Bytes of tables held besides.
     pub table_bytes: u64,

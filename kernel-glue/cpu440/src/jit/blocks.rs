@@ -3,29 +3,30 @@
 //!
 //! A block is keyed by the RAM address of its first word alone: nothing in translated code depends
 //! on the effective address or on the mode.
+//!
+//! Blocks and links stand in queues in the order in which they were made, which is also that of
+//! their code in the code memory: to make room there is to take blocks from the front. One that was
+//! forgotten before stays in the queue until it comes to the front.
+
+use std::collections::VecDeque;
+use std::ops::Range;
 
 /// Words of a page.
 const WORDS: usize = 1024;
 
-/// Number of a block, and of a link; they are given out anew when all code is given up.
-pub(super) type BlockId = u32;
+/// Number of a block.
+type BlockId = u32;
 /// Number of a link.
 pub(super) type LinkId = u32;
 
-/// Pages that may have code at once; with their tables of entries, this is 16 MiB.
-const PAGES: usize = 4096;
+/// Numbers have this many bits, and begin anew after the highest: long before, what had the low
+/// ones is gone.
+const BITS: u32 = 24;
+/// No number.
+const NONE: u32 = u32::MAX;
 
-/// A stretch of guest code, translated.
-#[derive(Debug)]
-struct Block {
-    /// Its first and last word in its page.
-    first: u16,
-    last: u16,
-    /// Offset of its code.
-    code: u32,
-    /// Links that lead to it.
-    incoming: Vec<LinkId>,
-}
+/// Pages that may have code at once; with their tables of entries, this is 17 MiB.
+const PAGES: usize = 4096;
 
 /// A jump from one block to another, which leads to a stub until its target is known.
 #[derive(Clone, Copy, Debug)]
@@ -38,14 +39,157 @@ pub(super) struct Link {
     pub guard: Option<u32>,
 }
 
+/// A queue whose items are found by their numbers.
+#[derive(Debug)]
+struct Queue<T> {
+    items: VecDeque<T>,
+    /// Number of the first.
+    first: u32,
+}
+
+impl<T> Queue<T> {
+    fn new() -> Self {
+        Queue {
+            items: VecDeque::new(),
+            first: 0,
+        }
+    }
+
+    fn index(&self, id: u32) -> usize {
+        match id {
+            NONE => usize::MAX,
+            id => (id.wrapping_sub(self.first) & ((1 << BITS) - 1)) as usize,
+        }
+    }
+
+    /// The number that the next item will have.
+    fn next(&self) -> u32 {
+        (self.first + self.items.len() as u32) & ((1 << BITS) - 1)
+    }
+
+    fn push(&mut self, item: T) -> u32 {
+        let id = self.next();
+        self.items.push_back(item);
+        id
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let item = self.items.pop_front()?;
+        self.first = (self.first + 1) & ((1 << BITS) - 1);
+        Some(item)
+    }
+
+    fn get(&self, id: u32) -> Option<&T> {
+        self.items.get(self.index(id))
+    }
+
+    fn get_mut(&mut self, id: u32) -> Option<&mut T> {
+        let index = self.index(id);
+        self.items.get_mut(index)
+    }
+
+    fn bytes(&self) -> usize {
+        self.items.capacity() * size_of::<T>()
+    }
+}
+
+/// A stretch of guest code, translated.
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    ram_page: u32,
+    /// Its first and last word in its page.
+    first: u16,
+    last: u16,
+    /// Offset of its code.
+    code: u32,
+    /// The first of the links that lead to it.
+    incoming: LinkId,
+    /// How many links of its own it has; they are the next in their queue.
+    links: u16,
+    /// What it was made from is still there.
+    live: bool,
+}
+
+/// A link, and where it leads.
+#[derive(Clone, Copy, Debug)]
+struct Connection {
+    link: Link,
+    /// The block that it leads to, or none.
+    target: BlockId,
+    /// The links before and behind it among those that lead there.
+    previous: LinkId,
+    next: LinkId,
+}
+
+/// The blocks, and how they lead to each other.
+#[derive(Debug)]
+struct Graph {
+    blocks: Queue<Block>,
+    links: Queue<Connection>,
+}
+
+impl Graph {
+    /// Makes a link lead to a block.
+    fn connect(&mut self, link: LinkId, target: BlockId) -> Option<Link> {
+        self.disconnect(link);
+        let block = self.blocks.get_mut(target)?;
+        let connection = self.links.get_mut(link)?;
+        let next = std::mem::replace(&mut block.incoming, link);
+        (connection.target, connection.next) = (target, next);
+        let found = connection.link;
+        if let Some(next) = self.links.get_mut(next) {
+            next.previous = link;
+        }
+        Some(found)
+    }
+
+    /// Takes a link out of its target's list.
+    fn disconnect(&mut self, link: LinkId) {
+        let Some(connection) = self.links.get_mut(link) else {
+            return;
+        };
+        let target = std::mem::replace(&mut connection.target, NONE);
+        let previous = std::mem::replace(&mut connection.previous, NONE);
+        let next = std::mem::replace(&mut connection.next, NONE);
+        if let Some(next) = self.links.get_mut(next) {
+            next.previous = previous;
+        }
+        if let Some(previous) = self.links.get_mut(previous) {
+            previous.next = next;
+        } else if let Some(target) = self.blocks.get_mut(target) {
+            target.incoming = next;
+        }
+    }
+
+    /// Calls `unlink` for each jump that leads to a block; none does any more.
+    fn cut_off(&mut self, id: BlockId, unlink: &mut impl FnMut(Link)) {
+        while let Some(block) = self.blocks.get(id)
+            && let incoming = block.incoming
+            && let Some(connection) = self.links.get(incoming)
+        {
+            unlink(connection.link);
+            self.disconnect(incoming);
+        }
+    }
+}
+
 /// What a page has.
 #[derive(Debug)]
 struct Page {
     /// Offset of the code that begins at each word; the miss stub's where none does.
-    entries: Box<[u32; WORDS]>,
-    /// Words that some block was made from, one bit each.
+    entries: [u32; WORDS],
+    /// Words that some block was made from, one bit each; bits of blocks that were given up may
+    /// still be set.
     translated: [u32; WORDS / 32],
     blocks: Vec<BlockId>,
+}
+
+impl Page {
+    fn mark(&mut self, words: Range<usize>) {
+        for word in words {
+            self.translated[word / 32] |= 1 << (word % 32);
+        }
+    }
 }
 
 /// All blocks.
@@ -57,9 +201,9 @@ pub(super) struct Blocks {
     /// For translated code: the entries of each RAM page, by its number plus 1.
     tables: Box<[*const u32]>,
     pages: Vec<Option<Box<Page>>>,
-    with_code: Vec<u32>,
-    blocks: Vec<Option<Block>>,
-    links: Vec<Link>,
+    /// How many pages have code.
+    with_code: usize,
+    graph: Graph,
 }
 
 #[allow(unsafe_code)]
@@ -75,9 +219,11 @@ impl Blocks {
             tables: vec![nothing.as_ptr(); pages + 1].into_boxed_slice(),
             nothing,
             pages: (0..pages).map(|_| None).collect(),
-            with_code: Vec::new(),
-            blocks: Vec::new(),
-            links: Vec::new(),
+            with_code: 0,
+            graph: Graph {
+                blocks: Queue::new(),
+                links: Queue::new(),
+            },
         }
     }
 
@@ -96,10 +242,10 @@ impl Blocks {
 
     /// Whether a page has no room in the tables any more.
     pub fn is_full(&self) -> bool {
-        self.with_code.len() >= PAGES
+        self.with_code >= PAGES
     }
 
-    /// Whether nothing was made from the page yet.
+    /// Whether nothing is made from the page.
     pub fn is_new(&self, ram_page: u32) -> bool {
         self.pages
             .get(ram_page as usize)
@@ -107,59 +253,55 @@ impl Blocks {
     }
 
     /// Enters a block of `words` words that begins at word `first`, and its links.
-    pub fn add(&mut self, ram_page: u32, first: usize, words: usize, code: u32) -> BlockId {
-        let id = self.blocks.len() as BlockId;
-        let last = first + words.max(1) - 1;
-        self.blocks.push(Some(Block {
+    pub fn add(&mut self, ram_page: u32, first: usize, words: usize, code: u32, links: &[Link]) {
+        let behind = first + words.max(1);
+        let id = self.graph.blocks.push(Block {
+            ram_page,
             first: first as u16,
-            last: last as u16,
+            last: (behind - 1) as u16,
             code,
-            incoming: Vec::new(),
-        }));
+            incoming: NONE,
+            links: links.len() as u16,
+            live: true,
+        });
+        for link in links {
+            self.graph.links.push(Connection {
+                link: *link,
+                target: NONE,
+                previous: NONE,
+                next: NONE,
+            });
+        }
         let slot = &mut self.pages[ram_page as usize];
-        if slot.is_none() {
-            let page = Page {
-                entries: self.nothing.clone(),
+        let page = slot.get_or_insert_with(|| {
+            self.with_code += 1;
+            Box::new(Page {
+                entries: [self.miss; WORDS],
                 translated: [0; WORDS / 32],
                 blocks: Vec::new(),
-            };
-            self.tables[ram_page as usize + 1] = page.entries.as_ptr();
-            *slot = Some(Box::new(page));
-            self.with_code.push(ram_page);
-        }
-        if let Some(page) = slot {
-            page.entries[first] = code;
-            page.blocks.push(id);
-            for word in first..=last {
-                page.translated[word / 32] |= 1 << (word % 32);
-            }
-        }
-        id
+            })
+        });
+        self.tables[ram_page as usize + 1] = page.entries.as_ptr();
+        page.entries[first] = code;
+        page.blocks.push(id);
+        page.mark(first..behind);
     }
 
     /// The number that the next link will have.
     pub fn next_link(&self) -> LinkId {
-        self.links.len() as LinkId
+        self.graph.links.next()
     }
 
-    /// Enters a link.
-    pub fn add_link(&mut self, link: Link) {
-        self.links.push(link);
-    }
-
-    /// A link, to be made to lead to the block that begins at a word; the block hears of it.
+    /// A link, to be made to lead to the block that begins at a word; none when either is gone.
     pub fn link(&mut self, id: LinkId, ram_page: u32, word: usize) -> Option<Link> {
         let page = self.pages.get(ram_page as usize)?.as_ref()?;
-        let code = page.entries[word % WORDS];
-        let target =
-            page.blocks.iter().rev().find(
-                |block| matches!(&self.blocks[**block as usize], Some(b) if b.code == code),
-            )?;
-        let block = self.blocks[*target as usize].as_mut()?;
-        if !block.incoming.contains(&id) {
-            block.incoming.push(id);
-        }
-        self.links.get(id as usize).copied()
+        let begins = |id: &&BlockId| {
+            let block = self.graph.blocks.get(**id);
+            block.is_some_and(|block| usize::from(block.first) == word)
+        };
+        // The one that was just translated is the last.
+        let target = *page.blocks.iter().rev().find(begins)?;
+        self.graph.connect(id, target)
     }
 
     /// Whether any word of `from..=to` was translated; byte offsets in the page.
@@ -182,63 +324,77 @@ impl Blocks {
         mut unlink: impl FnMut(Link),
     ) -> (u32, bool) {
         let (from, to) = ((from / 4) as u16, (to / 4) as u16);
-        let Some(slot) = self.pages.get_mut(ram_page as usize) else {
-            return (0, false);
-        };
-        let Some(page) = slot else {
+        let Some(Some(page)) = self.pages.get_mut(ram_page as usize) else {
             return (0, false);
         };
         let mut gone = 0;
         page.translated = [0; WORDS / 32];
-        let (blocks, links, miss) = (&mut self.blocks, &self.links, self.miss);
-        let entries = &mut page.entries;
-        let translated = &mut page.translated;
-        page.blocks.retain(|id| {
-            let Some(block) = &blocks[*id as usize] else {
+        let mut ids = std::mem::take(&mut page.blocks);
+        ids.retain(|id| {
+            let Some(block) = self.graph.blocks.get_mut(*id) else {
                 return false;
             };
-            if block.first > to || block.last < from {
-                for word in usize::from(block.first)..=usize::from(block.last) {
-                    translated[word / 32] |= 1 << (word % 32);
-                }
+            let (first, last) = (block.first, block.last);
+            if first > to || last < from {
+                page.mark(first.into()..usize::from(last) + 1);
                 return true;
             }
-            gone += u32::from(block.last - block.first) + 1;
-            if entries[usize::from(block.first)] == block.code {
-                entries[usize::from(block.first)] = miss;
-            }
-            for link in &block.incoming {
-                unlink(links[*link as usize]);
-            }
-            blocks[*id as usize] = None;
+            block.live = false;
+            page.entries[usize::from(first)] = self.miss;
+            self.graph.cut_off(*id, &mut unlink);
+            gone += u32::from(last - first) + 1;
             false
         });
-        let empty = page.blocks.is_empty();
+        page.blocks = ids;
+        (gone, self.give_back(ram_page))
+    }
+
+    /// Gives a page's table back if it has no blocks; says whether.
+    fn give_back(&mut self, ram_page: u32) -> bool {
+        let slot = &mut self.pages[ram_page as usize];
+        let empty = slot.as_ref().is_some_and(|page| page.blocks.is_empty());
         if empty {
             self.tables[ram_page as usize + 1] = self.nothing.as_ptr();
             *slot = None;
-            self.with_code.retain(|page| *page != ram_page);
+            self.with_code -= 1;
         }
-        (gone, empty)
+        empty
     }
 
-    /// Forgets all blocks and links; gives the pages that had some.
-    pub fn clear(&mut self) -> Vec<u32> {
-        for ram_page in &self.with_code {
-            self.tables[*ram_page as usize + 1] = self.nothing.as_ptr();
-            self.pages[*ram_page as usize] = None;
+    /// Offset of the oldest block's code, and its page; of blocks that were forgotten, too.
+    pub fn oldest(&self) -> Option<(u32, u32)> {
+        let block = self.graph.blocks.items.front()?;
+        Some((block.code, block.ram_page))
+    }
+
+    /// Takes the oldest block away, and calls `unlink` for each jump that led into it. Says whether
+    /// it was there still, and whether its page has no blocks any more.
+    pub fn give_up_oldest(&mut self, mut unlink: impl FnMut(Link)) -> (bool, bool) {
+        let id = self.graph.blocks.first;
+        self.graph.cut_off(id, &mut unlink);
+        let Some(block) = self.graph.blocks.pop() else {
+            return (false, false);
+        };
+        for _ in 0..block.links {
+            self.graph.disconnect(self.graph.links.first);
+            self.graph.links.pop();
         }
-        self.blocks.clear();
-        self.links.clear();
-        std::mem::take(&mut self.with_code)
+        if !block.live {
+            return (false, false);
+        }
+        if let Some(Some(page)) = self.pages.get_mut(block.ram_page as usize) {
+            page.entries[usize::from(block.first)] = self.miss;
+            page.blocks.retain(|known| *known != id);
+        }
+        (true, self.give_back(block.ram_page))
     }
 
     /// Host bytes held besides the code.
     pub fn bytes(&self) -> usize {
         self.tables.len() * 16
-            + self.with_code.len() * (size_of::<Page>() + 4 * WORDS)
-            + self.blocks.len() * size_of::<Block>()
-            + self.links.len() * (size_of::<Link>() + 8)
+            + self.with_code * size_of::<Page>()
+            + self.graph.blocks.bytes() * 5 / 4
+            + self.graph.links.bytes()
     }
 }
 
@@ -246,30 +402,98 @@ impl Blocks {
 mod tests {
     use super::*;
 
+    fn link(jump: u32) -> Link {
+        Link {
+            jump,
+            stub: jump + 10,
+            guard: None,
+        }
+    }
+
+    /// Forgets the blocks over the byte `at` of page 2; gives what is gone, and the jumps.
+    fn forget(blocks: &mut Blocks, at: u32) -> (u32, bool, Vec<u32>) {
+        let mut unlinked = Vec::new();
+        let (gone, empty) = blocks.forget(2, at, at, |link| unlinked.push(link.jump));
+        (gone, empty, unlinked)
+    }
+
+    fn give_up(blocks: &mut Blocks) -> (bool, bool, Vec<u32>) {
+        let mut unlinked = Vec::new();
+        let (live, empty) = blocks.give_up_oldest(|link| unlinked.push(link.jump));
+        (live, empty, unlinked)
+    }
+
     #[test]
     fn a_write_forgets_the_blocks_it_hits_and_unlinks_them() {
         let mut blocks = Blocks::new(4, 7);
-        blocks.add(2, 10, 5, 100);
-        blocks.add(2, 20, 1, 200);
-        let link = Link {
-            jump: 300,
-            stub: 310,
-            guard: None,
-        };
         let id = blocks.next_link();
-        blocks.add_link(link);
+        blocks.add(2, 10, 5, 100, &[link(300)]);
+        blocks.add(2, 20, 1, 200, &[]);
         assert!(blocks.link(id, 2, 12).is_none(), "no block begins there");
         assert_eq!(blocks.link(id, 2, 10).map(|l| l.jump), Some(300));
         assert!(blocks.holds_code(2, 56, 59) && !blocks.holds_code(2, 60, 79));
-        let mut unlinked = Vec::new();
-        let mut forget =
-            |blocks: &mut Blocks, at| blocks.forget(2, at, at, |link| unlinked.push(link.jump));
-        assert_eq!(forget(&mut blocks, 60), (0, false));
-        assert_eq!(forget(&mut blocks, 58), (5, false));
+        assert_eq!(forget(&mut blocks, 60), (0, false, vec![]));
+        assert_eq!(forget(&mut blocks, 58), (5, false, vec![300]));
         assert_eq!(blocks.entry(2, 10), None);
         assert_eq!(blocks.entry(2, 20), Some(200));
-        assert_eq!(forget(&mut blocks, 80), (1, true));
-        assert_eq!(unlinked, [300]);
-        assert!(blocks.is_new(2) && blocks.clear().is_empty());
+        assert_eq!(forget(&mut blocks, 80), (1, true, vec![]));
+        assert!(blocks.is_new(2));
+        // Their places in the queue go when they come to the front.
+        assert_eq!(blocks.oldest(), Some((100, 2)));
+        assert_eq!(give_up(&mut blocks), (false, false, vec![]));
+        assert_eq!(give_up(&mut blocks), (false, false, vec![]));
+        assert_eq!(blocks.oldest(), None);
+        assert_eq!(blocks.link(id, 2, 10).map(|l| l.jump), None);
+    }
+
+    #[test]
+    fn the_oldest_goes_with_its_links_and_what_leads_to_it() {
+        let mut blocks = Blocks::new(4, 7);
+        let ids = [0, 1, 2].map(|n| {
+            let id = blocks.next_link();
+            blocks.add(n, 5, 2, 100 * n, &[link(100 * n + 1), link(100 * n + 2)]);
+            id
+        });
+        // Everything leads to the first and to the last, the first to itself as well.
+        for id in ids {
+            assert!(blocks.link(id, 0, 5).is_some() && blocks.link(id + 1, 2, 5).is_some());
+        }
+        assert_eq!(give_up(&mut blocks), (true, true, vec![201, 101, 1]));
+        assert!(blocks.is_new(0) && !blocks.holds_code(0, 20, 27));
+        assert_eq!(blocks.entry(1, 5), Some(100));
+        // Its own link to the last is gone from that one's list.
+        let mut unlinked = Vec::new();
+        blocks.forget(2, 20, 20, |link| unlinked.push(link.jump));
+        assert_eq!(unlinked, [202, 102]);
+        assert_eq!(give_up(&mut blocks), (true, true, vec![]));
+        assert_eq!(give_up(&mut blocks), (false, false, vec![]));
+        assert_eq!(blocks.oldest(), None);
+    }
+
+    #[test]
+    fn a_link_leads_to_one_block_at_a_time() {
+        let mut blocks = Blocks::new(4, 7);
+        let id = blocks.next_link();
+        blocks.add(1, 0, 1, 100, &[link(101)]);
+        blocks.add(2, 0, 1, 200, &[]);
+        blocks.add(2, 1, 1, 300, &[]);
+        assert!(blocks.link(id, 2, 0).is_some() && blocks.link(id, 2, 1).is_some());
+        assert_eq!(forget(&mut blocks, 0), (1, false, vec![]));
+        assert_eq!(forget(&mut blocks, 4), (1, true, vec![101]));
+    }
+
+    #[test]
+    fn numbers_begin_anew() {
+        let mut queue = Queue::new();
+        for n in 0..(1u32 << BITS) + 10 {
+            let id = queue.push(n);
+            if n > 5 {
+                assert_eq!(queue.pop(), Some(n - 6));
+                assert_eq!(queue.get(id), Some(&n));
+                assert_eq!(queue.get(id.wrapping_sub(6) & ((1 << BITS) - 1)), None);
+            }
+        }
+        assert_eq!(queue.get(NONE), None);
+        assert_eq!(queue.next(), 10);
     }
 }

@@ -21,11 +21,12 @@ use std::mem::offset_of;
 use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm, x64::X64Relocation};
 use ppc440_isa::Regs;
 
+use super::ops::Ops;
 use super::status::{Pending, settle, take_inexact};
-use crate::interp::{Exec, Flow, Op, predecode, run_one};
+use crate::interp::{Exec, Flow, run_one};
 
-/// The assembler that code is made with.
-pub(super) type Assembler = VecAssembler<X64Relocation>;
+/// The assembler of the shared code; blocks have one of their own.
+type Assembler = VecAssembler<X64Relocation>;
 
 /// The host register that holds a guest register, or [`NOWHERE`]: the nine that compiled code uses
 /// most.
@@ -99,9 +100,7 @@ pub(super) struct Context {
     /// Valid while translated code runs.
     pub exec: *mut Exec,
     /// Likewise: the operations that run in the interpreter.
-    pub ops: *const Op,
-    /// How many there are.
-    pub op_count: u32,
+    pub ops: *mut Ops,
     /// Instructions that may run; afterwards those that were not.
     pub budget: i32,
     /// The data space's tables.
@@ -139,9 +138,9 @@ pub(super) struct Shared {
     pub leave_with_word: u32,
     /// Where an indirect jump ends that finds no code: `eax` is the target.
     pub miss: u32,
-    /// Called with an operation's number in `ecx` and its place in `edx`: runs it.
+    /// Called with an instruction in `ecx` and its place in `edx`: runs its operation.
     pub interpret: u32,
-    /// Likewise for a load, its instruction in `ecx` and its address in `eax`.
+    /// Likewise for a load, its address in `eax`.
     pub load: u32,
     /// Likewise for a store.
     pub store: u32,
@@ -301,7 +300,7 @@ unsafe extern "sysv64" fn interpret(
     context: *mut Context,
     regs: *mut Regs,
     place: u32,
-    op: u32,
+    word: u32,
 ) -> u32 {
     // The arguments arrive as rdi, rsi, rdx, rcx.
     // SAFETY: `enter` holds unique references to both for as long as translated code runs.
@@ -311,13 +310,7 @@ unsafe extern "sysv64" fn interpret(
         settle(&mut context.pending, &mut regs.fpscr);
         take_inexact();
     }
-    assert!(
-        op < context.op_count,
-        "translated code names its operations"
-    );
-    // SAFETY: `ops` points to `op_count` operations, which nobody changes meanwhile.
-    let op = unsafe { *context.ops.add(op as usize) };
-    run(context, regs, op, place)
+    run(context, regs, word, place)
 }
 
 /// A load that found no entry: enters the page if it may be, and runs the operation.
@@ -335,7 +328,7 @@ unsafe extern "sysv64" fn load(
     let (context, regs) = unsafe { (&mut *context, &mut *regs) };
     // SAFETY: as above.
     unsafe { &mut *context.exec }.mmu.fill_fast(ea, false);
-    run(context, regs, predecode(word, 0).0, place)
+    run(context, regs, word, place)
 }
 
 /// A store that found no entry, likewise.
@@ -355,12 +348,13 @@ unsafe extern "sysv64" fn store(
     let mmu = &mut unsafe { &mut *context.exec }.mmu;
     mmu.fill_fast(ea, true);
     context.uncached = mmu.has_uncached();
-    run(context, regs, predecode(word, 0).0, place)
+    run(context, regs, word, place)
 }
 
-fn run(context: &mut Context, regs: &mut Regs, op: Op, place: u32) -> u32 {
-    // SAFETY: `enter`'s caller lent it.
-    let exec = unsafe { &mut *context.exec };
+fn run(context: &mut Context, regs: &mut Regs, word: u32, place: u32) -> u32 {
+    // SAFETY: `enter`'s caller lent both.
+    let (exec, ops) = unsafe { (&mut *context.exec, &mut *context.ops) };
+    let op = ops.get(word);
     let (offset, done) = (place & 0xFFFF, place >> 16);
     let (behind, completed, stop) = match run_one(op, exec, regs) {
         Flow::Next if regs.xer.so && !context.summary => (offset + 4, done + 1, stop::SUMMARY),

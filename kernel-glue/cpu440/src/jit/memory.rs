@@ -1,15 +1,26 @@
 //! Memory for translated code: one memory file, mapped twice.
 //!
 //! Code is written through one mapping and runs in the other, so no address is ever writable and
-//! executable at once. It fills from the front; when it is full, all of it is given up.
+//! executable at once. It fills from the front, and then from there again, over what is oldest.
+//!
+//! Taking host pages costs as much as a third of the translation of what they hold. So they come in
+//! chunks, and another thread takes those of the next chunk while code is written to this one. The
+//! writable mapping gives its pages back now and then; the file still has them, and they would count
+//! twice as this process's memory.
 #![allow(unsafe_code)]
 
 use std::fs::File;
 use std::io;
 use std::ptr::NonNull;
+use std::thread::{self, JoinHandle};
 
 use rustix::fs::MemfdFlags;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+
+/// Bytes that get host pages at a time.
+const CHUNK: usize = 256 << 10;
+/// Bytes of chunks after which the writable mapping gives its pages back.
+const WINDOW: usize = 4 << 20;
 
 /// The memory.
 #[derive(Debug)]
@@ -18,10 +29,40 @@ pub(super) struct CodeMemory {
     executable: NonNull<u8>,
     bytes: usize,
     used: usize,
+    /// Where the chunks end that have their host pages; code beyond brings the next.
+    backed: usize,
+    /// Who gives the next chunk its pages meanwhile.
+    ahead: Option<JoinHandle<()>>,
+    /// The end of what ever had code.
+    highest: usize,
 }
 
 // SAFETY: both mappings are owned; nothing in them is tied to a thread.
 unsafe impl Send for CodeMemory {}
+
+/// A part of the memory, in both mappings.
+struct Chunk {
+    writable: *mut u8,
+    executable: *mut u8,
+    bytes: usize,
+}
+
+// SAFETY: whoever has a chunk accesses nothing in it; the memory outlives it, see `drop`.
+unsafe impl Send for Chunk {}
+
+impl Chunk {
+    /// Has the system take host pages for it. A kernel older than 5.14 refuses, and then they come
+    /// one by one.
+    fn back(self) {
+        for (base, advice) in [
+            (self.writable, Advice::LinuxPopulateWrite),
+            (self.executable, Advice::LinuxPopulateRead),
+        ] {
+            // SAFETY: the range is inside a mapping, whose contents this does not change.
+            let _ = unsafe { madvise(base.cast(), self.bytes, advice) };
+        }
+    }
+}
 
 impl CodeMemory {
     /// Room for `bytes` bytes of code, a multiple of 4096.
@@ -52,6 +93,9 @@ impl CodeMemory {
                 executable,
                 bytes,
                 used: 0,
+                backed: 0,
+                ahead: None,
+                highest: 0,
             }),
             Err(error) => {
                 // SAFETY: the mapping was just made, with this length.
@@ -71,16 +115,67 @@ impl CodeMemory {
         self.used as u32
     }
 
-    /// Puts code behind what there is; `false` when it does not fit.
-    pub fn push(&mut self, code: &[u8]) -> bool {
-        if code.len() > self.bytes - self.used {
-            return false;
+    /// Whether `bytes` more bytes fit behind what there is.
+    pub fn fits(&self, bytes: usize) -> bool {
+        bytes <= self.bytes - self.used
+    }
+
+    /// Puts code behind what there is.
+    ///
+    /// # Panics
+    /// When it does not fit.
+    pub fn push(&mut self, code: &[u8]) {
+        while self.backed < self.bytes.min(self.used + code.len()) {
+            self.back();
         }
         self.write(self.used, code);
         self.used = (self.used + code.len())
             .next_multiple_of(16)
             .min(self.bytes);
-        true
+        self.highest = self.highest.max(self.used);
+    }
+
+    /// Bytes of host memory that hold code, or did.
+    pub fn held(&self) -> usize {
+        self.highest
+    }
+
+    /// The next chunk gets its host pages, if it has not, and then the one behind it does.
+    #[cold]
+    fn back(&mut self) {
+        if self.backed.is_multiple_of(WINDOW) {
+            // At the start of a lap, what is left of the one before as well.
+            let bytes = if self.backed == 0 {
+                self.bytes
+            } else {
+                self.backed
+            };
+            // SAFETY: the range is inside the writable mapping; the file keeps what was written, and
+            // brings it back at the next access.
+            let _ = unsafe { madvise(self.writable.as_ptr().cast(), bytes, Advice::LinuxDontNeed) };
+        }
+        match self.ahead.take() {
+            // It only advises the system, which has nothing to answer.
+            Some(ahead) => drop(ahead.join()),
+            None => self.chunk().back(),
+        }
+        self.backed = self.bytes.min(self.backed + CHUNK);
+        // A guest of a few instructions needs one chunk, and no thread.
+        if self.backed > CHUNK && self.backed < self.bytes {
+            let next = self.chunk();
+            let thread = thread::Builder::new().name("code memory".into());
+            self.ahead = thread.spawn(move || next.back()).ok();
+        }
+    }
+
+    /// The chunk that is next.
+    fn chunk(&self) -> Chunk {
+        let at = |base: NonNull<u8>| base.as_ptr().wrapping_add(self.backed);
+        Chunk {
+            writable: at(self.writable),
+            executable: at(self.executable),
+            bytes: CHUNK.min(self.bytes - self.backed),
+        }
     }
 
     /// Replaces the 32-bit number at an offset, little-endian.
@@ -88,9 +183,14 @@ impl CodeMemory {
         self.write(offset as usize, &value.to_le_bytes());
     }
 
-    /// Gives up everything from `offset` on.
-    pub fn truncate(&mut self, offset: u32) {
+    /// Goes on at `offset`, over what is there.
+    pub fn rewind(&mut self, offset: u32) {
+        // That chunk comes at its time.
+        if let Some(ahead) = self.ahead.take() {
+            drop(ahead.join());
+        }
         self.used = self.used.min(offset as usize);
+        self.backed = self.used / CHUNK * CHUNK;
     }
 
     fn write(&mut self, offset: usize, bytes: &[u8]) {
@@ -111,6 +211,9 @@ impl CodeMemory {
 
 impl Drop for CodeMemory {
     fn drop(&mut self) {
+        if let Some(ahead) = self.ahead.take() {
+            drop(ahead.join());
+        }
         for base in [self.writable, self.executable] {
             // SAFETY: both mappings were made in `new` with this length.
             let _ = unsafe { munmap(base.as_ptr().cast(), self.bytes) };
@@ -126,15 +229,37 @@ mod tests {
     fn what_is_written_is_what_runs() {
         let mut memory = CodeMemory::new(4096).expect("memory");
         // mov eax, 1; ret
-        assert!(memory.push(&[0xB8, 1, 0, 0, 0, 0xC3]));
+        memory.push(&[0xB8, 1, 0, 0, 0, 0xC3]);
         memory.patch(1, 42);
         // SAFETY: the bytes are a function without arguments that returns a number.
         let function: extern "sysv64" fn() -> u32 =
             unsafe { std::mem::transmute(memory.address(0)) };
         assert_eq!(function(), 42);
         assert_eq!(memory.next(), 16);
-        assert!(!memory.push(&vec![0; 4096 - 15]) && memory.push(&vec![0; 4096 - 16]));
-        memory.truncate(16);
-        assert_eq!(memory.next(), 16);
+        assert!(memory.fits(4096 - 16) && !memory.fits(4096 - 15));
+    }
+
+    #[test]
+    fn what_the_writable_mapping_gave_back_is_still_there() {
+        let bytes = 2 * WINDOW;
+        let mut memory = CodeMemory::new(bytes).expect("memory");
+        for lap in 0..2 {
+            for n in 0..bytes / 4096 {
+                memory.push(&[(n + lap) as u8; 4096]);
+            }
+            // Both of a page that was given back and of one that was not.
+            memory.patch(8, 0x01020304);
+            memory.patch(bytes as u32 - 8, 0x05060708);
+            let at = |offset| {
+                // SAFETY: the offset is inside the mapping, which nobody writes meanwhile.
+                unsafe { *memory.address(offset) }
+            };
+            for n in 0..bytes / 4096 {
+                assert_eq!(at(4096 * n as u32), (n + lap) as u8);
+            }
+            assert_eq!((at(8), at(bytes as u32 - 8)), (4, 8));
+            assert_eq!((memory.next() as usize, memory.held()), (bytes, bytes));
+            memory.rewind(0);
+        }
     }
 }

@@ -8,6 +8,8 @@
 //! | `x64/` | instructions to host code, one pass, one function for each kind; knows no cache |
 //! | `blocks.rs` | which blocks there are, and the jumps between them |
 //! | `memory.rs`† | the memory that host code lies in |
+//! | `ops.rs` | what the interpreter runs in code's place |
+//! | `stopwatch.rs`† | a clock that costs next to nothing |
 //! | `status.rs`† | FPSCR behind translated arithmetic |
 //! | `exec.rs`† | the registers' roles, the code that all blocks share, calls both ways |
 //! | `mod.rs` | translating, linking, forgetting, and running |
@@ -27,7 +29,9 @@ mod frontend;
 mod groups;
 mod loops;
 mod memory;
+mod ops;
 mod status;
+mod stopwatch;
 mod x64;
 
 use std::io;
@@ -43,8 +47,10 @@ use blocks::{Blocks, Link};
 use exec::{Context, Shared, stop};
 use frontend::Block;
 use memory::CodeMemory;
+use ops::Ops;
 use status::Pending;
-use x64::Emitter;
+use stopwatch::{Start, ticks};
+use x64::{Emitter, MOST_BYTES};
 
 const PAGE: u32 = 4096;
 
@@ -71,6 +77,7 @@ pub(crate) struct Jit {
     memory: CodeMemory,
     shared: Shared,
     emitter: Emitter,
+    ops: Ops,
     /// Where the first block's code begins.
     first: u32,
     blocks: Blocks,
@@ -78,6 +85,9 @@ pub(crate) struct Jit {
     /// Some code does floating-point arithmetic.
     uses_float: bool,
     statistics: TranslatorStatistics,
+    /// What [`ticks`] counted while blocks were translated, and where it began.
+    ticks: u64,
+    start: Start,
 }
 
 // The operations and code of a machine move with it from thread to thread.
@@ -110,10 +120,13 @@ impl Jit {
             blocks: Blocks::new(pages, shared.miss),
             memory,
             emitter: Emitter::new(shared),
+            ops: Ops::new(),
             shared,
             block: Block::default(),
             uses_float: false,
             statistics: TranslatorStatistics::default(),
+            ticks: 0,
+            start: Start::now(),
         })
     }
 
@@ -142,14 +155,7 @@ impl Jit {
             let (ram_page, word) = (ram >> 12, (pc >> 2 & 0x3FF) as usize);
             let code = match self.blocks.entry(ram_page, word) {
                 Some(code) => code,
-                None => {
-                    let flushes = self.statistics.flushes;
-                    let code = self.translate(exec, ram_page, word);
-                    if self.statistics.flushes != flushes {
-                        link = None;
-                    }
-                    code
-                }
+                None => self.translate(exec, ram_page, word),
             };
             let Some(fast) = &mut exec.mmu.fast else {
                 return Ran::Short;
@@ -167,8 +173,7 @@ impl Jit {
             regs.pc = pc & !(PAGE - 1);
             let mut context = Context {
                 exec,
-                ops: self.emitter.ops().as_ptr(),
-                op_count: self.emitter.ops().len() as u32,
+                ops: &raw mut self.ops,
                 budget: slice as i32,
                 data,
                 fetch,
@@ -218,42 +223,71 @@ impl Jit {
     /// Translates the block that begins at a word of a RAM page; gives where its code is.
     #[cold]
     fn translate(&mut self, exec: &mut Exec, ram_page: u32, word: usize) -> u32 {
-        let start = std::time::Instant::now();
+        let start = ticks();
         let ram = ram_page << 12;
-        if self.blocks.is_full() {
-            self.flush(exec);
-        }
+        self.make_room(exec);
         if self.blocks.is_new(ram_page) {
             // Before anything is read: whoever writes from now on is seen.
             exec.mmu.forbid_fast_stores(ram);
             exec.mmu.ram.watch().set(ram_page, Keeper::Translator, true);
         }
         self.block.read(&exec.mmu.ram, ram + 4 * word as u32);
-        let code = loop {
-            let code = self.memory.next();
-            let first_link = self.blocks.next_link();
-            let made = self.emitter.compile(&self.block, code, first_link);
-            self.uses_float |= made.uses_float;
-            if self.memory.push(made.bytes) {
-                for link in made.links {
-                    self.blocks.add_link(Link {
-                        jump: link.jump + code,
-                        stub: link.stub + code,
-                        guard: link.guard.map(|guard| guard + code),
-                    });
-                }
-                break code;
-            }
-            self.flush(exec);
-            exec.mmu.forbid_fast_stores(ram);
-            exec.mmu.ram.watch().set(ram_page, Keeper::Translator, true);
-        };
+        let code = self.memory.next();
+        let first_link = self.blocks.next_link();
+        let made = self.emitter.compile(&self.block, code, first_link);
+        self.uses_float |= made.uses_float;
+        self.memory.push(made.bytes);
         let words = self.block.items.len();
-        self.blocks.add(ram_page, word, words, code);
+        self.blocks.add(ram_page, word, words, code, made.links);
         self.statistics.blocks += 1;
         self.statistics.instructions += words as u64;
-        self.statistics.nanoseconds += start.elapsed().as_nanos() as u64;
+        self.ticks += ticks().wrapping_sub(start);
         code
+    }
+
+    /// Sees to it that the next block fits, whatever it becomes: gives up the oldest ones that lie
+    /// where it may come to lie.
+    fn make_room(&mut self, exec: &mut Exec) {
+        if !self.memory.fits(MOST_BYTES) {
+            // What is behind this place is of the last lap, and older than all before it.
+            let end = self.memory.next();
+            while let Some((code, _)) = self.blocks.oldest()
+                && code >= end
+            {
+                self.give_up_oldest(exec);
+            }
+            self.memory.rewind(self.first);
+        }
+        let start = self.memory.next();
+        while let Some((code, _)) = self.blocks.oldest()
+            && (start..start + MOST_BYTES as u32).contains(&code)
+        {
+            self.give_up_oldest(exec);
+        }
+        while self.blocks.is_full() {
+            self.give_up_oldest(exec);
+        }
+    }
+
+    /// Gives up all code.
+    fn flush(&mut self, exec: &mut Exec) {
+        while self.blocks.oldest().is_some() {
+            self.give_up_oldest(exec);
+        }
+        self.memory.rewind(self.first);
+    }
+
+    fn give_up_oldest(&mut self, exec: &mut Exec) {
+        let Some((_, ram_page)) = self.blocks.oldest() else {
+            return;
+        };
+        let memory = &mut self.memory;
+        let (live, empty) = self.blocks.give_up_oldest(|link| unlink(memory, link));
+        self.statistics.evicted += u64::from(live);
+        if empty {
+            let watch = exec.mmu.ram.watch();
+            watch.set(ram_page, Keeper::Translator, false);
+        }
     }
 
     /// Makes a link lead to code in a RAM page.
@@ -266,19 +300,6 @@ impl Jit {
         self.statistics.links += 1;
     }
 
-    /// Gives up all code.
-    fn flush(&mut self, exec: &mut Exec) {
-        for ram_page in self.blocks.clear() {
-            exec.mmu
-                .ram
-                .watch()
-                .set(ram_page, Keeper::Translator, false);
-        }
-        self.memory.truncate(self.first);
-        self.emitter.clear();
-        self.statistics.flushes += 1;
-    }
-
     /// Forgets what was translated from any of the `bytes` bytes of RAM at `ram`.
     pub fn invalidate(&mut self, ram: u32, bytes: u32, exec: &mut Exec) {
         if bytes == 0 {
@@ -288,16 +309,11 @@ impl Jit {
         for ram_page in ram >> 12..=last >> 12 {
             let base = ram_page << 12;
             let (from, to) = (ram.max(base) - base, last.min(base + PAGE - 1) - base);
-            let memory = &mut self.memory;
-            let unlink = |link: Link| {
-                if let Some(guard) = link.guard {
-                    memory.patch(guard, u32::MAX);
-                }
-                memory.patch(link.jump, link.stub.wrapping_sub(link.jump + 4));
-            };
             if !self.blocks.holds_code(ram_page, from, to) {
                 continue;
             }
+            let memory = &mut self.memory;
+            let unlink = |link| unlink(memory, link);
             let (gone, empty) = self.blocks.forget(ram_page, from, to, unlink);
             self.statistics.invalidated += u64::from(gone);
             if empty {
@@ -312,11 +328,20 @@ impl Jit {
     /// What the translator has done so far.
     pub fn statistics(&self) -> TranslatorStatistics {
         TranslatorStatistics {
-            code_bytes: u64::from(self.memory.next()),
-            table_bytes: (self.blocks.bytes() + size_of_val(self.emitter.ops())) as u64,
+            code_bytes: self.memory.held() as u64,
+            table_bytes: self.blocks.bytes() as u64,
+            nanoseconds: (self.ticks as f64 * self.start.nanoseconds_per_tick()) as u64,
             ..self.statistics
         }
     }
+}
+
+/// Makes a jump lead to its stub again.
+fn unlink(memory: &mut CodeMemory, link: Link) {
+    if let Some(guard) = link.guard {
+        memory.patch(guard, u32::MAX);
+    }
+    memory.patch(link.jump, link.stub.wrapping_sub(link.jump + 4));
 }
 
 #[allow(unsafe_code)]
@@ -388,15 +413,19 @@ mod tests {
     #[test]
     fn code_memory_stays_within_its_bounds_however_much_is_translated() {
         let mut exec = exec();
-        let bytes = 8192;
+        // Room for less than all.
+        let bytes = MOST_BYTES + 8192;
         let mut jit = Jit::with_code_memory(&mut exec, bytes).expect("code memory");
         assert_eq!(lap(&mut jit, &mut exec, 50), 10_000);
-        let statistics = jit.statistics();
-        assert!(statistics.flushes > 100, "{statistics:?}");
-        assert!(statistics.code_bytes <= bytes as u64);
+        let first = jit.statistics();
+        assert!(first.evicted > 5000, "{first:?}");
+        assert_eq!(lap(&mut jit, &mut exec, 500), 100_000);
+        let second = jit.statistics();
+        assert!(second.code_bytes <= bytes as u64);
+        assert!(second.table_bytes < 1 << 20);
         // Pages whose code was given up are watched no more.
         let watched = (0..200).filter(|page| exec.mmu.ram.watch().watched(page << 12));
-        assert!(watched.count() < 100);
+        assert!(watched.count() < 150);
     }
 
     #[test]

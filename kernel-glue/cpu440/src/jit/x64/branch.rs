@@ -1,10 +1,10 @@
 //! Branches: to blocks that are known, to blocks that are not yet, and to where a register says.
 
-use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi};
 use ppc440_isa::Insn;
 
 use super::super::blocks::Link;
 use super::super::exec::{frame, place, stop};
+use super::assembler::DynamicLabel;
 use super::{Cold, Emitter, Home, asm, at};
 
 const PAGE: i32 = 4096;

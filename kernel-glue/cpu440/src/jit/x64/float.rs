@@ -10,7 +10,6 @@
 
 use std::mem::offset_of;
 
-use dynasmrt::{DynasmApi, DynasmLabelApi};
 use ppc440_isa::{Insn, regs::fpscr};
 
 use super::super::exec::{Context, frame};

@@ -1,6 +1,5 @@
 //! Integer arithmetic, logic, rotates, shifts, compares and the condition register.
 
-use dynasmrt::{DynasmApi, DynasmLabelApi};
 use ppc440_isa::Insn;
 
 use super::{Emitter, Home, RAX, RCX, RDX, alu, asm, at};

@@ -4,11 +4,11 @@
 
 use std::mem::offset_of;
 
-use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi};
 use ppc440_isa::{Insn, regs::msr};
 
 use super::super::exec::{Context, frame, stop};
 use super::super::groups::Member;
+use super::assembler::DynamicLabel;
 use super::{Cold, Emitter, Home, RAX, RDX, asm, at};
 use crate::fast::STORES;
 

@@ -5,6 +5,7 @@
 //! What is rarely run -- slow accesses, traps, jumps whose target is not known yet -- is collected
 //! in [`Cold`] and put behind the block.
 
+mod assembler;
 mod branch;
 mod float;
 mod integer;
@@ -14,15 +15,16 @@ mod system;
 use std::fmt;
 use std::mem::offset_of;
 
-use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi};
 use ppc440_isa::{Insn, Regs, Word};
 
 use super::blocks::{Link, LinkId};
-use super::exec::{Assembler, BIAS, NOWHERE, PINNED, Shared, place, stop};
+use super::exec::{BIAS, NOWHERE, PINNED, Shared, place, stop};
 use super::frontend::{Block, Item};
 use super::groups::{Groups, Member};
 use super::loops::{self, CTR};
-use crate::interp::{Op, predecode};
+use assembler::{Assembler, DynamicLabel};
+
+pub(super) use assembler::ROOM as MOST_BYTES;
 
 /// Assembles for the emitter that is named first.
 macro_rules! asm {
@@ -133,12 +135,12 @@ mod at {
 enum Cold {
     /// Too few instructions may run.
     Budget { from: DynamicLabel },
-    /// Calls a shared routine with an operation's number or an instruction, and goes on.
+    /// Calls a shared routine with an instruction, and goes on.
     Call {
         from: DynamicLabel,
         back: DynamicLabel,
         routine: u32,
-        what: u32,
+        word: u32,
         place: i32,
     },
     /// Goes on with an address that is not aligned, unless the unit reaches into the next page.
@@ -182,7 +184,7 @@ enum Cold {
 pub(super) struct Code<'a> {
     /// The host code.
     pub bytes: &'a [u8],
-    /// Its links, their offsets counted from its start.
+    /// Its links.
     pub links: &'a [Link],
     /// It does floating-point arithmetic.
     pub uses_float: bool,
@@ -192,12 +194,8 @@ pub(super) struct Code<'a> {
 pub(super) struct Emitter {
     asm: Assembler,
     shared: Shared,
-    /// The finished code of the block.
-    bytes: Vec<u8>,
-    /// Offsets of displacements that lead to shared code, and the offset of that.
-    outward: Vec<(u32, u32)>,
-    /// Operations for the interpreter that blocks call.
-    ops: Vec<Op>,
+    /// Where the block will be in the code memory.
+    at: u32,
     first_link: LinkId,
     links: Vec<Link>,
     cold: Vec<Cold>,
@@ -228,9 +226,7 @@ pub(super) struct Emitter {
 
 impl fmt::Debug for Emitter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Emitter")
-            .field("ops", &self.ops.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Emitter").finish_non_exhaustive()
     }
 }
 
@@ -238,11 +234,9 @@ impl Emitter {
     /// For blocks that use this shared code.
     pub fn new(shared: Shared) -> Self {
         Emitter {
-            asm: Assembler::new(0),
+            asm: Assembler::new(),
             shared,
-            bytes: Vec::new(),
-            outward: Vec::new(),
-            ops: Vec::new(),
+            at: 0,
             first_link: 0,
             links: Vec::new(),
             cold: Vec::new(),
@@ -266,22 +260,12 @@ impl Emitter {
         }
     }
 
-    /// The operations that the code made so far calls.
-    pub fn ops(&self) -> &[Op] {
-        &self.ops
-    }
-
-    /// Forgets the operations, when no code is left that calls them.
-    pub fn clear(&mut self) {
-        self.ops.clear();
-    }
-
     /// Makes the code of a block, to lie at offset `at` of the code memory; `first_link` is the
     /// number of its first link.
     pub fn compile(&mut self, block: &Block, at: u32, first_link: LinkId) -> Code<'_> {
-        self.first_link = first_link;
+        (self.at, self.first_link) = (at, first_link);
+        self.asm.clear();
         self.links.clear();
-        self.outward.clear();
         (self.done, self.counted) = (0, false);
         (self.flags, self.fp_checked, self.uses_float) = (None, false, false);
         self.pointer = None;
@@ -296,6 +280,7 @@ impl Emitter {
         self.cold.push(Cold::Budget { from: short });
         let mut open = true;
         for (n, item) in block.items.iter().enumerate() {
+            assert!(self.asm.has_room(), "a block's code is bounded");
             self.item = *item;
             self.member = self.groups.member(n);
             self.arrive();
@@ -316,17 +301,13 @@ impl Emitter {
             self.jump(behind as i32);
         }
         self.emit_cold(block.items[0].offset);
-
-        self.bytes.clear();
-        let code = self.asm.drain().expect("every label of a block is placed");
-        self.bytes.extend(code);
-        for (from, to) in &self.outward {
-            let displacement = to.wrapping_sub(at + from + 4);
-            let field = *from as usize..*from as usize + 4;
-            self.bytes[field].copy_from_slice(&displacement.to_le_bytes());
+        for link in &mut self.links {
+            link.jump += at;
+            link.stub += at;
+            link.guard = link.guard.map(|guard| guard + at);
         }
         Code {
-            bytes: &self.bytes,
+            bytes: self.asm.finish(),
             links: &self.links,
             uses_float: self.uses_float,
         }
@@ -351,13 +332,17 @@ impl Emitter {
         if self.member.is_none() && !matches!(insn, Insn::Addi | Insn::Addis | Insn::Or) {
             self.pointer = None;
         }
+        // The most frequent come first.
+        if self.integer(insn) || self.memory(insn) {
+            return true;
+        }
         if let Some(goes_on) = self.branch(insn) {
             return goes_on;
         }
         if let Some(goes_on) = self.system(insn) {
             return goes_on;
         }
-        if !(self.integer(insn) || self.memory(insn) || self.float(insn)) {
+        if !self.float(insn) {
             self.interpret();
         }
         true
@@ -533,18 +518,10 @@ impl Emitter {
         place(self.item.offset, self.done)
     }
 
-    /// The number of the interpreter's operation for the current instruction.
-    fn op(&mut self) -> u32 {
-        let (op, _) = predecode(self.item.word.0, self.item.offset);
-        self.ops.push(op);
-        self.ops.len() as u32 - 1
-    }
-
     /// Gives the current instruction to the interpreter.
     fn interpret(&mut self) {
-        let op = self.op();
         self.leave_loop();
-        asm!(self, ; mov ecx, op as i32 ; mov edx, self.place());
+        asm!(self, ; mov ecx, self.item.word.0 as i32 ; mov edx, self.place());
         self.call(self.shared.interpret);
         self.enter_loop();
     }
@@ -552,23 +529,22 @@ impl Emitter {
     /// Gives the current instruction to the interpreter if a jump to the returned label is taken,
     /// and then goes on at `back`.
     fn interpret_cold(&mut self, back: DynamicLabel) -> DynamicLabel {
-        let op = self.op();
-        self.call_cold(self.shared.interpret, op, back)
+        self.call_cold(self.shared.interpret, back)
     }
 
     /// Gives the current instruction, an access, to `routine` if a jump to the returned label is
     /// taken.
     fn access_cold(&mut self, routine: u32, back: DynamicLabel) -> DynamicLabel {
-        self.call_cold(routine, self.item.word.0, back)
+        self.call_cold(routine, back)
     }
 
-    fn call_cold(&mut self, routine: u32, what: u32, back: DynamicLabel) -> DynamicLabel {
+    fn call_cold(&mut self, routine: u32, back: DynamicLabel) -> DynamicLabel {
         let from = self.asm.new_dynamic_label();
         let cold = Cold::Call {
             from,
             back,
             routine,
-            what,
+            word: self.item.word.0,
             place: self.place(),
         };
         self.cold.push(cold);
@@ -602,8 +578,8 @@ impl Emitter {
     }
 
     fn lead_to(&mut self, routine: u32) {
-        self.outward.push((self.asm.offset().0 as u32, routine));
-        self.asm.push_u32(0);
+        let behind = self.at + self.asm.offset().0 as u32 + 4;
+        self.asm.push_u32(routine.wrapping_sub(behind));
     }
 
     /// Puts what is rarely run behind the block, whose first instruction is at `first`.
@@ -611,6 +587,7 @@ impl Emitter {
         // A jump's code may ask for more.
         let mut next = 0;
         while let Some(cold) = self.cold.get(next).copied() {
+            assert!(self.asm.has_room(), "a block's code is bounded");
             self.emit(cold, first);
             next += 1;
         }
@@ -627,12 +604,12 @@ impl Emitter {
                 from,
                 back,
                 routine,
-                what,
+                word,
                 place,
             } => {
                 asm!(self, ; =>from);
                 self.leave_loop();
-                asm!(self, ; mov ecx, what as i32 ; mov edx, place);
+                asm!(self, ; mov ecx, word as i32 ; mov edx, place);
                 self.call(routine);
                 self.enter_loop();
                 asm!(self, ; jmp =>back);

@@ -1,10 +1,10 @@
 //! What problem state can do of the system, and what goes to the KVM core.
 
-use dynasmrt::{DynamicLabel, DynasmApi, DynasmLabelApi};
 use ppc440_isa::regs::{mmucr, msr};
 use ppc440_isa::{Insn, spr};
 
 use super::super::exec::{frame, place, stop};
+use super::assembler::DynamicLabel;
 use super::{Cold, Emitter, Home, RAX, asm, at};
 use crate::interp::{OWN_MSR, goes_to_core};
 
