@@ -3,7 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `frontend.rs` | guest words to the instructions of a block; knows no host |
-//! | `loops.rs` | which registers a loop uses; knows no host either |
+//! | `flags.rs` | which flags nobody can see; knows no host either |
+//! | `loops.rs` | which registers a loop uses; likewise |
 //! | `groups.rs` | which accesses have one look-up in common; likewise |
 //! | `x64/` | instructions to host code, one pass, one function for each kind; knows no cache |
 //! | `blocks.rs` | which blocks there are, and the jumps between them |
@@ -25,6 +26,7 @@
 
 mod blocks;
 mod exec;
+mod flags;
 mod frontend;
 mod groups;
 mod loops;

@@ -2,6 +2,7 @@
 
 use ppc440_isa::Insn;
 
+use super::super::flags::{self, CA, has_oe, records};
 use super::{Emitter, Home, RAX, RCX, RDX, alu, asm, at};
 use crate::interp::rotate_mask;
 
@@ -27,7 +28,7 @@ impl Emitter {
         let word = self.item.word;
         let (rt, ra, rb, rs) = (word.rt(), word.ra(), word.rb(), word.rs());
         // Overflow is hardly ever asked for.
-        if word.0 >> 26 == 31 && word.oe() && has_oe(insn) {
+        if word.oe() && has_oe(insn) {
             return false;
         }
         match insn {
@@ -76,6 +77,7 @@ impl Emitter {
             }
             Divw => self.divide(rt, ra, rb, true),
             Divwu => self.divide(rt, ra, rb, false),
+            Cmp | Cmpi | Cmpl | Cmpli if self.is_unseen(flags::field(word.crfd())) => {}
             Cmp => {
                 self.signed(RAX, ra);
                 self.signed(RCX, rb);
@@ -179,6 +181,12 @@ impl Emitter {
                 }
                 self.set(ra, RAX);
             }
+            Sraw if self.is_unseen(CA) => {
+                self.signed(RAX, rs);
+                self.load(RCX, rb);
+                asm!(self, ; sarx rax, rax, rcx);
+                self.set(ra, RAX);
+            }
             Sraw => {
                 self.signed(RAX, rs);
                 self.load(RCX, rb);
@@ -194,6 +202,12 @@ impl Emitter {
                     ; mov [BYTE rbp + at::CA], cl
                 );
                 self.set(ra, RAX);
+            }
+            Srawi if self.is_unseen(CA) => {
+                let d = self.target(ra, RAX);
+                self.load(d, rs);
+                asm!(self, ; sar Rd(d), word.sh() as i8);
+                self.set(ra, d);
             }
             Srawi => {
                 let sh = word.sh() as i8;
@@ -233,14 +247,14 @@ impl Emitter {
                 self.half_product(insn, ra, rb);
                 self.set(rt, RAX);
             }
-            Maclhw | Maclhwu | Macchw | Macchwu | Machhw | Machhwu if !word.oe() => {
+            Maclhw | Maclhwu | Macchw | Macchwu | Machhw | Machhwu => {
                 self.half_product(insn, ra, rb);
                 alu!(self, add, RAX, rt);
                 self.set(rt, RAX);
             }
             _ => return false,
         }
-        if records(insn, word.rc()) {
+        if records(insn, word.rc()) && !self.is_unseen(flags::field(0)) {
             let result = if writes_ra(insn) { ra } else { rt };
             self.signed(RAX, result);
             asm!(self, ; test rax, rax);
@@ -352,7 +366,7 @@ impl Emitter {
         self.set(rt, d);
     }
 
-    /// `rt = (ra or its complement) + term + carry`, with CA.
+    /// `rt = (ra or its complement) + term + carry`, with CA if anybody can see it.
     fn carry(&mut self, rt: usize, ra: usize, complement: bool, term: Term, carry: Carry) {
         // `!a + b + 1` is `b - a`, and `!a + b + c` is `b - a - !c`; the host's carry of a
         // difference is a borrow, which is CA inverted.
@@ -367,7 +381,9 @@ impl Emitter {
             } else {
                 alu!(self, sub, RAX, ra);
             }
-            asm!(self, ; setnc [BYTE rbp + at::CA]);
+            if !self.is_unseen(CA) {
+                asm!(self, ; setnc [BYTE rbp + at::CA]);
+            }
         } else {
             self.load(RAX, ra);
             match (term, carry) {
@@ -381,7 +397,9 @@ impl Emitter {
                 (Term::Register(rb), _) => alu!(self, add, RAX, rb),
                 (Term::Immediate(imm), _) => asm!(self, ; add eax, imm),
             }
-            asm!(self, ; setc [BYTE rbp + at::CA]);
+            if !self.is_unseen(CA) {
+                asm!(self, ; setc [BYTE rbp + at::CA]);
+            }
         }
         self.set(rt, RAX);
     }
@@ -612,38 +630,6 @@ impl Emitter {
             );
         }
         self.set(rt, RAX);
-    }
-}
-
-/// Whether bit 21 of the instruction is OE.
-fn has_oe(insn: Insn) -> bool {
-    use Insn::*;
-    matches!(
-        insn,
-        Add | Addc
-            | Adde
-            | Addze
-            | Addme
-            | Subf
-            | Subfc
-            | Subfe
-            | Subfze
-            | Subfme
-            | Neg
-            | Mullw
-            | Divw
-            | Divwu
-    )
-}
-
-/// Whether the result goes to CR0.
-fn records(insn: Insn, rc: bool) -> bool {
-    use Insn::*;
-    match insn {
-        AddicDot | Andi | Andis => true,
-        Addi | Addis | Addic | Subfic | Mulli | Ori | Oris | Xori | Xoris | Isel | Mcrf | Mtcrf
-        | Mfcr => false,
-        _ => rc,
     }
 }
 

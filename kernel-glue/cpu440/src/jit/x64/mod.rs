@@ -19,6 +19,7 @@ use ppc440_isa::{Insn, Regs, Word};
 
 use super::blocks::{Link, LinkId};
 use super::exec::{BIAS, NOWHERE, PINNED, Shared, place, stop};
+use super::flags::{self, Flags};
 use super::frontend::{Block, Item};
 use super::groups::{Groups, Member};
 use super::loops::{self, CTR};
@@ -211,6 +212,10 @@ pub(super) struct Emitter {
     /// The group whose number in the frame `rcx` holds, 0 included.
     pointer: Option<usize>,
     item: Item,
+    /// For each instruction of the block, the flags that it sets and nobody can see.
+    unseen: Vec<Flags>,
+    /// Those of the current one.
+    item_unseen: Flags,
     /// Instructions before the current one that `r14d` still counts.
     done: u32,
     /// The current instruction is counted already.
@@ -251,6 +256,8 @@ impl Emitter {
                 word: Word(0),
                 offset: 0,
             },
+            unseen: Vec::new(),
+            item_unseen: 0,
             done: 0,
             counted: false,
             flags: None,
@@ -270,6 +277,7 @@ impl Emitter {
         (self.flags, self.fp_checked, self.uses_float) = (None, false, false);
         self.pointer = None;
 
+        flags::unseen(&block.items, &mut self.unseen);
         self.plan(block);
         self.enter_loop();
         let short = self.asm.new_dynamic_label();
@@ -281,7 +289,7 @@ impl Emitter {
         let mut open = true;
         for (n, item) in block.items.iter().enumerate() {
             assert!(self.asm.has_room(), "a block's code is bounded");
-            self.item = *item;
+            (self.item, self.item_unseen) = (*item, self.unseen[n]);
             self.member = self.groups.member(n);
             self.arrive();
             open = self.instruction();
@@ -450,6 +458,11 @@ impl Emitter {
         let mut inside = self.inside.iter().enumerate();
         let found = inside.find(|(n, (at, _))| *at as i32 == to && (ahead || *n == 0));
         found.map(|(_, (_, label))| *label)
+    }
+
+    /// Whether the current instruction sets flags, all of `flags`, that nobody can see.
+    fn is_unseen(&self, flags: Flags) -> bool {
+        self.item_unseen & flags == flags
     }
 
     /// Where a guest register is.
