@@ -17,10 +17,16 @@ const LOOP: u32 = 0x4800_0000;
 
 /// What a mistake was, and the guest that shows it.
 pub fn all() -> Vec<(&'static str, Guest)> {
-    vec![(
-        "a debug event that stops the timers counts what passed before it",
-        frozen_timers(),
-    )]
+    vec![
+        (
+            "a debug event that stops the timers counts what passed before it",
+            frozen_timers(),
+        ),
+        (
+            "a comparison in the first code that has any is seen by what the interpreter does next",
+            compared_first(),
+        ),
+    ]
 }
 
 /// Runs `code` in supervisor state, all memory where it is, for so many instructions; entries are
@@ -67,5 +73,15 @@ fn frozen_timers() -> Guest {
     guest.regs.gpr[3] = msr::ME | msr::DE;
     guest.sprs.dbcr0 = dbcr0::IDM | dbcr0::TRAP | dbcr0::FT;
     guest.timers.dec = 1000;
+    guest
+}
+
+fn compared_first() -> Guest {
+    const FCMPO: u32 = 0xFD0D_A840; // fcmpo cr2,f13,f21
+    const FNMSUB: u32 = 0xFE92_D73D; // fnmsub. f20,f18,f28,f26
+    let mut guest = guest(&[FCMPO, FNMSUB], 100);
+    guest.regs.msr |= msr::FP;
+    guest.regs.fpr[18] = 0xFFF1_2B0E_402A_D58A;
+    guest.cuts = vec![u32::MAX];
     guest
 }

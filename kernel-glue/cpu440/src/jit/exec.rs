@@ -119,7 +119,7 @@ pub(super) struct Context {
     pub summary: bool,
     /// Some entry for stores leads to an uncached page.
     pub uncached: bool,
-    /// Translated code does floating-point arithmetic.
+    /// Translated code does floating-point arithmetic or comparisons.
     pub uses_float: bool,
     /// What FPSCR lacks of the floating-point operations so far.
     pub pending: Pending,

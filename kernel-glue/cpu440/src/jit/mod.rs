@@ -84,7 +84,7 @@ pub(crate) struct Jit {
     first: u32,
     blocks: Blocks,
     block: Block,
-    /// Some code does floating-point arithmetic.
+    /// Some code does floating-point arithmetic or comparisons.
     uses_float: bool,
     statistics: TranslatorStatistics,
     /// What [`ticks`] counted while blocks were translated, and where it began.

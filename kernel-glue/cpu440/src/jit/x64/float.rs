@@ -173,6 +173,7 @@ impl Emitter {
         let word = self.item.word;
         let field = word.crfd();
         self.check_fp();
+        self.uses_float = true;
         let back = self.asm.new_dynamic_label();
         let odd = self.interpret_cold(back);
         asm!(self,

@@ -187,7 +187,7 @@ pub(super) struct Code<'a> {
     pub bytes: &'a [u8],
     /// Its links.
     pub links: &'a [Link],
-    /// It does floating-point arithmetic.
+    /// It does floating-point arithmetic or comparisons.
     pub uses_float: bool,
 }
 
