@@ -3,16 +3,14 @@
 //! Code is written through one mapping and runs in the other, so no address is ever writable and
 //! executable at once. It fills from the front, and then from there again, over what is oldest.
 //!
-//! Taking host pages costs as much as a third of the translation of what they hold. So they come in
-//! chunks, and another thread takes those of the next chunk while code is written to this one. The
-//! writable mapping gives its pages back now and then; the file still has them, and they would count
-//! twice as this process's memory.
+//! Taking host pages one by one costs as much as a third of the translation of what they hold, so they
+//! come in chunks. The writable mapping gives its pages back now and then; the file still has them,
+//! and they would count twice as this process's memory.
 #![allow(unsafe_code)]
 
 use std::fs::File;
 use std::io;
 use std::ptr::NonNull;
-use std::thread::{self, JoinHandle};
 
 use rustix::fs::MemfdFlags;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
@@ -31,38 +29,12 @@ pub(super) struct CodeMemory {
     used: usize,
     /// Where the chunks end that have their host pages; code beyond brings the next.
     backed: usize,
-    /// Who gives the next chunk its pages meanwhile.
-    ahead: Option<JoinHandle<()>>,
     /// The end of what ever had code.
     highest: usize,
 }
 
 // SAFETY: both mappings are owned; nothing in them is tied to a thread.
 unsafe impl Send for CodeMemory {}
-
-/// A part of the memory, in both mappings.
-struct Chunk {
-    writable: *mut u8,
-    executable: *mut u8,
-    bytes: usize,
-}
-
-// SAFETY: whoever has a chunk accesses nothing in it; the memory outlives it, see `drop`.
-unsafe impl Send for Chunk {}
-
-impl Chunk {
-    /// Has the system take host pages for it. A kernel older than 5.14 refuses, and then they come
-    /// one by one.
-    fn back(self) {
-        for (base, advice) in [
-            (self.writable, Advice::LinuxPopulateWrite),
-            (self.executable, Advice::LinuxPopulateRead),
-        ] {
-            // SAFETY: the range is inside a mapping, whose contents this does not change.
-            let _ = unsafe { madvise(base.cast(), self.bytes, advice) };
-        }
-    }
-}
 
 impl CodeMemory {
     /// Room for `bytes` bytes of code, a multiple of 4096.
@@ -94,7 +66,6 @@ impl CodeMemory {
                 bytes,
                 used: 0,
                 backed: 0,
-                ahead: None,
                 highest: 0,
             }),
             Err(error) => {
@@ -140,7 +111,7 @@ impl CodeMemory {
         self.highest
     }
 
-    /// The next chunk gets its host pages, if it has not, and then the one behind it does.
+    /// The next chunk gets its host pages.
     #[cold]
     fn back(&mut self) {
         if self.backed.is_multiple_of(WINDOW) {
@@ -154,28 +125,17 @@ impl CodeMemory {
             // brings it back at the next access.
             let _ = unsafe { madvise(self.writable.as_ptr().cast(), bytes, Advice::LinuxDontNeed) };
         }
-        match self.ahead.take() {
-            // It only advises the system, which has nothing to answer.
-            Some(ahead) => drop(ahead.join()),
-            None => self.chunk().back(),
+        let bytes = CHUNK.min(self.bytes - self.backed);
+        for (base, advice) in [
+            (self.writable, Advice::LinuxPopulateWrite),
+            (self.executable, Advice::LinuxPopulateRead),
+        ] {
+            let chunk = base.as_ptr().wrapping_add(self.backed);
+            // A kernel older than 5.14 refuses, and then they come one by one.
+            // SAFETY: the range is inside a mapping, whose contents this does not change.
+            let _ = unsafe { madvise(chunk.cast(), bytes, advice) };
         }
-        self.backed = self.bytes.min(self.backed + CHUNK);
-        // A guest of a few instructions needs one chunk, and no thread.
-        if self.backed > CHUNK && self.backed < self.bytes {
-            let next = self.chunk();
-            let thread = thread::Builder::new().name("code memory".into());
-            self.ahead = thread.spawn(move || next.back()).ok();
-        }
-    }
-
-    /// The chunk that is next.
-    fn chunk(&self) -> Chunk {
-        let at = |base: NonNull<u8>| base.as_ptr().wrapping_add(self.backed);
-        Chunk {
-            writable: at(self.writable),
-            executable: at(self.executable),
-            bytes: CHUNK.min(self.bytes - self.backed),
-        }
+        self.backed += bytes;
     }
 
     /// Replaces the 32-bit number at an offset, little-endian.
@@ -185,10 +145,6 @@ impl CodeMemory {
 
     /// Goes on at `offset`, over what is there.
     pub fn rewind(&mut self, offset: u32) {
-        // That chunk comes at its time.
-        if let Some(ahead) = self.ahead.take() {
-            drop(ahead.join());
-        }
         self.used = self.used.min(offset as usize);
         self.backed = self.used / CHUNK * CHUNK;
     }
@@ -211,9 +167,6 @@ impl CodeMemory {
 
 impl Drop for CodeMemory {
     fn drop(&mut self) {
-        if let Some(ahead) = self.ahead.take() {
-            drop(ahead.join());
-        }
         for base in [self.writable, self.executable] {
             // SAFETY: both mappings were made in `new` with this length.
             let _ = unsafe { munmap(base.as_ptr().cast(), self.bytes) };
