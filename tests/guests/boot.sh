@@ -11,10 +11,11 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$here/../..
 
 command -v cargo >/dev/null || die "cargo is missing; install Rust from rustup.rs"
-# Before cargo: it needs the linker that comes with gcc.
-install_guest_packages
+# Before cargo: it needs a linker.
+install_missing gcc libc6-dev
 
-# The guest and ppckvm build side by side, so that neither's one-core stages leave a core idle.
+# ppckvm is built while the other packages come and the guest is built, so that no one-core stage
+# leaves a core idle.
 target=${CARGO_TARGET_DIR:-$root/target}
 cargo build --release --manifest-path "$root/Cargo.toml" --bin ppckvm &
 cargo=$!

@@ -5,8 +5,8 @@
 #
 # Progress goes to stderr. Stdout gets lines NAME=PATH that a script can `eval`: KERNEL_UIMAGE,
 # KERNEL_VMLINUX, SYSTEM_MAP and ROOTFS for slim, BAMBOO_UIMAGE, BAMBOO_VMLINUX, BAMBOO_SYSTEM_MAP,
-# BAMBOO_CUIMAGE, BAMBOO_TREEIMAGE, BAMBOO_SIMPLEIMAGE, BAMBOO_EPAPR and ROOTFS for bamboo; with
-# either, BARE_GUESTS, a folder of guests without an operating system, and USER_PROGRAMS, one of user
+# BAMBOO_CUIMAGE, BAMBOO_TREEIMAGE, BAMBOO_SIMPLEIMAGE, BAMBOO_EPAPR and ROOTFS for bamboo; for all,
+# also BARE_GUESTS, a folder of guests without an operating system, and USER_PROGRAMS, one of user
 # programs with what they print. What is in the cache already is not built again.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -68,6 +68,7 @@ done
 cached rootfs "$(key_of "rootfs.sh busybox.config root/* programs/*" \
     "libc6-dev-powerpc-cross $compiler")" bash "$here/rootfs.sh"
 printf 'ROOTFS=%q\n' "$folder/rootfs.cpio.gz"
+[ $which = all ] || exit 0
 cached bare "$(key_of "bare.sh bare/*" "$compiler")" bash "$here/bare.sh"
 printf 'BARE_GUESTS=%q\n' "$folder"
 cached user "$(key_of "user.sh user/*" "libc6-dev-powerpc-cross $compiler")" bash "$here/user.sh"
