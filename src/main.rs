@@ -16,7 +16,9 @@ use std::time::Instant;
 use clap::Parser;
 use ppckvm::Tree;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use cli::{Cli, Command, DtbArgs, Format, InspectArgs, RunArgs};
 use signals::Signals;
@@ -27,13 +29,15 @@ const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("PPCKVM_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .without_time()
+    tracing_subscriber::registry()
+        .with(what_to_log())
+        .with(
+            tracing_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_ansi(false)
+                .with_target(false)
+                .without_time(),
+        )
         .init();
     let status = match cli.command {
         Command::Run(args) => run(*args),
@@ -44,6 +48,21 @@ fn main() -> ExitCode {
         say(error);
         FAILED
     }))
+}
+
+/// What PPCKVM_LOG asks for: a level, or levels for parts of the program.
+fn what_to_log() -> Targets {
+    let text = std::env::var("PPCKVM_LOG").unwrap_or_default();
+    let usual = Targets::new().with_default(LevelFilter::WARN);
+    if text.is_empty() {
+        return usual;
+    }
+    text.parse().unwrap_or_else(|error| {
+        say(format!(
+            "PPCKVM_LOG={text}: {error}; write a level such as info, or ppckvm=debug"
+        ));
+        usual
+    })
 }
 
 /// One line on standard error; nothing can be done when that is gone.
