@@ -17,7 +17,7 @@ install_missing gcc libc6-dev
 # ppckvm is built while the other packages come and the guest is built, so that no one-core stage
 # leaves a core idle.
 target=${CARGO_TARGET_DIR:-$root/target}
-cargo build --release --manifest-path "$root/Cargo.toml" --bin ppckvm &
+cargo build --profile quick --manifest-path "$root/Cargo.toml" --bin ppckvm &
 cargo=$!
 paths=$(mktemp)
 trap 'rm -f "$paths"; kill $cargo 2>/dev/null || :' EXIT
@@ -28,5 +28,5 @@ rm -f "$paths"
 trap - EXIT
 
 say "booting; Ctrl-a x leaves, Ctrl-a h helps"
-exec "$target/release/ppckvm" run --kernel "$KERNEL_UIMAGE" --initrd "$ROOTFS" \
+exec "$target/quick/ppckvm" run --kernel "$KERNEL_UIMAGE" --initrd "$ROOTFS" \
     --append "console=ttyS0" "$@"
