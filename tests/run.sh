@@ -12,9 +12,7 @@ for tool in cargo cargo-fmt cargo-clippy; do
     command -v $tool >/dev/null || die "$tool is missing; install Rust from rustup.rs, with \
 \`rustup component add rustfmt clippy\`"
 done
-install_guest_packages
-# The tests of networks make a namespace and read a capture.
-install_missing iproute2 tcpdump
+install_missing "$GUEST_PACKAGES" "$TEST_PACKAGES"
 install_qemu qemu-user
 
 say "formatting"

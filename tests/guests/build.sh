@@ -21,7 +21,7 @@ esac
 
 cache=$(cache_folder)
 mkdir -p "$cache"
-install_guest_packages
+install_missing "$GUEST_PACKAGES"
 
 # The first 16 digits of a hash over the named files and the versions of the named packages.
 key_of() {
@@ -49,6 +49,14 @@ cached() {
     exec 9>&-
 }
 
+root_file_system() {
+    cached rootfs "$(key_of "rootfs.sh busybox.config root/* programs/*" \
+        "libc6-dev-powerpc-cross $compiler")" bash "$here/rootfs.sh"
+}
+# Beside the kernel, because each has stages that keep only one core.
+root_file_system &
+building=$!
+
 for kernel in $kernels; do
     case $kernel in
     slim) files="kernel.sh slim.config" prefix=KERNEL map=SYSTEM_MAP ;;
@@ -65,8 +73,8 @@ for kernel in $kernels; do
         "$folder/treeImage.bamboo" SIMPLEIMAGE "$folder/simpleImage.bamboo" \
         EPAPR "$folder/zImage.epapr"
 done
-cached rootfs "$(key_of "rootfs.sh busybox.config root/* programs/*" \
-    "libc6-dev-powerpc-cross $compiler")" bash "$here/rootfs.sh"
+wait $building || exit 1
+root_file_system
 printf 'ROOTFS=%q\n' "$folder/rootfs.cpio.gz"
 [ $which = all ] || exit 0
 cached bare "$(key_of "bare.sh bare/*" "$compiler")" bash "$here/bare.sh"

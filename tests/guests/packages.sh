@@ -6,11 +6,12 @@
 # own mirrors, lives with its index in a private folder under the cache and is named to apt on each
 # call. It adds what a stock installation does not list: source packages and backports.
 
-# Builds the test kernels and the root file system, checks device trees, and makes and reads disk
-# images.
+# Builds the test kernels and the root file system.
 GUEST_PACKAGES="gcc gcc-powerpc-linux-gnu libc6-dev libc6-dev-powerpc-cross
-binutils-powerpc-linux-gnu linux-source-6.1 make bc bison flex libssl-dev libelf-dev cpio xz-utils
-bzip2 gzip lz4 zstd u-boot-tools device-tree-compiler dpkg-dev e2fsprogs qemu-utils"
+binutils-powerpc-linux-gnu linux-source-6.1 make bc bison flex cpio xz-utils bzip2 gzip u-boot-tools
+dpkg-dev"
+# Packs kernels, checks device trees, makes and reads disk images, makes networks, reads captures.
+TEST_PACKAGES="lz4 zstd device-tree-compiler e2fsprogs qemu-utils iproute2 tcpdump"
 
 # Progress lines count from the start of the outermost script.
 : "${PPCKVM_STARTED:=$(date +%s)}"
@@ -122,20 +123,17 @@ apt_install() {
         --no-install-recommends "$@" >&2
 }
 
-# Installs those of the named packages that are missing.
+# Installs those of the named packages that are missing; an argument may hold several.
 install_missing() {
     local installed package missing=()
+    # shellcheck disable=SC2048,SC2086 # lists of words
+    set -- $*
     # One query for all: this runs before each boot, where tenths of a second show.
     installed=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null || :)
     for package in "$@"; do
         grep -qxF "$package installed" <<<"$installed" || missing+=("$package")
     done
     [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
-}
-
-install_guest_packages() {
-    # shellcheck disable=SC2086 # a list of words
-    install_missing $GUEST_PACKAGES
 }
 
 # Installs a package of QEMU 10.0, also over an older one. qemu-system-ppc is what the benchmark
