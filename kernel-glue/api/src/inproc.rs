@@ -4,7 +4,7 @@
 //! drive a core themselves use it too, with entries of their own ([`Entry`]).
 
 use ppc440_cpu::{Cpu, Pins};
-use ppc440_isa::{Mapping, Regs, SpaceId, Trap};
+use ppc440_isa::{Mapping, Mode, Regs, SpaceId, Trap};
 use ppc440_kvm::Hw;
 
 /// How the core's entries into the guest reach the CPU.
@@ -36,8 +36,8 @@ pub struct InProcess<E = Direct> {
 }
 
 impl<E: Entry> Hw for InProcess<E> {
-    fn select(&mut self, fetch: SpaceId, data: SpaceId) {
-        self.cpu.select(fetch, data);
+    fn select(&mut self, mode: Mode, fetch: SpaceId, data: SpaceId) {
+        self.cpu.select(mode, fetch, data);
     }
 
     fn enter(&mut self, regs: &mut Regs, budget: u32) -> Trap {

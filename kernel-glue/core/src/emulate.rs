@@ -2,7 +2,8 @@
 //! state.
 
 use ppc440_isa::regs::{esr, msr};
-use ppc440_isa::{Cr, Insn, Word, decode, spr};
+use ppc440_isa::tlb::ENTRIES;
+use ppc440_isa::{Cr, Insn, TlbWrite, Word, decode, spr};
 
 use crate::access::{MemOp, Special};
 use crate::hw::Hw;
@@ -101,11 +102,16 @@ impl Vcpu {
             Insn::Rfmci => return self.return_to(hw, self.sprs.mcsrr0, self.sprs.mcsrr1),
             Insn::Tlbwe => {
                 self.cause = Cause::EmulTlbwe;
-                let index = self.regs.gpr[word.ra()] as usize;
-                let (value, tid) = (self.regs.gpr[rt], self.stid());
-                if !self.mmu.write(hw, index, word.ws(), value, tid) {
+                if word.ws() > 2 {
                     return self.reflect_program(hw, esr::PIL);
                 }
+                let write = TlbWrite {
+                    value: self.regs.gpr[rt],
+                    index: self.regs.gpr[word.ra()] as u8 % ENTRIES as u8,
+                    word: word.ws() as u8,
+                    tid: self.stid(),
+                };
+                self.mmu.write(hw, write);
             }
             Insn::Tlbre => {
                 let index = self.regs.gpr[word.ra()] as usize;

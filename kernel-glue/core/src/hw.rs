@@ -1,6 +1,6 @@
 //! The 440 underneath: what the core asks of silicon, or of a software CPU.
 
-pub use ppc440_isa::{Mapping, SPACES, SpaceId};
+pub use ppc440_isa::{Mapping, Mode, SPACES, SpaceId};
 use ppc440_isa::{Regs, Trap};
 
 /// Levels of the core's interrupt inputs.
@@ -19,11 +19,14 @@ pub struct Pins {
 /// The hardware executes what problem state may execute, against the translations that the core
 /// has mapped, and traps for the rest. It holds no guest supervisor state.
 pub trait Hw {
-    /// Makes `fetch` the space of instruction fetches and `data` that of loads and stores.
-    fn select(&mut self, fetch: SpaceId, data: SpaceId);
+    /// Makes `fetch` the space of instruction fetches and `data` that of loads and stores: the
+    /// guest is in `mode`. Until one of the two is cleared, the hardware may come back to them by
+    /// itself when an instruction puts the guest into this mode again.
+    fn select(&mut self, mode: Mode, fetch: SpaceId, data: SpaceId);
 
     /// Runs guest code at `regs.pc` for at most `budget` instructions (at least 1), and says why
-    /// it stopped. Instructions that completed are counted in [`Hw::retired`]; the one that
+    /// it stopped. The mode may be another one then, and TLB writes may wait in `regs`.
+    /// Instructions that completed are counted in [`Hw::retired`]; the one that
     /// trapped is not.
     fn enter(&mut self, regs: &mut Regs, budget: u32) -> Trap;
 

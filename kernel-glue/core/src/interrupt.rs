@@ -129,10 +129,16 @@ impl Vcpu {
             }
         };
         regs.msr = old & kept;
-        regs.pc = sprs.ivpr & 0xFFFF_0000 | sprs.ivor[kind as usize] & 0xFFF0;
+        self.regs.pc = self.vector(kind);
         if old & msr::WE != 0 {
             self.stats.halt_wakeup += u64::from(core::mem::take(&mut self.waited));
         }
+    }
+
+    /// Where interrupt `kind` goes.
+    #[inline]
+    pub(crate) fn vector(&self, kind: Interrupt) -> u32 {
+        self.sprs.ivpr & 0xFFFF_0000 | self.sprs.ivor[kind as usize] & 0xFFF0
     }
 
     /// Writes ESR as an interrupt that has an entry in it does: MCI stays, the rest is replaced.

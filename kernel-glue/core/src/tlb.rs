@@ -10,7 +10,7 @@
 //! the first KVM for the 440 chose the same.
 
 use ppc440_isa::tlb::{ENTRIES, TlbWord0, TlbWord1, TlbWord2, Tlbe};
-use ppc440_isa::{Access, Mapping, SPACES, SpaceId};
+use ppc440_isa::{Access, Mapping, SPACES, SpaceId, TlbWrite};
 
 use crate::hw::Hw;
 use crate::memory::Slots;
@@ -222,28 +222,24 @@ impl Mmu {
         }
     }
 
-    /// Writes one word of an entry, word 0 with `tid`; `false` for a word that does not exist.
+    /// Writes one word of an entry, as `tlbwe` does.
     ///
     /// What the entry translated before no longer does, and where it now hides an entry of a
     /// higher index, neither does that.
-    pub fn write<H: Hw>(&mut self, hw: &mut H, index: usize, ws: u32, value: u32, tid: u8) -> bool {
-        let index = index & (ENTRIES - 1);
-        if ws > 2 {
-            return false;
-        }
+    pub fn write<H: Hw>(&mut self, hw: &mut H, write: TlbWrite) {
+        let index = usize::from(write.index) & (ENTRIES - 1);
         self.remove(hw, index);
-        let entry = &mut self.entries[index];
-        match ws {
+        let (entry, value) = (&mut self.entries[index], write.value);
+        match write.word {
             0 => {
                 entry.word0 = TlbWord0::from(value & TlbWord0::IMPLEMENTED);
-                entry.tid = tid;
+                entry.tid = write.tid;
                 self.ranges.set(index, entry);
                 self.hide(hw, index);
             }
             1 => entry.word1 = TlbWord1::from(value & TlbWord1::IMPLEMENTED),
             _ => entry.word2 = TlbWord2::from(value & TlbWord2::IMPLEMENTED),
         }
-        true
     }
 
     fn remove<H: Hw>(&mut self, hw: &mut H, index: usize) {

@@ -207,7 +207,7 @@ impl Vcpu {
         };
         self.stats.fetch_emu += 1;
         self.cause = Cause::EmulInst;
-        match hw.execute(&mut self.regs, word) {
+        match self.execute(hw, word) {
             None | Some(Trap::Fetch) => Resume::Guest,
             Some(trap) => self.handle(hw, trap),
         }

@@ -2,10 +2,10 @@
 
 use ppc440_isa::regs::msr;
 use ppc440_isa::tlb::{ENTRIES, Tlbe};
-use ppc440_isa::{Access, Regs, SpaceId};
+use ppc440_isa::{Access, Mode, Regs, SpaceId, Trap};
 
 use crate::hw::Hw;
-use crate::interrupt::Pending;
+use crate::interrupt::{Interrupt, Pending};
 use crate::memory::{Slot, SlotError, Slots};
 use crate::mmio::InFlight;
 use crate::recent::{Recent, Taken};
@@ -23,9 +23,6 @@ pub(crate) enum Resume {
     /// `run` returns.
     Host(Exit),
 }
-
-/// A mode that no MSR and PID have: selects anew at the next entry.
-const NO_MODE: u32 = u32::MAX;
 
 /// Instructions after which a guest is looked at for a hang, where time asks for no earlier look.
 const HANG_SLICE: u32 = 1 << 24;
@@ -48,8 +45,8 @@ pub struct Vcpu {
     pub(crate) waited: bool,
     pub(crate) fetch_space: SpaceId,
     pub(crate) data_space: SpaceId,
-    /// MSR\[PR, IS, DS\] and PID for which the spaces are selected.
-    mode: u32,
+    /// The mode for which the spaces are selected; none: they must be selected anew.
+    mode: Option<Mode>,
     /// What the hardware holds may be out of date: slots or entries were set from outside.
     spaces_stale: bool,
     /// The count of retired instructions at which time must be looked at again.
@@ -151,7 +148,7 @@ impl Vcpu {
             waited: false,
             fetch_space: 0,
             data_space: 0,
-            mode: NO_MODE,
+            mode: None,
             spaces_stale: true,
             slice_end: 0,
             progress: Progress::default(),
@@ -173,7 +170,7 @@ impl Vcpu {
         if self.spaces_stale {
             self.mmu.drop_spaces(hw);
             self.spaces_stale = false;
-            self.mode = NO_MODE;
+            self.mode = None;
         }
         self.slice_end = 0;
         if let Some(exit) = self.finish_in_flight(hw) {
@@ -206,8 +203,10 @@ impl Vcpu {
             }
             self.select(hw);
             let resume = if self.debug_armed() || self.strict_alignment() {
+                self.regs.system_call = 0;
                 self.step_watched(hw)
             } else {
+                self.regs.system_call = self.vector(Interrupt::SystemCall);
                 self.enter(hw)
             };
             if let Resume::Host(exit) = resume {
@@ -226,29 +225,50 @@ impl Vcpu {
     }
 
     #[inline]
-    pub(crate) fn enter_for<H: Hw>(&mut self, hw: &mut H, budget: u32) -> ppc440_isa::Trap {
+    pub(crate) fn enter_for<H: Hw>(&mut self, hw: &mut H, budget: u32) -> Trap {
         self.stats.entries += 1;
-        if !self.timed {
-            return hw.enter(&mut self.regs, budget);
+        if self.timed {
+            self.timing.mark(self.cause, hw.stopwatch());
         }
-        self.timing.mark(self.cause, hw.stopwatch());
         let trap = hw.enter(&mut self.regs, budget);
-        self.timing.mark(Cause::InGuest, hw.stopwatch());
-        self.cause = Cause::ExtInt;
+        if self.timed {
+            self.timing.mark(Cause::InGuest, hw.stopwatch());
+            self.cause = Cause::ExtInt;
+        }
+        self.take_over(hw);
         trap
+    }
+
+    /// Has the hardware execute one instruction, see [`Hw::execute`].
+    pub(crate) fn execute<H: Hw>(&mut self, hw: &mut H, word: u32) -> Option<Trap> {
+        let trap = hw.execute(&mut self.regs, word);
+        self.take_over(hw);
+        trap
+    }
+
+    /// Takes over what the hardware did in the core's place.
+    #[inline]
+    fn take_over<H: Hw>(&mut self, hw: &mut H) {
+        if !self.regs.tlb_writes.is_empty() {
+            for write in self.regs.tlb_writes.take() {
+                self.mmu.write(hw, write);
+            }
+        }
+        self.stats.sysc += u64::from(core::mem::take(&mut self.regs.system_calls));
+        self.select(hw);
     }
 
     /// Makes the hardware use the spaces of the MSR and PID as they are now.
     #[inline]
     pub(crate) fn select<H: Hw>(&mut self, hw: &mut H) {
-        let mode = self.regs.msr & (msr::PR | msr::IS | msr::DS) | u32::from(self.regs.pid) << 16;
-        if mode != self.mode {
-            self.mode = mode;
+        let mode = Mode::new(self.regs.msr, self.regs.pid);
+        if self.mode != Some(mode) {
+            self.mode = Some(mode);
             self.fetch_space = self.mmu.space(hw, self.context(msr::IS), None);
             self.data_space = self
                 .mmu
                 .space(hw, self.context(msr::DS), Some(self.fetch_space));
-            hw.select(self.fetch_space, self.data_space);
+            hw.select(mode, self.fetch_space, self.data_space);
         }
     }
 
@@ -373,9 +393,10 @@ impl Vcpu {
     /// All that the guest can tell.
     pub fn state<H: Hw>(&mut self, hw: &H) -> State {
         State {
-            // What waits is for the next run to see.
+            // What waits, and where a call goes, is for the next run to see.
             regs: Regs {
                 masked: false,
+                system_call: 0,
                 ..self.regs
             },
             sprs: self.sprs,

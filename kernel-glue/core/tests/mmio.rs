@@ -172,7 +172,10 @@ fn every_load_gives_its_value_everywhere() {
             before.gpr[R as usize] = case.value;
             before.gpr[BASE as usize] = base_after;
             before.pc = PC + 4;
-            assert_eq!(m.vcpu.regs, before, "{what}: another register changed");
+            let mut after = m.vcpu.regs;
+            // What the core gives the hardware to know.
+            after.system_call = 0;
+            assert_eq!(after, before, "{what}: another register changed");
             let one = vec![case.memory.len() as u8];
             assert_eq!(
                 sizes,

@@ -25,7 +25,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ppc440_isa::{Mapping, Regs, SpaceId, Trap};
+use ppc440_isa::{Mapping, Mode, Regs, SpaceId, Trap};
 
 pub use clock::Clock;
 pub use code::{CodeStatistics, TranslatorStatistics};
@@ -100,10 +100,11 @@ impl Cpu {
         })
     }
 
-    /// Makes these the translation spaces of fetches, and of loads and stores.
+    /// Makes these the translation spaces of fetches, and of loads and stores, now and whenever an
+    /// instruction puts the guest into `mode`, until one of them is cleared.
     #[inline]
-    pub fn select(&mut self, fetch: SpaceId, data: SpaceId) {
-        self.exec.mmu.select(fetch, data);
+    pub fn select(&mut self, mode: Mode, fetch: SpaceId, data: SpaceId) {
+        self.exec.mmu.select(mode, fetch, data);
     }
 
     /// Adds a translation to a space; at least the page at `ea_wanted` is kept.
@@ -166,9 +167,10 @@ impl Cpu {
     /// The interpreter's loop: find the page that `pc` is in, and run its operations from there
     /// until one jumps, traps, or the budget or the page ends.
     fn run(&mut self, regs: &mut Regs, left: &mut u32) -> Trap {
-        // The page that `pc` is in, as long as it stays there. Translations change only between
-        // entries, so they cannot go stale here.
+        // The page that `pc` is in, as long as it stays there, and the space that it was fetched
+        // in. Translations change only between entries, so they cannot go stale here.
         let mut page_ea = 1;
+        let mut space = 0;
         let mut page = 0;
         loop {
             if self.pins.take_attention() {
@@ -178,7 +180,8 @@ impl Cpu {
                 return Trap::Budget;
             }
             let pc = regs.pc;
-            if pc & !0xFFF != page_ea {
+            let (fetch_space, _) = self.exec.mmu.selected();
+            if pc & !0xFFF != page_ea || fetch_space != space {
                 let Some(ram) = self.exec.mmu.fetch_page(pc) else {
                     return Trap::Fetch;
                 };
@@ -186,7 +189,7 @@ impl Cpu {
                     self.exec.mmu.forbid_fast_stores(ram);
                 }
                 page = self.code.page(ram, &self.exec.mmu.ram);
-                page_ea = pc & !0xFFF;
+                (page_ea, space) = (pc & !0xFFF, fetch_space);
             }
             let first = (pc >> 2 & 0x3FF) as usize;
             regs.pc = page_ea;

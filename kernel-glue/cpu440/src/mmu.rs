@@ -7,7 +7,7 @@
 
 use std::io;
 
-use ppc440_isa::{Mapping, SPACES, SpaceId};
+use ppc440_isa::{Mapping, Mode, SPACES, SpaceId};
 
 use crate::fast::Fast;
 use crate::ram::{Ram, Unit};
@@ -80,6 +80,8 @@ pub(crate) struct Mmu {
     data_space: SpaceId,
     fetch_space: SpaceId,
     spaces: Vec<Space>,
+    /// The spaces of fetches and of data that a mode has, as far as they were selected before.
+    modes: Box<[Option<(SpaceId, SpaceId)>; Mode::COUNT]>,
 }
 
 impl Mmu {
@@ -103,15 +105,33 @@ impl Mmu {
             data_space: 0,
             fetch_space: 0,
             spaces,
+            modes: Box::new([None; Mode::COUNT]),
         };
         // The spare table now sits where space 0's was, and stays with whichever is selected.
         std::mem::swap(&mut mmu.data, &mut mmu.spaces[0].data);
         Ok(mmu)
     }
 
-    /// Makes these the spaces of fetches and of loads and stores.
+    /// Makes these the spaces of fetches and of loads and stores, and those of `mode` until one of
+    /// them is cleared.
     #[inline]
-    pub fn select(&mut self, fetch: SpaceId, data: SpaceId) {
+    pub fn select(&mut self, mode: Mode, fetch: SpaceId, data: SpaceId) {
+        self.modes[mode.index()] = Some((fetch, data));
+        self.switch(fetch, data);
+    }
+
+    /// Selects the spaces of a mode, if they are known.
+    #[inline]
+    pub fn enter(&mut self, mode: Mode) -> bool {
+        let spaces = self.modes[mode.index()];
+        if let Some((fetch, data)) = spaces {
+            self.switch(fetch, data);
+        }
+        spaces.is_some()
+    }
+
+    #[inline]
+    fn switch(&mut self, fetch: SpaceId, data: SpaceId) {
         self.fetch_space = fetch % SPACES as SpaceId;
         let data = data % SPACES as SpaceId;
         if data != self.data_space {
@@ -206,6 +226,9 @@ impl Mmu {
 
     /// Removes every translation of a space.
     pub fn clear(&mut self, space: SpaceId) {
+        for mode in self.modes.iter_mut() {
+            mode.take_if(|(fetch, data)| *fetch == space || *data == space);
+        }
         for quarter in 0..4u32 {
             self.unmap(space, quarter << 30, 1 << 30);
         }
@@ -272,6 +295,14 @@ impl Mmu {
     #[inline]
     pub fn selected(&self) -> (SpaceId, SpaceId) {
         (self.fetch_space, self.data_space)
+    }
+
+    /// The tables of translated code for loads (and stores, behind them) and for fetches, of the
+    /// spaces that are selected.
+    pub fn fast_tables(&self) -> Option<(*const u64, *const u32)> {
+        let fast = self.fast.as_ref()?;
+        let ((data, _), (_, fetch)) = (fast.tables(self.data_space), fast.tables(self.fetch_space));
+        Some((data, fetch))
     }
 
     /// Gives translated code the page at `ea` for loads or for stores, if that is allowed; not for
@@ -361,14 +392,14 @@ mod tests {
         let mut mmu = mmu();
         mmu.map(3, 0x1000_0123, &page(0x1000_0000, 4096, 0x5000));
         assert_eq!(mmu.load::<u32>(0x1000_0000), None);
-        mmu.select(3, 3);
+        mmu.switch(3, 3);
         assert_eq!(mmu.store(0x1000_0004, 0xABCD_EF01u32), Stored::Done);
         assert_eq!(mmu.ram.load::<u32>(0x5004), Some(0xABCD_EF01));
         assert_eq!(mmu.fetch_page(0x1000_0FFC), Some(0x5000));
-        mmu.select(0, 3);
+        mmu.switch(0, 3);
         assert_eq!(mmu.fetch_page(0x1000_0FFC), None);
         assert_eq!(mmu.load::<u16>(0x1000_0004), Some(0xABCD));
-        mmu.select(3, 0);
+        mmu.switch(3, 0);
         assert_eq!(mmu.fetch_page(0x1000_0FFC), Some(0x5000));
         assert_eq!(mmu.load::<u16>(0x1000_0004), None);
     }

@@ -163,12 +163,67 @@ impl Xer {
     }
 }
 
+/// What one `tlbwe` writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct TlbWrite {
+    /// The word's new value.
+    pub value: u32,
+    /// The entry, 0 to 63.
+    pub index: u8,
+    /// The word of the entry, 0 to 2.
+    pub word: u8,
+    /// MMUCR\[STID\], which word 0 takes with it.
+    pub tid: u8,
+}
+
+/// Writes to the guest's TLB that the hardware left for the core to make, the oldest first.
+///
+/// What `tlbwe` changes must be seen behind the next context-synchronising instruction, and may be
+/// seen at any time before (PPC440x5 user's manual, `tlbwe`): until then the hardware may
+/// collect writes, and needs to trap once for them all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct TlbWrites {
+    /// How many there are.
+    pub count: u32,
+    /// They come first; what is behind them is of no meaning.
+    pub writes: [TlbWrite; TlbWrites::MOST],
+}
+
+impl TlbWrites {
+    /// So many can wait: two entries, and one more word.
+    pub const MOST: usize = 7;
+
+    /// Whether none waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Adds one; `false` when there is no room.
+    #[inline]
+    pub fn push(&mut self, write: TlbWrite) -> bool {
+        let free = self.writes.get_mut(self.count as usize);
+        self.count += u32::from(free.is_some());
+        free.map(|free| *free = write).is_some()
+    }
+
+    /// Takes them all.
+    #[inline]
+    pub fn take(&mut self) -> impl Iterator<Item = TlbWrite> + use<> {
+        let TlbWrites { count, writes } = core::mem::take(self);
+        writes.into_iter().take(count as usize)
+    }
+}
+
 /// The guest's registers while the hardware runs it.
 ///
 /// The hardware owns them between entry and trap; the KVM core owns them otherwise. `msr` is the
 /// guest's own, as `mfmsr` shows it: the hardware reads PR, FP, FE0 and FE1 from it. What the guest's
-/// supervisor may move without any effect beyond the register, and MSR\[EE\], is here too:
-/// hardware that can runs those instructions itself, other hardware traps for them.
+/// supervisor may move without any effect beyond the register is here too, and what hardware needs
+/// that goes from one selected mode to another by itself (`Hw::select`, in the core): hardware that
+/// can runs those instructions itself, other hardware traps for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Regs {
@@ -205,11 +260,17 @@ pub struct Regs {
     pub esr: u32,
     /// MMU control register; only [`crate::regs::mmucr::IMPLEMENTED`] bits.
     pub mmucr: u32,
-    /// Process ID; the hardware reads it for `mfspr` and never writes it.
+    /// Process ID.
     pub pid: u8,
     /// An interrupt waits that only MSR\[EE\] holds back: behind an instruction that sets EE, the
     /// hardware stops with [`crate::Trap::Attention`].
     pub masked: bool,
+    /// Where a system call interrupt goes; 0: `sc` traps.
+    pub system_call: u32,
+    /// System call interrupts that the hardware took since the core last looked.
+    pub system_calls: u32,
+    /// `tlbwe`s that wait for the core.
+    pub tlb_writes: TlbWrites,
     /// The reservation bit of `lwarx` and `stwcx.`. The 440's is one bit without an address
     /// (PPC440x5 user's manual, `stwcx.`).
     pub reservation: bool,
@@ -237,6 +298,22 @@ mod tests {
         }
         assert_eq!(Cr::default().word(), 0);
         assert_eq!(Xer::from_word(0xFFFF_FFFF).word(), 0xE000_007F);
+    }
+
+    #[test]
+    fn writes_wait_in_order_as_long_as_there_is_room() {
+        let mut waiting = TlbWrites::default();
+        let write = |value| TlbWrite {
+            value,
+            ..TlbWrite::default()
+        };
+        for n in 0..TlbWrites::MOST as u32 {
+            assert!(waiting.push(write(n)));
+        }
+        assert!(!waiting.push(write(99)));
+        let taken = waiting.take().map(|write| write.value);
+        assert!(taken.eq(0..TlbWrites::MOST as u32));
+        assert!(waiting.is_empty() && waiting.take().next().is_none());
     }
 
     #[test]

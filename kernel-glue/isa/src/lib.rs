@@ -22,10 +22,10 @@ pub mod spr;
 pub mod tlb;
 mod trap;
 
-pub use context::{Cr, Regs, SIGNS, Xer};
+pub use context::{Cr, Regs, SIGNS, TlbWrite, TlbWrites, Xer};
 pub use decode::{decode, invalid_form};
 pub use fields::Word;
 pub use insn::{Flags, Insn};
-pub use mapping::{Mapping, SPACES, SpaceId};
+pub use mapping::{Mapping, Mode, SPACES, SpaceId};
 pub use operand::Operand;
 pub use trap::{Access, ProgramCause, Trap};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ppc440_cpu::{Clock, Cpu, Engine, Pins, Region};
 use ppc440_isa::regs::{esr, msr};
 use ppc440_isa::tlb::{TlbWord0, TlbWord1, TlbWord2, Tlbe};
-use ppc440_isa::{Flags, Insn, Mapping, ProgramCause, Regs, SPACES, SpaceId, Trap, decode};
+use ppc440_isa::{Flags, Insn, Mapping, Mode, ProgramCause, Regs, SPACES, SpaceId, Trap, decode};
 use ppc440_kvm::{Exit, PVR_440EP, ResetKind, Slot, Vcpu};
 use ppckvm_api::{Entry, InProcess};
 
@@ -207,7 +207,7 @@ impl Machine {
     ) -> Result<(Option<End>, Registers), String> {
         self.put_code(words);
         self.hw.cpu.clear(0);
-        self.hw.cpu.select(0, 0);
+        self.hw.cpu.select(Mode::new(0, 0), 0, 0);
         for page in PAGES.iter().filter(|p| p.attributes != LITTLE) {
             let mapping = Mapping {
                 ea: page.ea,

@@ -5,7 +5,7 @@
 
 use ppc440_isa::regs::msr;
 use ppc440_isa::tlb::{TlbWord0, TlbWord1, TlbWord2, Tlbe};
-use ppc440_isa::{Access, Insn, ProgramCause, Regs, Trap, Word, decode};
+use ppc440_isa::{Access, Insn, Mode, ProgramCause, Regs, Trap, Word, decode};
 use ppc440_kvm::{Exit, Hw, Mapping, PVR_440EP, Pins, SPACES, Slot, SpaceId, Vcpu};
 
 /// A line that the test harness does not capture: counts are for the end of a run.
@@ -190,7 +190,7 @@ fn memory(insn: Insn) -> Option<(bool, bool)> {
 }
 
 impl Hw for Bench {
-    fn select(&mut self, fetch: SpaceId, data: SpaceId) {
+    fn select(&mut self, _: Mode, fetch: SpaceId, data: SpaceId) {
         self.log.push(Event::Select(fetch, data));
         (self.fetch, self.data) = (fetch, data);
     }

@@ -85,6 +85,8 @@ fn immediate(insn: Insn, word: Word, offset: u32) -> u32 {
         B if !word.aa() => offset.wrapping_add(word.li() as u32),
         Bc if !word.aa() => offset.wrapping_add(word.bd() as u32),
         B | Bc | Bclr | Bcctr => offset,
+        Sc | Mtmsr => offset + 4,
+        Mtspr if word.spr() == spr::PID => offset + 4,
         Addis => (word.d() as u32) << 16,
         Andis | Oris | Xoris => word.ui() << 16,
         Andi | Ori | Xori | Cmpli => word.ui(),
@@ -97,6 +99,7 @@ fn ends_block(insn: Insn, word: Word) -> bool {
     use Insn::*;
     match insn {
         B | Bclr | Bcctr | Sc | Rfi => true,
+        Mtspr if word.spr() == spr::PID => true,
         _ => goes_to_core(insn, word),
     }
 }
@@ -109,6 +112,7 @@ pub(crate) fn goes_to_core(insn: Insn, word: Word) -> bool {
         Mtspr => !system::is_writable(word.spr()),
         Mftb => true,
         Mfmsr | Mtmsr | Wrtee | Wrteei | Rfi => false,
+        Tlbwe => word.ws() > 2,
         _ => insn.flags().contains(ppc440_isa::Flags::PRIVILEGED),
     }
 }
@@ -289,7 +293,8 @@ fn handler(insn: Insn, word: Word) -> Handler {
         // Caches, barriers, hints. `dcba` never does anything on the 440.
         Dcbz => chain!(memory::dcbz),
         Dcbf | Dcbst | Icbi => chain!(memory::cache_block),
-        Dcba | Dcbt | Dcbtst | Icbt | Isync => chain!(system::nothing),
+        Dcba | Dcbt | Dcbtst | Icbt => chain!(system::nothing),
+        Isync => chain!(system::isync),
         Msync | Mbar => chain!(system::barrier),
 
         // System.
@@ -304,6 +309,7 @@ fn handler(insn: Insn, word: Word) -> Handler {
         Mtspr => match word.spr() {
             spr::LR => chain!(system::mtlr),
             spr::CTR => chain!(system::mtctr),
+            spr::PID => chain!(system::mtpid),
             _ => chain!(system::mtspr),
         },
         // The time base is the core's.
@@ -313,6 +319,7 @@ fn handler(insn: Insn, word: Word) -> Handler {
         Wrteei => chain!(system::wrteei),
         Mtmsr => chain!(system::mtmsr),
         Rfi => chain!(system::rfi),
+        Tlbwe if word.ws() <= 2 => chain!(system::tlbwe),
         Rfci | Rfmci | Mfdcr | Mtdcr | Tlbre | Tlbwe | Tlbsx | Tlbsync | Dcbi | Dccci | Iccci
         | Dcread | Icread => chain!(system::privileged),
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{Ordering, fence};
 
 use ppc440_isa::regs::{mmucr, msr};
 use ppc440_isa::spr::{self, SPRG0, SPRG4_USER, SPRG7, SPRG7_USER};
-use ppc440_isa::{ProgramCause, Regs, Trap, Xer};
+use ppc440_isa::tlb::ENTRIES;
+use ppc440_isa::{Mode, ProgramCause, Regs, TlbWrite, Trap, Xer};
 
 use super::{Exec, Flow, Op};
 
@@ -34,15 +35,32 @@ pub(super) fn barrier(_: &mut Exec, _: &mut Regs, _: &Op) -> Flow {
     Flow::Next
 }
 
-/// Hints, and `isync`. Code is kept coherent without it; it ends its block, and that is all it does
-/// here.
+/// Hints.
 pub(super) fn nothing(_: &mut Exec, _: &mut Regs, _: &Op) -> Flow {
     Flow::Next
 }
 
-pub(super) fn sc(exec: &mut Exec, _: &mut Regs, _: &Op) -> Flow {
-    exec.trap = Trap::Syscall;
-    Flow::Call
+/// `isync`. Code is kept coherent without it; what `tlbwe` wrote must be seen from here on.
+pub(super) fn isync(exec: &mut Exec, regs: &mut Regs, _: &Op) -> Flow {
+    if regs.tlb_writes.is_empty() {
+        return Flow::Next;
+    }
+    exec.trap = Trap::Attention;
+    Flow::Stop
+}
+
+/// The system call interrupt, if the core has said where it goes and knows the mode that it goes to.
+pub(super) fn sc(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
+    let (old, to) = (regs.msr, regs.system_call);
+    let kept = old & msr::KEPT_NON_CRITICAL;
+    if to == 0 || !regs.tlb_writes.is_empty() || !exec.mmu.enter(Mode::new(kept, regs.pid)) {
+        exec.trap = Trap::Syscall;
+        return Flow::Call;
+    }
+    (regs.srr0, regs.srr1) = (regs.pc.wrapping_add(op.imm), old);
+    (regs.msr, regs.pc) = (kept, to);
+    regs.system_calls += 1;
+    Flow::Jump
 }
 
 /// Whether TO selects the relation of two values (chapter 9, `tw`).
@@ -127,29 +145,51 @@ fn write_ee(exec: &mut Exec, regs: &mut Regs, op: &Op, from: u32) -> Flow {
     Flow::Next
 }
 
-/// The MSR bits of which a change concerns nobody but the CPU, as long as no interrupt waits for EE:
-/// the others change translation, or what the core looks at before each instruction.
-pub(crate) const OWN_MSR: u32 = msr::EE | msr::FP;
+/// The MSR bits of which a change concerns nobody but the CPU, as long as no interrupt waits for
+/// EE. Of the others, some change the mode, and the rest is what the core looks at before each
+/// instruction.
+pub(crate) const OWN_MSR: u32 = msr::EE | msr::FP | msr::FE0 | msr::FE1;
 
-/// `mtmsr` that changes no more than the CPU's own bits; the core knows the rest.
+/// The MSR bits that make the mode.
+const MODE_MSR: u32 = msr::PR | msr::IS | msr::DS;
+
+/// Whether the CPU can give the MSR a value, in supervisor state: then the mode is selected that
+/// it makes.
+fn enter_mode(exec: &mut Exec, regs: &Regs, new: u32) -> bool {
+    let changed = new ^ regs.msr;
+    if changed & !OWN_MSR == 0 {
+        return true;
+    }
+    changed & !(OWN_MSR | MODE_MSR) == 0
+        && regs.tlb_writes.is_empty()
+        && exec.mmu.enter(Mode::new(new, regs.pid))
+}
+
+/// `mtmsr` that changes no more than the CPU's own bits and the mode; the core knows the rest.
 pub(super) fn mtmsr(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     let new = regs.gpr[op.word.rs()] & msr::IMPLEMENTED;
-    if (new ^ regs.msr) & !OWN_MSR != 0 || regs.msr & msr::PR != 0 {
+    if regs.msr & msr::PR != 0 || !enter_mode(exec, regs, new) {
         return privileged(exec, regs, op);
     }
+    let changed = new ^ regs.msr;
     regs.msr = new;
     if new & msr::EE != 0 && regs.masked {
         exec.trap = Trap::Attention;
         return Flow::Stop;
     }
-    Flow::Next
+    if changed & MODE_MSR == 0 {
+        return Flow::Next;
+    }
+    // What comes next is fetched in the new mode.
+    regs.pc = regs.pc.wrapping_add(op.imm);
+    Flow::Jump
 }
 
-/// `rfi` that does no more, likewise, and finds no interrupt waiting.
+/// `rfi` that does no more, likewise, and finds neither an interrupt nor a write to the TLB waiting.
 pub(super) fn rfi(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     let new = regs.srr1 & msr::IMPLEMENTED;
-    let waits = new & msr::EE != 0 && regs.masked;
-    if (new ^ regs.msr) & !OWN_MSR != 0 || regs.msr & msr::PR != 0 || waits {
+    let waits = new & msr::EE != 0 && regs.masked || !regs.tlb_writes.is_empty();
+    if regs.msr & msr::PR != 0 || waits || !enter_mode(exec, regs, new) {
         return privileged(exec, regs, op);
     }
     regs.msr = new;
@@ -157,9 +197,34 @@ pub(super) fn rfi(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     Flow::Jump
 }
 
+/// `mtspr PID`, to a mode that the core has selected before.
+pub(super) fn mtpid(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
+    let pid = regs.gpr[op.word.rs()] as u8;
+    if regs.msr & msr::PR != 0 || !exec.mmu.enter(Mode::new(regs.msr, pid)) {
+        return privileged(exec, regs, op);
+    }
+    regs.pid = pid;
+    regs.pc = regs.pc.wrapping_add(op.imm);
+    Flow::Jump
+}
+
+/// `tlbwe`: the write waits for the core, as long as there is room.
+pub(super) fn tlbwe(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
+    let write = TlbWrite {
+        value: regs.gpr[op.word.rs()],
+        index: regs.gpr[op.word.ra()] as u8 % ENTRIES as u8,
+        word: op.word.ws() as u8,
+        tid: regs.mmucr as u8,
+    };
+    if regs.msr & msr::PR != 0 || !regs.tlb_writes.push(write) {
+        return privileged(exec, regs, op);
+    }
+    Flow::Next
+}
+
 /// Whether [`Regs`] holds the SPR, to be read.
 pub(super) fn is_readable(number: u32) -> bool {
-    number == spr::PID || (SPRG4_USER..=SPRG7_USER).contains(&number) || is_writable(number)
+    (SPRG4_USER..=SPRG7_USER).contains(&number) || is_writable(number)
 }
 
 /// Whether [`Regs`] holds the SPR, to be written.
@@ -175,6 +240,7 @@ pub(super) fn is_writable(number: u32) -> bool {
                 | spr::DEAR
                 | spr::ESR
                 | spr::MMUCR
+                | spr::PID
     )
 }
 
@@ -199,7 +265,7 @@ pub(super) fn mfspr(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     Flow::Next
 }
 
-/// Likewise to write; but a new PID is the core's to know.
+/// Likewise to write.
 pub(super) fn mtspr(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     let value = regs.gpr[op.word.rs()];
     match op.word.spr() {

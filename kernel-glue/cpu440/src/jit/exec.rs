@@ -83,12 +83,11 @@ pub(super) mod stop {
     pub const CODE_CHANGED: u32 = 5;
     /// A privileged instruction, `Context::word`.
     pub const PRIVILEGED: u32 = 6;
-    /// `sc`; `pc` is behind it.
-    pub const SYSCALL: u32 = 7;
     /// A floating-point instruction while MSR\[FP\] is 0.
     pub const FP_UNAVAILABLE: u32 = 8;
-    /// An interrupt that waited for MSR\[EE\]; `pc` is behind the instruction that set it.
-    pub const UNMASKED: u32 = 9;
+    /// The core must look: at an interrupt that waited for MSR\[EE\], or at writes to the TLB; `pc` is
+    /// behind the instruction that wants it.
+    pub const ATTENTION: u32 = 9;
     /// XER\[SO\] became 1, which translated code does not look at; `pc` is behind the instruction.
     pub const SUMMARY: u32 = 10;
 }
@@ -144,6 +143,9 @@ pub(super) struct Shared {
     pub load: u32,
     /// Likewise for a store.
     pub store: u32,
+    /// Goes on here with an instruction that may change the mode: its word in `ecx` and its place
+    /// in `edx`, as above.
+    pub turn: u32,
     /// Called with an address in `eax`: sets ZF when a half-word there is within one page. It keeps
     /// all registers but `edx`.
     pub within_2: u32,
@@ -254,6 +256,41 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
         fill(&mut asm);
         asm!(; jmp ->leave ; .align 16);
     }
+    shared.turn = at(&asm);
+    spill(&mut asm);
+    asm!(
+        ; mov rdi, [rsp + frame::CONTEXT]
+        ; lea rsi, [rbp - BIAS]
+        ; mov rax, QWORD turn as *const () as i64
+        ; call rax
+    );
+    fill(&mut asm);
+    asm!(
+        ; test eax, eax
+        ; jnz ->leave
+        ; mov rcx, [rsp + frame::CONTEXT]
+        ; mov r15, [rcx + offset_of!(Context, data) as i32]
+        ; mov rdx, [rcx + offset_of!(Context, fetch) as i32]
+        ; mov [rsp + frame::FETCH], rdx
+        ; xor eax, eax
+        ; xchg eax, [rcx + offset_of!(Context, done) as i32]
+        ; sub r14d, eax
+        ; mov eax, [rbp + pc]
+        ; mov ecx, eax
+        ; shr ecx, 12
+        ; mov ecx, [rdx + 4 * rcx]
+        ; mov rdx, [rsp + frame::ENTRIES]
+        ; mov rdx, [rdx + 8 * rcx]
+        ; mov ecx, eax
+        ; and ecx, -4096
+        ; mov [rbp + pc], ecx
+        ; mov ecx, eax
+        ; and ecx, 4092
+        ; mov ecx, [rdx + rcx]
+        ; add rcx, [rsp + frame::CODE]
+        ; jmp rcx
+        ; .align 16
+    );
     for (offset, bytes) in [(&mut shared.within_2, 2), (&mut shared.within_4, 4)] {
         *offset = asm.offset().0 as u32;
         asm!(
@@ -351,12 +388,49 @@ unsafe extern "sysv64" fn store(
     run(context, regs, word, place)
 }
 
+/// An instruction that may change the mode: goes on at `pc`, with `context` saying in which tables,
+/// and that the instruction is complete.
+///
+/// # Safety
+/// As for [`interpret`].
+unsafe extern "sysv64" fn turn(
+    context: *mut Context,
+    regs: *mut Regs,
+    place: u32,
+    word: u32,
+) -> u32 {
+    // SAFETY: as in `interpret`; `exec` and `ops` are valid as well.
+    let (context, regs) = unsafe { (&mut *context, &mut *regs) };
+    // SAFETY: as above.
+    let (exec, ops) = unsafe { (&mut *context.exec, &mut *context.ops) };
+    let (page, offset) = (regs.pc, place & 0xFFFF);
+    regs.pc = page.wrapping_add(offset);
+    match run_one(ops.get(word), exec, regs) {
+        Flow::Next => regs.pc = page.wrapping_add(offset + 4),
+        Flow::Jump => {}
+        flow => {
+            regs.pc = page;
+            return behind(context, regs, flow, place);
+        }
+    }
+    context.done = (place >> 16) + 1;
+    if let Some((data, fetch)) = exec.mmu.fast_tables() {
+        (context.data, context.fetch) = (data, fetch);
+    }
+    0
+}
+
 fn run(context: &mut Context, regs: &mut Regs, word: u32, place: u32) -> u32 {
     // SAFETY: `enter`'s caller lent both.
     let (exec, ops) = unsafe { (&mut *context.exec, &mut *context.ops) };
-    let op = ops.get(word);
+    let flow = run_one(ops.get(word), exec, regs);
+    behind(context, regs, flow, place)
+}
+
+/// How translated code goes on behind an operation of the interpreter: [`stop`], or 0.
+fn behind(context: &mut Context, regs: &mut Regs, flow: Flow, place: u32) -> u32 {
     let (offset, done) = (place & 0xFFFF, place >> 16);
-    let (behind, completed, stop) = match run_one(op, exec, regs) {
+    let (behind, completed, stop) = match flow {
         Flow::Next if regs.xer.so && !context.summary => (offset + 4, done + 1, stop::SUMMARY),
         Flow::Next => return 0,
         Flow::Trap | Flow::Undecoded => (offset, done, stop::TRAP),

@@ -1,6 +1,6 @@
 //! From guest words to the instructions of a block.
 
-use ppc440_isa::{Insn, Word, decode};
+use ppc440_isa::{Insn, Word, decode, spr};
 
 use crate::interp::goes_to_core;
 use crate::ram::Ram;
@@ -53,6 +53,7 @@ fn ends(insn: Insn, word: Word) -> bool {
     use Insn::*;
     match insn {
         B | Sc | Rfi => true,
+        Mtspr if word.spr() == spr::PID => true,
         Bc | Bclr | Bcctr => word.bo() & 0x14 == 0x14,
         Twi | Tw => word.to() == 31,
         _ => goes_to_core(insn, word),

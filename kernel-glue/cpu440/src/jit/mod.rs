@@ -134,7 +134,6 @@ impl Jit {
 
     /// Runs translated code at `regs.pc` for at most `left` instructions; what ran is taken off.
     pub fn run(&mut self, exec: &mut Exec, regs: &mut Regs, left: &mut u32, pins: &Pins) -> Ran {
-        let (fetch_space, data_space) = exec.mmu.selected();
         // A jump that waits for its target.
         let mut link = None;
         loop {
@@ -151,6 +150,7 @@ impl Jit {
                 link = None;
             }
             let pc = regs.pc;
+            let (fetch_space, _) = exec.mmu.selected();
             let Some(ram) = exec.mmu.fetch_page(pc) else {
                 return Ran::Trapped(Trap::Fetch);
             };
@@ -168,9 +168,10 @@ impl Jit {
             {
                 self.make(link, ram_page, code);
             }
-            let (data, _) = fast.tables(data_space);
-            let (_, fetch) = fast.tables(fetch_space);
             let uncached = fast.uncached;
+            let Some((data, fetch)) = exec.mmu.fast_tables() else {
+                return Ran::Short;
+            };
             let slice = (*left).min(SLICE);
             regs.pc = pc & !(PAGE - 1);
             let mut context = Context {
@@ -214,8 +215,7 @@ impl Jit {
                         word: context.word,
                     });
                 }
-                stop::SYSCALL => return Ran::Trapped(Trap::Syscall),
-                stop::UNMASKED => return Ran::Trapped(Trap::Attention),
+                stop::ATTENTION => return Ran::Trapped(Trap::Attention),
                 stop::FP_UNAVAILABLE => return Ran::Trapped(Trap::FpUnavailable),
                 _ => return Ran::Trapped(exec.trap),
             }

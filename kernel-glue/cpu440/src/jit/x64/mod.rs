@@ -103,6 +103,7 @@ mod at {
     pub const PID: i32 = offset_of!(Regs, pid) as i32 - BIAS;
     pub const RESERVATION: i32 = offset_of!(Regs, reservation) as i32 - BIAS;
     pub const MASKED: i32 = offset_of!(Regs, masked) as i32 - BIAS;
+    pub const TLB_WRITES: i32 = offset_of!(Regs, tlb_writes) as i32 - BIAS;
     pub const FPSCR: i32 = offset_of!(Regs, fpscr) as i32 - BIAS;
     pub const SO: i8 = near(offset_of!(Regs, xer) + offset_of!(Xer, so));
     pub const CA: i8 = near(offset_of!(Regs, xer) + offset_of!(Xer, ca));
@@ -167,6 +168,12 @@ enum Cold {
     },
     /// Leaves for a privileged instruction.
     Privileged {
+        from: DynamicLabel,
+        word: u32,
+        place: i32,
+    },
+    /// Goes on with an instruction that may change the mode.
+    Turn {
         from: DynamicLabel,
         word: u32,
         place: i32,
@@ -657,6 +664,12 @@ impl Emitter {
                 self.leave_loop();
                 asm!(self, ; mov edx, word as i32 ; mov ecx, place);
                 self.go(self.shared.leave_with_word);
+            }
+            Cold::Turn { from, word, place } => {
+                asm!(self, ; =>from);
+                self.leave_loop();
+                asm!(self, ; mov ecx, word as i32 ; mov edx, place);
+                self.go(self.shared.turn);
             }
             Cold::Jump { from, to } => {
                 asm!(self, ; =>from);

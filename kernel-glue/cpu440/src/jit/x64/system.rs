@@ -1,11 +1,14 @@
 //! What problem state can do of the system, and what goes to the KVM core.
 
+use std::mem::offset_of;
+
 use ppc440_isa::regs::{mmucr, msr};
-use ppc440_isa::{Insn, spr};
+use ppc440_isa::tlb::ENTRIES;
+use ppc440_isa::{Insn, TlbWrite, TlbWrites, spr};
 
 use super::super::exec::{frame, place, stop};
 use super::assembler::DynamicLabel;
-use super::{Cold, Emitter, Home, RAX, asm, at};
+use super::{Cold, Emitter, Home, RAX, RDX, asm, at};
 use crate::interp::{OWN_MSR, goes_to_core};
 
 /// An SPR that a move reads or writes as it is.
@@ -46,18 +49,17 @@ impl Emitter {
             return Some(self.privileged());
         }
         match insn {
-            Insn::Isync => Some(true),
+            Insn::Isync => {
+                let waiting = self.attention();
+                asm!(self, ; cmp DWORD [rbp + at::TLB_WRITES], 0 ; jne =>waiting);
+                Some(true)
+            }
             Insn::Msync | Insn::Mbar => {
                 // What orders a store before a later load on this host, and faster than `mfence`.
                 asm!(self, ; lock or DWORD [rsp + frame::CONTEXT], 0);
                 Some(true)
             }
-            Insn::Sc => {
-                // What completed is what came before; the core counts the call itself.
-                let behind = place(self.item.offset + 4, self.done);
-                self.leave(stop::SYSCALL, behind);
-                Some(false)
-            }
+            Insn::Sc => Some(self.turn()),
             Insn::Tw | Insn::Twi if word.to() == 31 => {
                 self.interpret();
                 Some(false)
@@ -100,6 +102,7 @@ impl Emitter {
                             Home::Memory(m) => asm!(self, ; mov [BYTE rbp + m], Rd(s)),
                         }
                     }
+                    spr::PID => return Some(self.turn()),
                     spr::MMUCR => {
                         self.supervisor_only();
                         self.load(RAX, rt);
@@ -127,9 +130,10 @@ impl Emitter {
                 Some(true)
             }
             Insn::Mtmsr => {
-                let core = self.supervisor_only();
+                self.supervisor_only();
                 self.load(RAX, rt);
-                self.change_msr(core);
+                let other = self.turn_cold();
+                self.change_msr(other);
                 let masks = self.asm.new_dynamic_label();
                 asm!(self, ; test eax, msr::EE as i32 ; jz =>masks);
                 self.unmasked();
@@ -138,21 +142,50 @@ impl Emitter {
                 Some(true)
             }
             Insn::Rfi => {
-                let core = self.supervisor_only();
+                self.supervisor_only();
+                let other = self.turn_cold();
                 let go = self.asm.new_dynamic_label();
                 asm!(self,
                     ; mov eax, [rbp + at::SRR1]
                     ; test eax, msr::EE as i32
                     ; jz =>go
                     ; cmp BYTE [rbp + at::MASKED], 0
-                    ; jne =>core
+                    ; jne =>other
                     ; =>go
+                    ; cmp DWORD [rbp + at::TLB_WRITES], 0
+                    ; jne =>other
                 );
-                self.change_msr(core);
+                self.change_msr(other);
                 self.count_all();
                 asm!(self, ; mov eax, [rbp + at::SRR0] ; and eax, -4);
                 self.indirect();
                 Some(false)
+            }
+            Insn::Tlbwe => {
+                self.supervisor_only();
+                let full = self.privileged_cold();
+                self.load(RAX, word.ra());
+                let value = self.value(rt, RDX);
+                let write = at::TLB_WRITES + offset_of!(TlbWrites, writes) as i32;
+                let (index, word_of, tid) = (
+                    write + offset_of!(TlbWrite, index) as i32,
+                    write + offset_of!(TlbWrite, word) as i32,
+                    write + offset_of!(TlbWrite, tid) as i32,
+                );
+                asm!(self,
+                    ; mov ecx, [rbp + at::TLB_WRITES]
+                    ; cmp ecx, TlbWrites::MOST as i32
+                    ; jae =>full
+                    ; and eax, ENTRIES as i32 - 1
+                    ; mov [rbp + 8 * rcx + write], Rd(value)
+                    ; mov [rbp + 8 * rcx + index], al
+                    ; mov BYTE [rbp + 8 * rcx + word_of], word.ws() as i8
+                    ; mov eax, [rbp + at::MMUCR]
+                    ; mov [rbp + 8 * rcx + tid], al
+                    ; inc ecx
+                    ; mov [rbp + at::TLB_WRITES], ecx
+                );
+                Some(true)
             }
             Insn::Wrteei if word.0 & msr::EE == 0 => {
                 self.supervisor_only();
@@ -186,7 +219,23 @@ impl Emitter {
         }
     }
 
-    /// Makes `eax` the MSR, unless it changes more than the CPU's own bits: then `core` does it.
+    /// Goes on with the current instruction where it may change the mode.
+    fn turn(&mut self) -> bool {
+        self.leave_loop();
+        asm!(self, ; mov ecx, self.item.word.0 as i32 ; mov edx, self.place());
+        self.go(self.shared.turn);
+        false
+    }
+
+    /// Likewise, if a jump to the returned label is taken.
+    fn turn_cold(&mut self) -> DynamicLabel {
+        let from = self.asm.new_dynamic_label();
+        let (word, place) = (self.item.word.0, self.place());
+        self.cold.push(Cold::Turn { from, word, place });
+        from
+    }
+
+    /// Makes `eax` the MSR, unless it changes more than the CPU's own bits: then it goes to `core`.
     fn change_msr(&mut self, core: DynamicLabel) {
         asm!(self,
             ; and eax, msr::IMPLEMENTED as i32
@@ -198,10 +247,15 @@ impl Emitter {
         );
     }
 
+    /// Where to go when the core must look behind the current instruction.
+    fn attention(&mut self) -> DynamicLabel {
+        let behind = place(self.item.offset + 4, self.done + 1);
+        self.leave_cold(stop::ATTENTION, behind)
+    }
+
     /// Leaves behind the current instruction, which set MSR[EE], if an interrupt waited for it.
     fn unmasked(&mut self) {
-        let behind = place(self.item.offset + 4, self.done + 1);
-        let waits = self.leave_cold(stop::UNMASKED, behind);
+        let waits = self.attention();
         asm!(self, ; cmp BYTE [rbp + at::MASKED], 0 ; jne =>waits);
     }
 
@@ -220,15 +274,20 @@ impl Emitter {
         false
     }
 
-    /// Leaves for the core in problem state; the label is for other reasons to do so.
-    fn supervisor_only(&mut self) -> DynamicLabel {
+    /// Leaves for the core if a jump to the returned label is taken.
+    fn privileged_cold(&mut self) -> DynamicLabel {
         let from = self.asm.new_dynamic_label();
         let (word, place) = (self.item.word.0, self.place());
         self.cold.push(Cold::Privileged { from, word, place });
+        from
+    }
+
+    /// Leaves for the core in problem state.
+    fn supervisor_only(&mut self) {
+        let from = self.privileged_cold();
         asm!(self,
             ; test DWORD [BYTE rbp + at::MSR], msr::PR as i32
             ; jnz =>from
         );
-        from
     }
 }
