@@ -59,6 +59,17 @@ struct Space {
     touched: [u32; 32],
 }
 
+/// Where loads need no table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PinnedLoads {
+    /// The first effective address.
+    pub start: u32,
+    /// Loads of up to [`LONGEST`] bytes at offsets below this are allowed; 0 when there are none.
+    pub bytes: u32,
+    /// Host address of the first byte.
+    pub host: u64,
+}
+
 /// The outcome of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stored {
@@ -303,6 +314,16 @@ impl Mmu {
         let fast = self.fast.as_ref()?;
         let ((data, _), (_, fetch)) = (fast.tables(self.data_space), fast.tables(self.fetch_space));
         Some((data, fetch))
+    }
+
+    /// The pinned range of the space of loads, for translated code.
+    pub fn pinned_loads(&self) -> PinnedLoads {
+        let pin = &self.data.pin;
+        PinnedLoads {
+            start: pin.base,
+            bytes: pin.read,
+            host: self.ram.host_address().wrapping_add(u64::from(pin.ram)),
+        }
     }
 
     /// Gives translated code the page at `ea` for loads or for stores, if that is allowed; not for

@@ -21,9 +21,11 @@ use std::mem::offset_of;
 use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm, x64::X64Relocation};
 use ppc440_isa::Regs;
 
+use super::groups::WIDEST;
 use super::ops::Ops;
 use super::status::{Pending, settle, take_inexact};
 use crate::interp::{Exec, Flow, run_one};
+use crate::mmu::PinnedLoads;
 
 /// The assembler of the shared code; blocks have one of their own.
 type Assembler = VecAssembler<X64Relocation>;
@@ -65,8 +67,12 @@ pub(super) mod frame {
     /// For each group of accesses in use, where the lowest of its addresses is in the host; 0 when
     /// they have no look-up in common this time.
     pub const GROUPS: i32 = 40;
+    /// [`Context::pinned_bytes`](super::Context::pinned_bytes).
+    pub const PINNED_BYTES: i32 = GROUPS + 8 * super::super::groups::SLOTS as i32;
+    /// [`Context::pinned_host`](super::Context::pinned_host).
+    pub const PINNED_HOST: i32 = PINNED_BYTES + 8;
     /// All of it; with what the entry code pushes, a multiple of 16.
-    pub const BYTES: i32 = GROUPS + 8 * super::super::groups::SLOTS as i32;
+    pub const BYTES: i32 = PINNED_HOST + 8;
 }
 
 /// Why translated code stopped; in `eax`, with a link's number above bit 8.
@@ -104,6 +110,12 @@ pub(super) struct Context {
     pub budget: i32,
     /// The data space's tables.
     pub data: *const u64,
+    /// Where code expects the pinned range to begin.
+    pub pinned_start: u32,
+    /// How much of the data space's pinned range loads may use; 0 when it is not where code expects it.
+    pub pinned_bytes: u64,
+    /// Where that range begins in the host.
+    pub pinned_host: u64,
     /// The fetch space's table.
     pub fetch: *const u32,
     /// The tables of entries.
@@ -122,6 +134,17 @@ pub(super) struct Context {
     pub uses_float: bool,
     /// What FPSCR lacks of the floating-point operations so far.
     pub pending: Pending,
+}
+
+impl Context {
+    /// Lets loads use a pinned range, as far as one comparison covers all of a group.
+    pub fn pin(&mut self, pinned: PinnedLoads) {
+        let bytes = match pinned.start == self.pinned_start {
+            true => pinned.bytes.saturating_sub(WIDEST as u32),
+            false => 0,
+        };
+        (self.pinned_bytes, self.pinned_host) = (bytes.into(), pinned.host);
+    }
 }
 
 /// Offsets of the code that every block shares.
@@ -151,6 +174,10 @@ pub(super) struct Shared {
     pub within_2: u32,
     /// Likewise for a word.
     pub within_4: u32,
+    /// Called with the addresses of the first byte of a load in `eax` and of the last in `edx`: looks
+    /// them up. Gives the host address in `rcx` and clears ZF; or sets ZF, when there is no entry, or
+    /// not one for both. It keeps all registers but `edx`.
+    pub find: u32,
 }
 
 /// The bits of a double that `stfs` stores: sign, first exponent bit, and the 30 from bit 5 on.
@@ -195,6 +222,10 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
         ; mov [rsp + frame::ENTRIES], rcx
         ; mov rcx, [rsi + offset_of!(Context, code) as i32]
         ; mov [rsp + frame::CODE], rcx
+        ; mov rcx, [rsi + offset_of!(Context, pinned_bytes) as i32]
+        ; mov [rsp + frame::PINNED_BYTES], rcx
+        ; mov rcx, [rsi + offset_of!(Context, pinned_host) as i32]
+        ; mov [rsp + frame::PINNED_HOST], rcx
         ; mov rcx, QWORD SINGLE
         ; mov [rsp + frame::SINGLE], rcx
         ; mov r15, [rsi + offset_of!(Context, data) as i32]
@@ -272,6 +303,10 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
         ; mov r15, [rcx + offset_of!(Context, data) as i32]
         ; mov rdx, [rcx + offset_of!(Context, fetch) as i32]
         ; mov [rsp + frame::FETCH], rdx
+        ; mov rax, [rcx + offset_of!(Context, pinned_bytes) as i32]
+        ; mov [rsp + frame::PINNED_BYTES], rax
+        ; mov rax, [rcx + offset_of!(Context, pinned_host) as i32]
+        ; mov [rsp + frame::PINNED_HOST], rax
         ; xor eax, eax
         ; xchg eax, [rcx + offset_of!(Context, done) as i32]
         ; sub r14d, eax
@@ -301,6 +336,22 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
             ; .align 16
         );
     }
+    shared.find = at(&asm);
+    asm!(
+        ; xor edx, eax
+        ; test edx, -4096
+        ; jnz >apart
+        ; mov ecx, eax
+        ; shr ecx, 12
+        ; mov rcx, [r15 + 8 * rcx]
+        ; test rcx, rcx
+        ; jz >none
+        // A host address is not 0.
+        ; add rcx, rax
+        ; none: ; ret
+        ; apart: ; cmp eax, eax ; ret
+        ; .align 16
+    );
     let code = asm
         .finalize()
         .expect("the shared code's labels are all there");
@@ -417,6 +468,7 @@ unsafe extern "sysv64" fn turn(
     if let Some((data, fetch)) = exec.mmu.fast_tables() {
         (context.data, context.fetch) = (data, fetch);
     }
+    context.pin(exec.mmu.pinned_loads());
     0
 }
 

@@ -10,7 +10,7 @@ pub(super) const SLOTS: usize = 4;
 /// Accesses for which a common look-up pays.
 const FEWEST: usize = 3;
 /// Bytes that a group may span: each access is then within a byte's reach of the first.
-const WIDEST: i32 = 128;
+pub(super) const WIDEST: i32 = 128;
 
 /// An access and what it shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

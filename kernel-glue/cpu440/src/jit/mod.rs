@@ -38,7 +38,7 @@ mod x64;
 
 use std::io;
 
-use ppc440_isa::{ProgramCause, Regs, Trap};
+use ppc440_isa::{ProgramCause, Regs, Trap, regs::msr};
 
 use crate::code::TranslatorStatistics;
 use crate::fast::Fast;
@@ -61,6 +61,10 @@ const CODE_BYTES: usize = 32 << 20;
 
 /// Instructions between two looks at the pins: some ten microseconds.
 const SLICE: u32 = 20_000;
+
+/// How often all code is made anew because the supervisor's pinned range begins somewhere else: a
+/// loader has another one than the kernel, but no kernel has several in turn.
+const MOVES: u32 = 16;
 
 /// How translated code came back.
 #[derive(Debug)]
@@ -86,6 +90,10 @@ pub(crate) struct Jit {
     block: Block,
     /// Some code does floating-point arithmetic or comparisons.
     uses_float: bool,
+    /// Where the supervisor's pinned range begins, as its code has it.
+    pinned: u32,
+    /// How often that has changed.
+    moves: u32,
     statistics: TranslatorStatistics,
     /// What [`ticks`] counted while blocks were translated, and where it began.
     ticks: u64,
@@ -126,6 +134,8 @@ impl Jit {
             shared,
             block: Block::default(),
             uses_float: false,
+            pinned: 0,
+            moves: 0,
             statistics: TranslatorStatistics::default(),
             ticks: 0,
             start: Start::now(),
@@ -149,6 +159,16 @@ impl Jit {
                 self.emitter.summary = true;
                 link = None;
             }
+            let pinned = exec.mmu.pinned_loads();
+            let direct = regs.msr & msr::PR == 0 && pinned.bytes != 0;
+            if direct && pinned.start != self.pinned && self.moves < MOVES {
+                self.flush(exec);
+                self.pinned = pinned.start;
+                self.moves += 1;
+                link = None;
+            }
+            let direct = direct && pinned.start == self.pinned;
+            self.emitter.direct = direct.then_some(self.pinned);
             let pc = regs.pc;
             let (fetch_space, _) = exec.mmu.selected();
             let Some(ram) = exec.mmu.fetch_page(pc) else {
@@ -179,6 +199,9 @@ impl Jit {
                 ops: &raw mut self.ops,
                 budget: slice as i32,
                 data,
+                pinned_start: self.pinned,
+                pinned_bytes: 0,
+                pinned_host: 0,
                 fetch,
                 entries: self.blocks.tables(),
                 code: self.memory.address(0),
@@ -189,6 +212,7 @@ impl Jit {
                 uses_float: self.uses_float,
                 pending: Pending::NOTHING,
             };
+            context.pin(pinned);
             if self.uses_float {
                 status::take_inexact();
             }

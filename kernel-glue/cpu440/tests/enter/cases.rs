@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use ppc440_cpu::{Clock, Cpu, GuestMemory, Pins, Region};
-use ppc440_isa::{Access, Mapping, ProgramCause, Regs, Trap, regs::msr};
+use ppc440_isa::{Access, Mapping, Mode, ProgramCause, Regs, Trap, regs::msr};
 use vm_memory::{Bytes, GuestAddress, GuestRegionMmap};
 
 const RAM: u32 = 1 << 20;
@@ -246,6 +246,69 @@ fn accesses_that_cross_a_page_and_stores_that_may_not_are_left_to_the_core() {
         let before = m.regs;
         assert_eq!(m.enter(), Trap::Data { ea, access, word }, "{word:08x}");
         assert_eq!(m.regs, before, "{word:08x}");
+    }
+}
+
+/// Loads r3 from `ea`, or has the core do so.
+fn load_far(m: &mut Machine, ea: u32) -> Option<u32> {
+    (m.regs.pc, m.regs.gpr[4]) = (0x1000, ea);
+    match m.enter() {
+        Trap::Syscall => Some(m.regs.gpr[3]),
+        trap => {
+            let (word, access) = (lwz(3, 4, 0), Access::Load);
+            assert_eq!(trap, Trap::Data { ea, access, word });
+            None
+        }
+    }
+}
+
+#[test]
+fn loads_from_a_large_page_find_it_wherever_it_is_and_only_there() {
+    let large = |ea, read| Mapping {
+        ea,
+        bytes: RAM,
+        ram: 0,
+        read,
+        write: true,
+        execute: false,
+        cached: true,
+    };
+    let (high, higher) = (0xC000_0000, 0xD000_0000);
+    let alone = vec![lwz(3, 4, 0), SC];
+    let sharing = vec![lwz(3, 4, 0), lwz(5, 4, 4), lwz(6, 4, 8), SC];
+    for code in [alone, sharing] {
+        let mut m = Machine::new(&code);
+        m.write(0x6000, &[7]);
+        m.write(0x6FFC, &[0x0011_2233, 0x4455_6677]);
+        m.cpu.map(0, high, &large(high, true));
+        assert_eq!(load_far(&mut m, high + 0x6000), Some(7));
+        assert_eq!(load_far(&mut m, high + 0x6FFE), Some(0x2233_4455));
+        assert_eq!(load_far(&mut m, high + RAM - 4), None, "the last bytes");
+        assert_eq!(load_far(&mut m, high - 2), None);
+        // A program's is elsewhere, or it has none.
+        m.cpu.map(1, higher, &large(higher, true));
+        m.regs.msr = msr::PR;
+        for (space, seen) in [(1, Some(7)), (2, None)] {
+            m.cpu.select(Mode::new(m.regs.msr, 0), 0, space);
+            assert_eq!(load_far(&mut m, high + 0x6000), None);
+            assert_eq!(load_far(&mut m, higher + 0x6000), seen);
+        }
+        // The supervisor's moves, as often as it likes.
+        m.regs.msr = 0;
+        for n in 0..40u32 {
+            let (space, here, there) = match n % 2 {
+                0 => (1, higher, high),
+                _ => (0, high, higher),
+            };
+            m.cpu.select(Mode::new(m.regs.msr, 0), 0, space);
+            assert_eq!(load_far(&mut m, here + 0x6000), Some(7), "{n}");
+            assert_eq!(load_far(&mut m, there + 0x6000), None, "{n}");
+        }
+        m.cpu.select(Mode::new(0, 0), 0, 0);
+        m.cpu.unmap(0, high, RAM);
+        assert_eq!(load_far(&mut m, high + 0x6000), None);
+        m.cpu.map(0, high, &large(high, false));
+        assert_eq!(load_far(&mut m, high + 0x6000), None, "stores only");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Loads and stores. The usual one is a look-up in the table for its direction and a host access;
 //! everything else -- no entry, misaligned, over code, MMIO -- is the interpreter's, behind the
-//! block.
+//! block. A load in the supervisor's code looks in the pinned range before it looks in the table.
 
 use std::mem::offset_of;
 
@@ -217,6 +217,42 @@ impl Emitter {
         asm!(self, ; test rcx, rcx ; jz =>slow);
     }
 
+    /// The host address of what an integer load loads, in `rcx`, and its effective address in `eax` if
+    /// RA gets that; the pinned range begins at `start`. Any alignment will do in the range, as it
+    /// goes on from page to page.
+    fn find_direct(&mut self, start: u32, unit: Unit, form: Form, slow: DynamicLabel) {
+        let (ra, d) = (self.item.word.ra(), self.item.word.d());
+        if form == Form::D && ra != 0 {
+            let a = self.value(ra, RAX);
+            let d = d.wrapping_sub(start as i32);
+            asm!(self, ; lea ecx, [Rq(a) + d]);
+        } else {
+            self.address_of(form);
+            asm!(self, ; lea ecx, [rax + start.wrapping_neg() as i32]);
+        }
+        self.check_pinned(start, unit.alignment() as u8, slow);
+    }
+
+    /// Makes a host address in `rcx` of the offset from `start` in `ecx`: in the pinned range, or by a
+    /// look-up behind the block if the `bytes` bytes there are elsewhere, in one page. If they are not
+    /// there either, goes to `slow` with their effective address in `eax`.
+    fn check_pinned(&mut self, start: u32, bytes: u8, slow: DynamicLabel) {
+        let [from, back] = [self.asm.new_dynamic_label(), self.asm.new_dynamic_label()];
+        self.cold.push(Cold::Find {
+            from,
+            back,
+            slow,
+            start,
+            bytes,
+        });
+        asm!(self,
+            ; cmp ecx, [BYTE rsp + frame::PINNED_BYTES as i8]
+            ; jae =>from
+            ; add rcx, [BYTE rsp + frame::PINNED_HOST as i8]
+            ; =>back
+        );
+    }
+
     fn load_integer(&mut self, unit: Unit, form: Form) {
         let (rt, ra) = (self.item.word.rt(), self.item.word.ra());
         let back = self.asm.new_dynamic_label();
@@ -229,9 +265,14 @@ impl Emitter {
             return;
         }
         let slow = self.access_cold(self.shared.load, back);
-        self.address_of(form);
-        self.look_up_integer(false, unit, slow);
-        read!(self, unit, d, rcx + rax);
+        if let Some(start) = self.direct {
+            self.find_direct(start, unit, form, slow);
+            read!(self, unit, d, rcx);
+        } else {
+            self.address_of(form);
+            self.look_up_integer(false, unit, slow);
+            read!(self, unit, d, rcx + rax);
+        }
         self.set(rt, d);
         if form.updates() {
             self.set(ra, RAX);
@@ -273,7 +314,14 @@ impl Emitter {
             done: self.done,
         });
         let kept = frame::GROUPS + 8 * member.slot as i32;
-        if member.is_first {
+        let direct = self.direct.filter(|_| member.is_first && !store);
+        if let Some(start) = direct {
+            let base = self.value(word.ra(), RAX);
+            let low = i32::from(member.low).wrapping_sub(start as i32);
+            asm!(self, ; lea ecx, [Rq(base) + low]);
+            self.check_pinned(start, member.span, alone);
+            asm!(self, ; mov [rsp + kept], rcx);
+        } else if member.is_first {
             let base = self.value(word.ra(), RAX);
             let last = member.span as i32 - 1;
             asm!(self,
@@ -339,13 +387,16 @@ impl Emitter {
         let rt = self.item.word.rt();
         let back = self.asm.new_dynamic_label();
         let slow = self.access_cold(self.shared.load, back);
-        self.address_of(Form::X);
-        self.look_up(false, 4, slow);
         let d = self.target(rt, RDX);
-        asm!(self,
-            ; movbe Rd(d), [rcx + rax]
-            ; mov BYTE [rbp + at::RESERVATION], 1
-        );
+        if let Some(start) = self.direct {
+            self.find_direct(start, Unit::Word, Form::X, slow);
+            asm!(self, ; movbe Rd(d), [rcx]);
+        } else {
+            self.address_of(Form::X);
+            self.look_up(false, 4, slow);
+            asm!(self, ; movbe Rd(d), [rcx + rax]);
+        }
+        asm!(self, ; mov BYTE [rbp + at::RESERVATION], 1);
         self.set(rt, d);
         asm!(self, ; =>back);
     }

@@ -152,6 +152,14 @@ enum Cold {
         slow: DynamicLabel,
         routine: u32,
     },
+    /// Looks up what is loaded from outside the pinned range; see [`Emitter::check_pinned`].
+    Find {
+        from: DynamicLabel,
+        back: DynamicLabel,
+        slow: DynamicLabel,
+        start: u32,
+        bytes: u8,
+    },
     /// Does an access of a group on its own, and goes on.
     Alone {
         from: DynamicLabel,
@@ -231,6 +239,8 @@ pub(super) struct Emitter {
     flags: Option<usize>,
     /// XER\[SO\] may be 1. As long as it never was, code does not look at it.
     pub summary: bool,
+    /// Where the pinned range begins, if code is to look there first for what it loads.
+    pub direct: Option<u32>,
     /// MSR\[FP\] is known to be 1.
     fp_checked: bool,
     uses_float: bool,
@@ -269,6 +279,7 @@ impl Emitter {
             counted: false,
             flags: None,
             summary: false,
+            direct: None,
             fp_checked: false,
             uses_float: false,
         }
@@ -643,6 +654,22 @@ impl Emitter {
                 asm!(self, ; =>from);
                 self.call(routine);
                 asm!(self, ; jz =>back ; jmp =>slow);
+            }
+            Cold::Find {
+                from,
+                back,
+                slow,
+                start,
+                bytes,
+            } => {
+                let last = i32::from(bytes) - 1;
+                asm!(self,
+                    ; =>from
+                    ; lea eax, [rcx + start as i32]
+                    ; lea edx, [BYTE rax + last as i8]
+                );
+                self.call(self.shared.find);
+                asm!(self, ; jnz =>back ; jmp =>slow);
             }
             Cold::Alone {
                 from,
