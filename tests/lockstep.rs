@@ -16,7 +16,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use lockstep::found;
-use lockstep::generate::{guest, guest_of_neighbours};
+use lockstep::generate::{guest, guest_of_large_pages, guest_of_neighbours};
 use lockstep::guest::Guest;
 use lockstep::run::{Difference, Mistake, Side, difference, survey};
 use lockstep::shrink::smallest;
@@ -103,6 +103,17 @@ fn accesses_with_a_common_look_up_are_as_exact_as_others() {
     while goes_on(start, guests, 400) {
         let seed = first + guests;
         check(guest_of_neighbours(&mut Random(seed << 20)), &name(seed));
+        guests += 1;
+    }
+}
+
+#[test]
+fn loads_in_and_around_large_pages_are_as_exact_as_others() {
+    let (first, start) = (first_seed(), Instant::now());
+    let mut guests = 0;
+    while goes_on(start, guests, 400) {
+        let seed = first + guests;
+        check(guest_of_large_pages(&mut Random(seed << 20)), &name(seed));
         guests += 1;
     }
 }

@@ -4,9 +4,10 @@ use ppc440_isa::tlb::{ENTRIES, TlbWord0, TlbWord1, TlbWord2, Tlbe};
 use ppc440_isa::{Cr, Regs, Xer};
 use ppc440_kvm::{PVR_440EP, Sprs, TimerState};
 
-use super::guest::{Guest, LOADED, Step, Then};
+use super::guest::{Guest, LOADED, RAM, Step, Then};
 use super::program::{
-    STARTS, debug_control, handler, machine_state, neighbours, spot, timer_control, unit,
+    STARTS, debug_control, handler, integer_loads, load_constant, machine_state, neighbours, spot,
+    timer_control, unit,
 };
 use crate::support::random::{Random, double, integer, single};
 
@@ -16,6 +17,8 @@ pub const CODE: u32 = 0x0100_0000;
 pub const ALIAS: u32 = 0x0200_0000;
 /// All of RAM, and what follows it in a larger page.
 pub const BIG: u32 = 0x8000_0000;
+/// All of RAM for the supervisor, and 256 MiB further for programs.
+const LARGE: u32 = 0x9000_0000;
 /// The handlers, in the first page of RAM.
 const VECTORS: u32 = 0x7000_0000;
 
@@ -253,6 +256,38 @@ pub fn guest_of_neighbours(random: &mut Random) -> Guest {
                 at += 1;
             }
         }
+    }
+    guest
+}
+
+/// An address in, at the edges of, or beside one of the two large pages.
+fn large_spot(random: &mut Random) -> u32 {
+    let page = LARGE + random.of(&[0, 0, 0, 0x1000_0000]);
+    let offset = match random.below(4) {
+        0 => 0x4000 + random.below(LOADED - 0x4000),
+        1 => (0x5000 + 0x1000 * random.below(8)).wrapping_sub(random.below(12)),
+        2 => RAM - random.below(200),
+        _ => random.below(48).wrapping_sub(40),
+    };
+    page.wrapping_add(offset)
+}
+
+/// A guest whose supervisor loads from a page as large as RAM wherever code begins; so do programs,
+/// from another one.
+pub fn guest_of_large_pages(random: &mut Random) -> Guest {
+    let mut guest = guest(random);
+    let size = random.of(&[5, 5, 5, 7]);
+    guest.tlb[4] = entry(LARGE, size, 0, random.of(&[0x01, 0x03, 0x07, 0x06, RW]));
+    guest.tlb[5] = entry(LARGE + 0x1000_0000, size, 0, random.of(&[0x08, 0x18, RW]));
+    for start in STARTS {
+        let mut code = Vec::new();
+        for register in 26..29 {
+            code.extend(load_constant(register, large_spot(random)));
+        }
+        code.extend(integer_loads(random, 12));
+        code.extend(neighbours(random));
+        let at = start as usize / 4;
+        guest.words[at..at + code.len()].copy_from_slice(&code);
     }
     guest
 }

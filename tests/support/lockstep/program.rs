@@ -309,6 +309,37 @@ pub fn neighbours(random: &mut Random) -> Vec<u32> {
     words
 }
 
+/// So many integer loads, each of one unit, of every form.
+pub fn integer_loads(random: &mut Random, count: usize) -> Vec<u32> {
+    const LOADS: [Insn; 20] = [
+        Insn::Lbz,
+        Insn::Lbzu,
+        Insn::Lbzx,
+        Insn::Lbzux,
+        Insn::Lhz,
+        Insn::Lhzu,
+        Insn::Lhzx,
+        Insn::Lhzux,
+        Insn::Lha,
+        Insn::Lhau,
+        Insn::Lhax,
+        Insn::Lhaux,
+        Insn::Lhbrx,
+        Insn::Lwz,
+        Insn::Lwzu,
+        Insn::Lwzx,
+        Insn::Lwzux,
+        Insn::Lwz,
+        Insn::Lwbrx,
+        Insn::Lwarx,
+    ];
+    let mut one = || {
+        let insn = random.of(&LOADS);
+        instruction(random, insn)
+    };
+    (0..count).flat_map(|_| one()).collect()
+}
+
 /// `mtctr`, some instructions, `bdnz`.
 fn counted_loop(random: &mut Random) -> Vec<u32> {
     let mut words = load_constant(22, 1 + random.below(12));
