@@ -2,8 +2,8 @@
 //!
 //! Each translation space has a flat table of one word per 4 KiB page for data and one for
 //! fetches, filled on demand by the KVM core, and one pinned range for a mapping so large that a
-//! compare serves it better than a table: the guest kernel's own. Selecting a space swaps
-//! pointers. What is not in the tables traps, and the core decides.
+//! compare serves it better than a table, or several that are one in effect: the guest kernel's own.
+//! Selecting a space swaps pointers. What is not in the tables traps, and the core decides.
 
 use std::io;
 
@@ -30,7 +30,7 @@ const PIN_BYTES: u32 = 1 << 20;
 /// covers the whole access.
 const LONGEST: u32 = 8;
 
-/// A mapping served by comparing: effective addresses `base..base + limit`.
+/// Mappings served by comparing: effective addresses `base..base + limit`.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pin {
     base: u32,
@@ -40,6 +40,51 @@ struct Pin {
     read: u32,
     write: u32,
     execute: u32,
+}
+
+impl Pin {
+    fn new(base: u32, ram: u32, bytes: u32, allowed: [bool; 3]) -> Self {
+        let limit = |allowed: bool| if allowed { bytes - (LONGEST - 1) } else { 0 };
+        let [read, write, execute] = allowed.map(limit);
+        Pin {
+            base,
+            ram,
+            bytes,
+            read,
+            write,
+            execute,
+        }
+    }
+
+    fn allowed(&self) -> [bool; 3] {
+        [self.read, self.write, self.execute].map(|limit| limit != 0)
+    }
+
+    /// Whether `next` begins where this ends, in RAM too, and allows the same: a kernel maps more
+    /// than 256 MiB with several entries.
+    fn goes_on_in(&self, next: &Pin) -> bool {
+        self.base.wrapping_add(self.bytes) == next.base
+            && self.ram.wrapping_add(self.bytes) == next.ram
+            && self.allowed() == next.allowed()
+    }
+
+    /// The range when another mapping is added: both, if they are one in effect, or else the larger;
+    /// of equal ones the first stays, for translated code knows where it begins.
+    fn with(self, new: Pin) -> Self {
+        let both = |first: Pin, second: Pin| {
+            let bytes = first.bytes + second.bytes;
+            Pin::new(first.base, first.ram, bytes, first.allowed())
+        };
+        if self.bytes != 0 && self.goes_on_in(&new) {
+            both(self, new)
+        } else if self.bytes != 0 && new.goes_on_in(&self) {
+            both(new, self)
+        } else if new.bytes > self.bytes {
+            new
+        } else {
+            self
+        }
+    }
 }
 
 /// The translations for loads and stores of one space.
@@ -173,16 +218,10 @@ impl Mmu {
             &mut space.data
         };
 
-        if bytes >= PIN_BYTES && mapping.cached && bytes >= data.pin.bytes {
-            let limit = |allowed: bool| if allowed { bytes - (LONGEST - 1) } else { 0 };
-            data.pin = Pin {
-                base: mapping.ea,
-                ram: mapping.ram,
-                bytes,
-                read: limit(mapping.read),
-                write: limit(mapping.write),
-                execute: limit(mapping.execute),
-            };
+        if bytes >= PIN_BYTES && mapping.cached {
+            let allowed = [mapping.read, mapping.write, mapping.execute];
+            let new = Pin::new(mapping.ea, mapping.ram, bytes, allowed);
+            data.pin = data.pin.with(new);
         }
         // The wanted page goes into the tables as well: the pinned range leaves out its last
         // bytes, and a later, larger mapping may take its place.
@@ -471,6 +510,56 @@ mod tests {
         mmu.map(0, 0xC01F_FFFF, &pin);
         assert!(mmu.load::<u8>(0xC01F_FFFF).is_some());
         assert!(mmu.load::<u16>(0xC01F_FFFF).is_none());
+    }
+
+    #[test]
+    fn neighbours_are_one_pinned_range() {
+        let mut mmu = mmu();
+        let (low, high) = (
+            page(0xC000_0000, 1 << 20, 1 << 20),
+            page(0xC010_0000, 2 << 20, 2 << 20),
+        );
+        for [first, second] in [[low, high], [high, low]] {
+            mmu.clear(0);
+            mmu.map(0, first.ea, &first);
+            mmu.map(0, second.ea, &second);
+            // Both again, as for pages that are not in the pinned range's reach.
+            mmu.map(0, low.ea, &low);
+            mmu.map(0, high.ea, &high);
+            let loads = mmu.pinned_loads();
+            assert_eq!((loads.start, loads.bytes), (0xC000_0000, (3 << 20) - 7));
+            mmu.ram.store((2 << 20) - 2, 0x0123_4567u32);
+            assert_eq!(mmu.load::<u32>(0xC00F_FFFE), Some(0x0123_4567));
+            assert_eq!(mmu.fetch_page(0xC028_0000), Some(0x38_0000));
+        }
+        mmu.unmap(0, 0xC010_0000, 2 << 20);
+        assert!(mmu.load::<u8>(0xC008_0000).is_none());
+        assert!(mmu.load::<u8>(0xC018_0000).is_none());
+    }
+
+    #[test]
+    fn what_is_beside_a_pinned_range_joins_it_only_if_it_is_alike() {
+        let high = page(0xC010_0000, 1 << 20, 1 << 20);
+        for other in [
+            page(0xC020_0000, 1 << 20, 1 << 20),
+            page(0xC010_0000, 1 << 20, 2 << 20),
+            Mapping {
+                write: false,
+                ..high
+            },
+            Mapping {
+                cached: false,
+                ..high
+            },
+        ] {
+            let mut mmu = mmu();
+            mmu.map(0, 0xC000_0000, &page(0xC000_0000, 1 << 20, 0));
+            mmu.map(0, other.ea, &other);
+            let loads = mmu.pinned_loads();
+            assert_eq!((loads.start, loads.bytes), (0xC000_0000, (1 << 20) - 7));
+            assert!(mmu.load::<u8>(other.ea).is_some());
+            assert!(mmu.load::<u8>(other.ea + 0x1000).is_none());
+        }
     }
 
     #[test]
