@@ -107,12 +107,14 @@ impl Vcpu {
             esr: self.regs.esr,
             dear: self.regs.dear,
         });
+        let vector = self.vector(kind);
         let (regs, sprs) = (&mut self.regs, &mut self.sprs);
-        let kept = match kind {
+        match kind {
             Interrupt::CriticalInput | Interrupt::Watchdog | Interrupt::Debug => {
                 regs.csrr0 = address;
                 regs.csrr1 = old;
-                msr::KEPT_CRITICAL
+                regs.msr = old & msr::KEPT_CRITICAL;
+                regs.pc = vector;
             }
             Interrupt::MachineCheck => {
                 // The 440x5 returns through MCSRR, Linux on the 440EP through CSRR: both hold it.
@@ -120,16 +122,11 @@ impl Vcpu {
                 regs.csrr1 = old;
                 sprs.mcsrr0 = address;
                 sprs.mcsrr1 = old;
-                0
+                regs.msr = 0;
+                regs.pc = vector;
             }
-            _ => {
-                regs.srr0 = address;
-                regs.srr1 = old;
-                msr::KEPT_NON_CRITICAL
-            }
-        };
-        regs.msr = old & kept;
-        self.regs.pc = self.vector(kind);
+            _ => regs.interrupt(address, vector),
+        }
         if old & msr::WE != 0 {
             self.stats.halt_wakeup += u64::from(core::mem::take(&mut self.waited));
         }

@@ -2,7 +2,7 @@
 
 use ppc440_isa::regs::msr;
 use ppc440_isa::tlb::{ENTRIES, Tlbe};
-use ppc440_isa::{Access, Mode, Regs, SpaceId, Trap};
+use ppc440_isa::{Access, Mode, Regs, Scratch, SpaceId, Trap};
 
 use crate::hw::Hw;
 use crate::interrupt::{Interrupt, Pending};
@@ -393,10 +393,11 @@ impl Vcpu {
     /// All that the guest can tell.
     pub fn state<H: Hw>(&mut self, hw: &H) -> State {
         State {
-            // What waits, and where a call goes, is for the next run to see.
+            // What waits, and where a call goes, is for the next run to see; the rest is nobody's.
             regs: Regs {
                 masked: false,
                 system_call: 0,
+                scratch: Scratch::default(),
                 ..self.regs
             },
             sprs: self.sprs,

@@ -71,14 +71,15 @@ impl Pin {
     /// The range when another mapping is added: both, if they are one in effect, or else the larger;
     /// of equal ones the first stays, for translated code knows where it begins.
     fn with(self, new: Pin) -> Self {
-        let both = |first: Pin, second: Pin| {
-            let bytes = first.bytes + second.bytes;
-            Pin::new(first.base, first.ram, bytes, first.allowed())
+        let (first, second) = match new.goes_on_in(&self) {
+            true => (new, self),
+            false => (self, new),
         };
-        if self.bytes != 0 && self.goes_on_in(&new) {
-            both(self, new)
-        } else if self.bytes != 0 && new.goes_on_in(&self) {
-            both(new, self)
+        if self.bytes != 0
+            && first.goes_on_in(&second)
+            && let Some(bytes) = first.bytes.checked_add(second.bytes)
+        {
+            Pin::new(first.base, first.ram, bytes, first.allowed())
         } else if new.bytes > self.bytes {
             new
         } else {

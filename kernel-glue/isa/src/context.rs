@@ -1,5 +1,7 @@
 //! The registers that problem-state code can reach: what a world switch loads and saves.
 
+use crate::regs::msr;
+
 /// The condition register, each field in a form that a compare makes in one subtraction.
 ///
 /// LT, GT and EQ of a field are the sign of a number: of the difference that was compared, or of
@@ -217,6 +219,20 @@ impl TlbWrites {
     }
 }
 
+/// Room beside the registers that the hardware may use while it runs. What is in it means nothing to
+/// anybody else, so all of it are equal.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Scratch(pub [u64; 12]);
+
+impl PartialEq for Scratch {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Scratch {}
+
 /// The guest's registers while the hardware runs it.
 ///
 /// The hardware owns them between entry and trap; the KVM core owns them otherwise. `msr` is the
@@ -242,6 +258,8 @@ pub struct Regs {
     pub cr: Cr,
     /// Fixed-point exception register.
     pub xer: Xer,
+    /// For the hardware.
+    pub scratch: Scratch,
     /// User SPR general 0, the one SPRG that problem state may write.
     pub usprg0: u32,
     /// SPRG0-7; problem state may read 4-7.
@@ -278,6 +296,17 @@ pub struct Regs {
     pub fpscr: u32,
     /// Floating-point registers, as the bits of a double.
     pub fpr: [u64; 32],
+}
+
+impl Regs {
+    /// What a non-critical interrupt that goes to `vector` and returns to `address` does to the
+    /// registers (PPC440x5 user's manual, section 6.4.1).
+    #[inline]
+    pub fn interrupt(&mut self, address: u32, vector: u32) {
+        (self.srr0, self.srr1) = (address, self.msr);
+        self.msr &= msr::KEPT_NON_CRITICAL;
+        self.pc = vector;
+    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub mod spr;
 pub mod tlb;
 mod trap;
 
-pub use context::{Cr, Regs, SIGNS, TlbWrite, TlbWrites, Xer};
+pub use context::{Cr, Regs, SIGNS, Scratch, TlbWrite, TlbWrites, Xer};
 pub use decode::{decode, invalid_form};
 pub use fields::Word;
 pub use insn::{Flags, Insn};

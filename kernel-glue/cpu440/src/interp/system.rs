@@ -51,14 +51,13 @@ pub(super) fn isync(exec: &mut Exec, regs: &mut Regs, _: &Op) -> Flow {
 
 /// The system call interrupt, if the core has said where it goes and knows the mode that it goes to.
 pub(super) fn sc(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
-    let (old, to) = (regs.msr, regs.system_call);
-    let kept = old & msr::KEPT_NON_CRITICAL;
+    let to = regs.system_call;
+    let kept = regs.msr & msr::KEPT_NON_CRITICAL;
     if to == 0 || !regs.tlb_writes.is_empty() || !exec.mmu.enter(Mode::new(kept, regs.pid)) {
         exec.trap = Trap::Syscall;
         return Flow::Call;
     }
-    (regs.srr0, regs.srr1) = (regs.pc.wrapping_add(op.imm), old);
-    (regs.msr, regs.pc) = (kept, to);
+    regs.interrupt(regs.pc.wrapping_add(op.imm), to);
     regs.system_calls += 1;
     Flow::Jump
 }

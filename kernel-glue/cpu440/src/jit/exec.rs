@@ -8,7 +8,14 @@
 //! | `r14d` | instructions that may still run |
 //! | `rax` `rcx` `rdx` `xmm0`-`xmm5` | nothing for long |
 //! | the other nine | the guest's most used registers, see [`PINNED`] |
-//! | `[rsp]` | the frame, see [`frame`] |
+//! | `rsp` | the calls that wait for their return: guest and host address of each |
+//!
+//! A guest's call is a host's call, so that the host predicts where it returns to: the branch pushes
+//! what LR becomes, and calls. A return compares LR with what is there, and returns; where they
+//! differ, all calls are forgotten. They are forgotten too when translated code is left, and when the
+//! mode changes: what a call knows of its page and of code holds as long as neither happens. As
+//! translated code comes back after twenty thousand instructions, they take 320 KB of the thread's
+//! stack at the most.
 //!
 //! While translated code runs, `Regs::pc` is the start of the page that it runs in, and the pinned
 //! registers' values are in the host's. At every instruction that may stop, both are as the guest
@@ -52,27 +59,39 @@ pub(super) const BIAS: i32 = 128;
 /// Not in a host register.
 pub(super) const NOWHERE: u8 = 0xFF;
 
-/// Offsets from `rsp` in translated code.
+/// Offsets from `rbp` in translated code: what it keeps beside the registers.
 pub(super) mod frame {
-    /// Address of the [`Context`](super::Context).
-    pub const CONTEXT: i32 = 0;
+    use super::super::groups::SLOTS;
+    use super::*;
+    use ppc440_isa::Scratch;
+
+    const FIRST: i32 = offset_of!(Regs, scratch) as i32 - BIAS;
+    const fn near(slot: i32) -> i8 {
+        let offset = FIRST + 8 * slot;
+        assert!(offset == offset as i8 as i32);
+        offset as i8
+    }
+
+    /// [`Context::pinned_bytes`](super::Context::pinned_bytes).
+    pub const PINNED_BYTES: i8 = near(0);
+    /// [`Context::pinned_host`](super::Context::pinned_host).
+    pub const PINNED_HOST: i8 = near(1);
     /// The fetch space's table.
-    pub const FETCH: i32 = 8;
+    pub const FETCH: i8 = near(2);
     /// The tables of entries, by RAM page.
-    pub const ENTRIES: i32 = 16;
+    pub const ENTRIES: i8 = near(3);
     /// Where the code memory begins.
-    pub const CODE: i32 = 24;
+    pub const CODE: i8 = near(4);
+    /// Address of the [`Context`](super::Context).
+    pub const CONTEXT: i32 = FIRST + 8 * 5;
+    /// `rsp` where no call waits for its return.
+    pub const BASE: i32 = FIRST + 8 * 6;
     /// The bits of a double that make the single which `stfs` stores.
-    pub const SINGLE: i32 = 32;
+    pub const SINGLE: i32 = FIRST + 8 * 7;
     /// For each group of accesses in use, where the lowest of its addresses is in the host; 0 when
     /// they have no look-up in common this time.
-    pub const GROUPS: i32 = 40;
-    /// [`Context::pinned_bytes`](super::Context::pinned_bytes).
-    pub const PINNED_BYTES: i32 = GROUPS + 8 * super::super::groups::SLOTS as i32;
-    /// [`Context::pinned_host`](super::Context::pinned_host).
-    pub const PINNED_HOST: i32 = PINNED_BYTES + 8;
-    /// All of it; with what the entry code pushes, a multiple of 16.
-    pub const BYTES: i32 = PINNED_HOST + 8;
+    pub const GROUPS: i32 = FIRST + 8 * 8;
+    const _: () = assert!(8 * (8 + SLOTS) == size_of::<Scratch>());
 }
 
 /// Why translated code stopped; in `eax`, with a link's number above bit 8.
@@ -169,6 +188,8 @@ pub(super) struct Shared {
     /// Goes on here with an instruction that may change the mode: its word in `ecx` and its place
     /// in `edx`, as above.
     pub turn: u32,
+    /// Goes on at the effective address in `eax`, a multiple of 4, and forgets all calls.
+    pub go_back: u32,
     /// Called with an address in `eax`: sets ZF when a half-word there is within one page. It keeps
     /// all registers but `edx`.
     pub within_2: u32,
@@ -213,31 +234,33 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
     shared.enter = at(&asm);
     asm!(
         ; push rbx ; push rbp ; push r12 ; push r13 ; push r14 ; push r15
-        ; sub rsp, frame::BYTES
+        ; lea rbp, [rdi + BIAS]
+        // What no return address is, where a call has its own, and the same again; and 8 bytes.
+        ; push 1 ; push 1 ; push 1
+        ; mov [rbp + frame::BASE], rsp
         ; mov rax, rdx
-        ; mov [rsp + frame::CONTEXT], rsi
+        ; mov [rbp + frame::CONTEXT], rsi
         ; mov rcx, [rsi + offset_of!(Context, fetch) as i32]
-        ; mov [rsp + frame::FETCH], rcx
+        ; mov [BYTE rbp + frame::FETCH], rcx
         ; mov rcx, [rsi + offset_of!(Context, entries) as i32]
-        ; mov [rsp + frame::ENTRIES], rcx
+        ; mov [BYTE rbp + frame::ENTRIES], rcx
         ; mov rcx, [rsi + offset_of!(Context, code) as i32]
-        ; mov [rsp + frame::CODE], rcx
+        ; mov [BYTE rbp + frame::CODE], rcx
         ; mov rcx, [rsi + offset_of!(Context, pinned_bytes) as i32]
-        ; mov [rsp + frame::PINNED_BYTES], rcx
+        ; mov [BYTE rbp + frame::PINNED_BYTES], rcx
         ; mov rcx, [rsi + offset_of!(Context, pinned_host) as i32]
-        ; mov [rsp + frame::PINNED_HOST], rcx
+        ; mov [BYTE rbp + frame::PINNED_HOST], rcx
         ; mov rcx, QWORD SINGLE
-        ; mov [rsp + frame::SINGLE], rcx
+        ; mov [rbp + frame::SINGLE], rcx
         ; mov r15, [rsi + offset_of!(Context, data) as i32]
         ; mov r14d, [rsi + offset_of!(Context, budget) as i32]
-        ; lea rbp, [rdi + BIAS]
     );
     fill(&mut asm);
     asm!(; jmp rax ; .align 16);
 
     shared.leave_with_word = at(&asm);
     asm!(
-        ; mov rax, [rsp + frame::CONTEXT]
+        ; mov rax, [rbp + frame::CONTEXT]
         ; mov [rax + offset_of!(Context, word) as i32], edx
         ; mov eax, stop::PRIVILEGED as i32
     );
@@ -252,9 +275,10 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
     asm!(; ->leave:);
     spill(&mut asm);
     asm!(
-        ; mov rcx, [rsp + frame::CONTEXT]
+        ; mov rcx, [rbp + frame::CONTEXT]
         ; mov [rcx + offset_of!(Context, budget) as i32], r14d
-        ; add rsp, frame::BYTES
+        ; mov rsp, [rbp + frame::BASE]
+        ; add rsp, 24
         ; pop r15 ; pop r14 ; pop r13 ; pop r12 ; pop rbp ; pop rbx
         ; ret
         ; .align 16
@@ -270,9 +294,8 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
         *offset = asm.offset().0 as u32;
         asm!(; sub rsp, 8);
         spill(&mut asm);
-        // The frame lies behind the return address and the eight bytes above.
         asm!(
-            ; mov rdi, [rsp + 16 + frame::CONTEXT]
+            ; mov rdi, [rbp + frame::CONTEXT]
             ; lea rsi, [rbp - BIAS]
             ; mov r8d, eax
             ; mov rax, QWORD function as i64
@@ -290,7 +313,7 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
     shared.turn = at(&asm);
     spill(&mut asm);
     asm!(
-        ; mov rdi, [rsp + frame::CONTEXT]
+        ; mov rdi, [rbp + frame::CONTEXT]
         ; lea rsi, [rbp - BIAS]
         ; mov rax, QWORD turn as *const () as i64
         ; call rax
@@ -299,22 +322,28 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
     asm!(
         ; test eax, eax
         ; jnz ->leave
-        ; mov rcx, [rsp + frame::CONTEXT]
+        ; mov rcx, [rbp + frame::CONTEXT]
         ; mov r15, [rcx + offset_of!(Context, data) as i32]
         ; mov rdx, [rcx + offset_of!(Context, fetch) as i32]
-        ; mov [rsp + frame::FETCH], rdx
+        ; mov [BYTE rbp + frame::FETCH], rdx
         ; mov rax, [rcx + offset_of!(Context, pinned_bytes) as i32]
-        ; mov [rsp + frame::PINNED_BYTES], rax
+        ; mov [BYTE rbp + frame::PINNED_BYTES], rax
         ; mov rax, [rcx + offset_of!(Context, pinned_host) as i32]
-        ; mov [rsp + frame::PINNED_HOST], rax
+        ; mov [BYTE rbp + frame::PINNED_HOST], rax
         ; xor eax, eax
         ; xchg eax, [rcx + offset_of!(Context, done) as i32]
         ; sub r14d, eax
         ; mov eax, [rbp + pc]
+    );
+    shared.go_back = at(&asm);
+    asm!(
+        // Calls that wait may never return, or not in the mode that they were made in.
+        ; mov rsp, [rbp + frame::BASE]
         ; mov ecx, eax
         ; shr ecx, 12
+        ; mov rdx, [BYTE rbp + frame::FETCH]
         ; mov ecx, [rdx + 4 * rcx]
-        ; mov rdx, [rsp + frame::ENTRIES]
+        ; mov rdx, [BYTE rbp + frame::ENTRIES]
         ; mov rdx, [rdx + 8 * rcx]
         ; mov ecx, eax
         ; and ecx, -4096
@@ -322,7 +351,7 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
         ; mov ecx, eax
         ; and ecx, 4092
         ; mov ecx, [rdx + rcx]
-        ; add rcx, [rsp + frame::CODE]
+        ; add rcx, [BYTE rbp + frame::CODE]
         ; jmp rcx
         ; .align 16
     );

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use ppc440_cpu::{Clock, Cpu, GuestMemory, Pins, Region};
-use ppc440_isa::{Access, Mapping, Mode, ProgramCause, Regs, Trap, regs::msr};
+use ppc440_isa::{Access, Mapping, Mode, ProgramCause, Regs, TlbWrite, TlbWrites, Trap, regs::msr};
 use vm_memory::{Bytes, GuestAddress, GuestRegionMmap};
 
 const RAM: u32 = 1 << 20;
@@ -11,6 +11,11 @@ const NOP: u32 = 0x6000_0000;
 const SC: u32 = 0x4400_0002;
 const BLR: u32 = 0x4E80_0020;
 const ISYNC: u32 = 0x4C00_012C;
+const RFI: u32 = 0x4C00_0064;
+const MFLR_R0: u32 = 0x7C08_02A6;
+const MTLR_R0: u32 = 0x7C08_03A6;
+/// `bctrl`
+const BCTRL: u32 = 0x4E80_0421;
 
 fn d_form(opcode: u32, rt: u32, ra: u32, d: i16) -> u32 {
     opcode << 26 | rt << 21 | ra << 16 | u32::from(d as u16)
@@ -30,6 +35,10 @@ fn stw(rs: u32, ra: u32, d: i16) -> u32 {
 /// `b`, relative to itself.
 fn b(displacement: i32) -> u32 {
     18 << 26 | displacement as u32 & 0x03FF_FFFC
+}
+/// `bl`, relative to itself.
+fn bl(displacement: i32) -> u32 {
+    b(displacement) | 1
 }
 fn bdnz(displacement: i16) -> u32 {
     16 << 26 | 16 << 21 | u32::from(displacement as u16) & 0xFFFC
@@ -487,4 +496,184 @@ fn the_hosts_time_base_passes_by_itself() {
     assert!(wait.is_some_and(|time| !time.is_zero()));
     assert!(cpu.stopwatch() >= before);
     assert_eq!(cpu.engine(), ENGINE);
+}
+
+#[test]
+fn calls_return_however_deep_they_are() {
+    const DEPTH: u32 = 5000;
+    let mut m = Machine::new(&[
+        bl(8),
+        SC,
+        // Calls itself r3 times.
+        addi(5, 5, 1),
+        0x2C03_0000, // cmpwi r3,0
+        0x4D82_0020, // beqlr
+        addi(3, 3, -1),
+        MFLR_R0,
+        d_form(37, 0, 1, -4), // stwu r0,-4(r1)
+        bl(-24),
+        lwz(0, 1, 0),
+        addi(1, 1, 4),
+        MTLR_R0,
+        addi(6, 6, 1),
+        BLR,
+    ]);
+    (m.regs.gpr[1], m.regs.gpr[3]) = (0xF000, DEPTH);
+    assert_eq!((m.enter(), m.regs.pc), (Trap::Syscall, 0x1008));
+    assert_eq!(m.regs.gpr[5..7], [DEPTH + 1, DEPTH]);
+    assert_eq!((m.regs.gpr[1], m.regs.lr), (0xF000, 0x1004));
+}
+
+#[test]
+fn calls_that_nobody_returns_from_do_no_harm() {
+    let mut m = Machine::new(&[bl(4), bdnz(-4), SC]);
+    m.regs.ctr = 400_000;
+    assert_eq!(m.enter(), Trap::Syscall);
+    assert_eq!((m.cpu.retired(), m.regs.lr), (800_000, 0x1004));
+}
+
+#[test]
+fn a_return_goes_where_lr_says_and_not_where_the_call_was() {
+    // The first function calls the second, which returns to where the first was called from.
+    let mut m = Machine::new(&[bl(12), addi(3, 3, 1), BCTRL, MFLR_R0, bl(8), SC, MTLR_R0, BLR]);
+    // What is called through CTR there returns once to behind the first call, and then to nobody's.
+    m.write(0x2000, &[addi(4, 4, 1), MTLR_R0, addi(0, 0, 0x2010), BLR]);
+    m.write(0x2010, &[SC]);
+    m.regs.ctr = 0x2000;
+    assert_eq!((m.enter(), m.regs.pc), (Trap::Syscall, 0x2014));
+    assert_eq!(m.regs.gpr[3..5], [2, 2]);
+}
+
+#[test]
+fn a_call_returns_to_what_is_behind_it_by_then() {
+    // The callee writes `addi r3,r3,7` over what is behind the call, in the place of 1.
+    let mut m = Machine::new(&[bl(12), addi(3, 3, 1), SC, stw(5, 6, 0), BLR]);
+    (m.regs.gpr[5], m.regs.gpr[6]) = (addi(3, 3, 7), 0x1004);
+    for round in 1..4 {
+        m.regs.pc = 0x1000;
+        assert_eq!(m.enter(), Trap::Syscall);
+        assert_eq!(m.regs.gpr[3], 7 * round);
+    }
+    // The callee calls the core, which gives the page of the call another place in RAM.
+    let mut m = Machine::new(&[b(0x1000)]);
+    m.write(0x2000, &[addi(3, 3, 1), SC, BLR]);
+    m.write(0x3000, &[bl(-0x1000), addi(3, 3, 10), SC]);
+    m.write(0x4000, &[NOP, addi(3, 3, 100), SC]);
+    m.regs.pc = 0x3000;
+    assert_eq!((m.enter(), m.regs.pc), (Trap::Syscall, 0x2008));
+    m.cpu.unmap(0, 0x3000, 0x1000);
+    m.map(0x3000, 0x4000, true);
+    assert_eq!((m.enter(), m.regs.pc), (Trap::Syscall, 0x300C));
+    assert_eq!(m.regs.gpr[3], 101);
+}
+
+/// Mode of the supervisor, and of a user with the PID 5: spaces 0 and 1. The page at 0x2000 is the
+/// supervisor's, that at 0x1000 has other code for the user, at 0x5000 of RAM.
+fn two_modes(words: &[u32]) -> Machine {
+    let mut m = Machine::new(words);
+    for ea in [0x1000, 0x3000] {
+        let mapping = Mapping {
+            ea,
+            bytes: 4096,
+            ram: ea + 0x4000,
+            read: true,
+            write: true,
+            execute: true,
+            cached: true,
+        };
+        m.cpu.map(1, ea, &mapping);
+    }
+    m.cpu.select(Mode::new(msr::PR, 5), 1, 1);
+    m.cpu.select(Mode::new(0, 5), 0, 0);
+    m.regs.pid = 5;
+    m
+}
+
+#[test]
+fn a_system_call_and_its_return_need_no_core_once_both_modes_are_known() {
+    let mut m = two_modes(&[RFI]);
+    // The same address is another page for the user.
+    m.write(0x5000, &[lwz(4, 0, 0x3000), SC, addi(3, 3, 1), SC]);
+    m.write(0x7000, &[0x77]);
+    m.write(0x3000, &[0x33]);
+    m.write(0x2C00, &[lwz(5, 0, 0x3000), addi(6, 6, 1), RFI]);
+    (m.regs.srr0, m.regs.srr1) = (0x1000, msr::PR | msr::EE | msr::ME);
+    m.regs.msr = msr::ME;
+    m.regs.system_call = 0x2C00;
+    // To the user, the call, and back again.
+    assert_eq!(m.cpu.enter(&mut m.regs, 6), Trap::Budget);
+    assert_eq!((m.regs.pc, m.cpu.retired()), (0x1008, 6));
+    // The second call finds no vector.
+    m.regs.system_call = 0;
+    assert_eq!(m.enter(), Trap::Syscall);
+    assert_eq!(m.regs.pc, 0x1010);
+    assert_eq!((m.regs.srr0, m.regs.srr1), (0x1008, msr::PR | msr::EE | msr::ME));
+    assert_eq!(m.regs.gpr[3..7], [1, 0x77, 0x33, 1]);
+    assert_eq!(m.regs.system_calls, 1);
+    assert_eq!(m.regs.msr, msr::PR | msr::EE | msr::ME);
+}
+
+#[test]
+fn a_mode_that_was_not_selected_or_has_lost_its_space_is_the_cores() {
+    let mtpid = 31 << 26 | 3 << 21 | 16 << 16 | 1 << 11 | 467 << 1;
+    let privileged = |word| Trap::Program {
+        cause: ProgramCause::Privileged,
+        word,
+    };
+    for cleared in [false, true] {
+        let mut m = two_modes(&[mtpid, addi(4, 0, 1), RFI]);
+        m.regs.gpr[3] = 6;
+        assert_eq!((m.enter(), m.regs.pid), (privileged(mtpid), 5));
+        m.cpu.select(Mode::new(0, 6), 0, 0);
+        m.regs.srr1 = msr::PR;
+        assert_eq!(m.enter(), privileged(RFI));
+        assert_eq!((m.regs.pid, m.regs.gpr[4], m.regs.pc), (6, 1, 0x1008));
+        m.cpu.select(Mode::new(msr::PR, 6), 1, 1);
+        m.cpu.select(Mode::new(0, 6), 0, 0);
+        if cleared {
+            m.cpu.clear(1);
+            assert_eq!((m.enter(), m.regs.msr), (privileged(RFI), 0));
+        } else {
+            assert_eq!((m.enter(), m.regs.msr), (Trap::Fetch, msr::PR));
+        }
+    }
+}
+
+#[test]
+fn writes_to_the_tlb_wait_for_the_next_synchronising_instruction() {
+    // tlbwe r3,r4,ws
+    let tlbwe = |ws: u32| x_form(3, 4, ws, 978);
+    let words: Vec<u32> = [0, 1, 2].map(tlbwe).into_iter().chain([ISYNC, SC]).collect();
+    let mut m = two_modes(&words);
+    (m.regs.gpr[3], m.regs.gpr[4], m.regs.mmucr) = (0x1234_5678, 0x1_0043, 0xAB);
+    assert_eq!((m.enter(), m.regs.pc), (Trap::Attention, 0x1010));
+    assert_eq!(m.cpu.retired(), 4);
+    let written: Vec<_> = m.regs.tlb_writes.take().collect();
+    let expected = [0, 1, 2].map(|word| TlbWrite {
+        value: 0x1234_5678,
+        index: 3,
+        word,
+        tid: 0xAB,
+    });
+    assert_eq!(written, expected);
+    m.regs.system_call = 0x2000;
+    m.write(0x2000, &[tlbwe(1), RFI]);
+    // A return waits for the core, which a call does too.
+    let trap = m.enter();
+    assert!(matches!(trap, Trap::Program { word: RFI, .. }), "{trap:?}");
+    assert_eq!(m.regs.tlb_writes.count, 1);
+    m.regs.pc = 0x1010;
+    assert_eq!((m.enter(), m.regs.pc), (Trap::Syscall, 0x1014));
+    // There is room for so many, and the core does the next.
+    m.regs.tlb_writes = TlbWrites::default();
+    m.write(0x3000, &[tlbwe(2); 20]);
+    m.regs.pc = 0x3000;
+    assert!(matches!(m.enter(), Trap::Program { .. }));
+    assert_eq!(m.regs.tlb_writes.count as usize, TlbWrites::MOST);
+    assert_eq!(m.regs.pc, 0x3000 + 4 * TlbWrites::MOST as u32);
+    // In problem state it is a trap as ever.
+    m.regs.tlb_writes = TlbWrites::default();
+    m.regs.msr = msr::PR;
+    assert!(matches!(m.enter(), Trap::Program { .. }));
+    assert!(m.regs.tlb_writes.is_empty());
 }

@@ -20,11 +20,13 @@ impl Emitter {
                     self.link_register();
                 }
                 self.count_all();
+                let to = own.wrapping_add(word.li());
                 if word.aa() {
                     asm!(self, ; mov eax, word.li());
                     self.indirect();
+                } else if word.lk() && self.returns_here() {
+                    self.call_block(to);
                 } else {
-                    let to = own.wrapping_add(word.li());
                     match self.label_inside(to) {
                         Some(start) if !word.lk() => asm!(self, ; jmp =>start),
                         _ => self.jump(to),
@@ -71,23 +73,74 @@ impl Emitter {
                 }
                 Some(true)
             }
-            Insn::Bclr => self.conditional(|e| {
-                asm!(e, ; mov eax, [BYTE rbp + at::LR] ; and eax, -4);
-                e.indirect();
-            }),
+            Insn::Bclr => self.conditional(Self::go_back),
             Insn::Bcctr => self.conditional(|e| {
+                if e.item.word.lk() && e.returns_here() {
+                    asm!(e, ; push rax);
+                }
                 match e.ctr() {
                     Home::Host(h) => asm!(e, ; mov eax, Rd(h)),
                     Home::Memory(m) => asm!(e, ; mov eax, [BYTE rbp + m]),
                 }
                 asm!(e, ; and eax, -4);
-                e.indirect();
+                if e.item.word.lk() && e.returns_here() {
+                    e.find_block();
+                    asm!(e, ; call rcx);
+                    e.arrive_back();
+                } else {
+                    e.indirect();
+                }
             }),
             _ => None,
         }
     }
 
-    /// LR becomes the address behind the branch.
+    /// Whether what is behind the branch is in its page.
+    fn returns_here(&self) -> bool {
+        self.item.offset as i32 + 4 < PAGE
+    }
+
+    /// Calls the code at an offset from the start of this page; LR is in `eax`.
+    fn call_block(&mut self, to: i32) {
+        self.leave_loop();
+        asm!(self, ; push rax);
+        let stub = self.asm.new_dynamic_label();
+        let guard = self.enter_page(to, stub);
+        // The displacement leads to the stub until the link is made.
+        asm!(self, ; call =>stub);
+        let jump = self.asm.offset().0 as u32 - 4;
+        self.arrive_back();
+        asm!(self, ; =>stub);
+        self.links.push(Link {
+            jump,
+            stub: 0,
+            guard,
+        });
+        self.stub(self.links.len() - 1, (to & (PAGE - 1)) as u32);
+    }
+
+    /// Where a call returns to, with LR in `eax`: goes on behind the branch.
+    fn arrive_back(&mut self) {
+        let behind = self.item.offset + 4;
+        asm!(self, ; add rsp, 8 ; and eax, -PAGE ; mov [BYTE rbp + at::PC], eax);
+        self.jump_known(behind);
+    }
+
+    /// Goes to LR: returns, if it is what the last call left there.
+    fn go_back(&mut self) {
+        self.leave_loop();
+        let from = self.asm.new_dynamic_label();
+        self.cold.push(Cold::GoBack { from });
+        asm!(self,
+            ; mov eax, [BYTE rbp + at::LR]
+            ; and eax, -4
+            ; cmp eax, [rsp + 8]
+            ; jne =>from
+            ; ret
+        );
+    }
+
+    /// LR becomes the address behind the branch, and `eax` too.
     fn link_register(&mut self) {
         let behind = self.item.offset as i32 + 4;
         asm!(self, ; mov eax, [BYTE rbp + at::PC] ; add eax, behind ; mov [BYTE rbp + at::LR], eax);
@@ -224,24 +277,39 @@ impl Emitter {
     pub(super) fn jump(&mut self, to: i32) {
         self.leave_loop();
         let stub = self.asm.new_dynamic_label();
-        let guard = if (0..PAGE).contains(&to) {
-            None
-        } else {
-            let pages = to & !(PAGE - 1);
-            asm!(self,
-                ; mov eax, [BYTE rbp + at::PC]
-                ; add eax, pages
-                ; mov ecx, eax
-                ; shr ecx, 12
-                ; mov rdx, [rsp + frame::FETCH]
-                ; mov [BYTE rbp + at::PC], eax
-                ; cmp DWORD [rdx + 4 * rcx], DWORD -1
-            );
-            Some(self.asm.offset().0 as u32 - 4)
-        };
-        if guard.is_some() {
-            asm!(self, ; jne =>stub);
+        let guard = self.enter_page(to, stub);
+        self.jump_linked(stub, guard, to);
+    }
+
+    /// Likewise in this page, where no loop's registers are in the host's.
+    fn jump_known(&mut self, to: u32) {
+        let stub = self.asm.new_dynamic_label();
+        self.jump_linked(stub, None, to as i32);
+    }
+
+    /// Makes `pc` the start of the page of an offset from the start of this one, and goes to `stub` if
+    /// another page has come to be there; then gives where the page's number is in the code.
+    fn enter_page(&mut self, to: i32, stub: DynamicLabel) -> Option<u32> {
+        if (0..PAGE).contains(&to) {
+            return None;
         }
+        let pages = to & !(PAGE - 1);
+        asm!(self,
+            ; mov eax, [BYTE rbp + at::PC]
+            ; add eax, pages
+            ; mov ecx, eax
+            ; shr ecx, 12
+            ; mov rdx, [BYTE rbp + frame::FETCH]
+            ; mov [BYTE rbp + at::PC], eax
+            ; cmp DWORD [rdx + 4 * rcx], DWORD -1
+        );
+        let guard = self.asm.offset().0 as u32 - 4;
+        asm!(self, ; jne =>stub);
+        Some(guard)
+    }
+
+    /// A jump that becomes a link; `stub` is its stub.
+    fn jump_linked(&mut self, stub: DynamicLabel, guard: Option<u32>, to: i32) {
         // The displacement leads to the stub until the link is made.
         asm!(self, ; jmp =>stub);
         let jump = self.asm.offset().0 as u32 - 4;
@@ -261,13 +329,19 @@ impl Emitter {
 
     /// Goes on at the effective address in `eax`, a multiple of 4.
     pub(super) fn indirect(&mut self) {
+        self.find_block();
+        asm!(self, ; jmp rcx);
+    }
+
+    /// The code at the effective address in `eax`, in `rcx`; `pc` becomes the start of its page.
+    fn find_block(&mut self) {
         self.leave_loop();
         asm!(self,
             ; mov ecx, eax
             ; shr ecx, 12
-            ; mov rdx, [rsp + frame::FETCH]
+            ; mov rdx, [BYTE rbp + frame::FETCH]
             ; mov ecx, [rdx + 4 * rcx]
-            ; mov rdx, [rsp + frame::ENTRIES]
+            ; mov rdx, [BYTE rbp + frame::ENTRIES]
             ; mov rdx, [rdx + 8 * rcx]
             ; mov ecx, eax
             ; and ecx, -PAGE
@@ -275,8 +349,7 @@ impl Emitter {
             ; mov ecx, eax
             ; and ecx, PAGE - 4
             ; mov ecx, [rdx + rcx]
-            ; add rcx, [rsp + frame::CODE]
-            ; jmp rcx
+            ; add rcx, [BYTE rbp + frame::CODE]
         );
     }
 }

@@ -145,7 +145,7 @@ impl Emitter {
         }
         asm!(self,
             ; mov [rbp + at::fpr(word.frt())], rax
-            ; mov rcx, [rsp + frame::CONTEXT]
+            ; mov rcx, [rbp + frame::CONTEXT]
             ; mov DWORD [rcx + OPERATION], operation as i32
             ; mov DWORD [rcx + FPCC], 0
         );
@@ -192,7 +192,7 @@ impl Emitter {
             ; lea edx, [rdx + rdx + 2]
             ; sub rax, rcx
             ; mov [BYTE rbp + at::sign(field)], rax
-            ; mov rcx, [rsp + frame::CONTEXT]
+            ; mov rcx, [rbp + frame::CONTEXT]
             ; mov [rcx + FPCC], edx
             ; =>back
         );

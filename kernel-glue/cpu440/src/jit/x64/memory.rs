@@ -246,9 +246,9 @@ impl Emitter {
             bytes,
         });
         asm!(self,
-            ; cmp ecx, [BYTE rsp + frame::PINNED_BYTES as i8]
+            ; cmp ecx, [BYTE rbp + frame::PINNED_BYTES]
             ; jae =>from
-            ; add rcx, [BYTE rsp + frame::PINNED_HOST as i8]
+            ; add rcx, [BYTE rbp + frame::PINNED_HOST]
             ; =>back
         );
     }
@@ -320,7 +320,7 @@ impl Emitter {
             let low = i32::from(member.low).wrapping_sub(start as i32);
             asm!(self, ; lea ecx, [Rq(base) + low]);
             self.check_pinned(start, member.span, alone);
-            asm!(self, ; mov [rsp + kept], rcx);
+            asm!(self, ; mov [rbp + kept], rcx);
         } else if member.is_first {
             let base = self.value(word.ra(), RAX);
             let last = member.span as i32 - 1;
@@ -335,10 +335,10 @@ impl Emitter {
             );
             self.check_alignment(member.alignment as i8, alone);
             self.find_page(store, alone);
-            asm!(self, ; add rcx, rax ; mov [rsp + kept], rcx);
+            asm!(self, ; add rcx, rax ; mov [rbp + kept], rcx);
         } else {
             if self.pointer != Some(member.slot) {
-                asm!(self, ; mov rcx, [rsp + kept]);
+                asm!(self, ; mov rcx, [rbp + kept]);
             }
             asm!(self, ; test rcx, rcx ; jz =>alone);
         }
@@ -361,7 +361,7 @@ impl Emitter {
         };
         let kept = frame::GROUPS + 8 * member.slot as i32;
         if member.is_first {
-            asm!(self, ; mov QWORD [rsp + kept], 0);
+            asm!(self, ; mov QWORD [rbp + kept], 0);
         }
         let routine = if store {
             self.shared.store
@@ -380,7 +380,7 @@ impl Emitter {
             read!(self, unit, d, rcx + rax);
             self.set(word.rt(), d);
         }
-        asm!(self, ; =>done ; mov rcx, [rsp + kept] ; jmp =>back);
+        asm!(self, ; =>done ; mov rcx, [rbp + kept] ; jmp =>back);
     }
 
     fn load_and_reserve(&mut self) {
@@ -428,7 +428,7 @@ impl Emitter {
         asm!(self, ; and eax, -32);
         self.look_up(true, 1, slow);
         asm!(self,
-            ; mov rdx, [rsp + frame::CONTEXT]
+            ; mov rdx, [rbp + frame::CONTEXT]
             ; cmp BYTE [rdx + offset_of!(Context, uncached) as i32], 0
             ; jne =>slow
             ; vpxor xmm0, xmm0, xmm0
@@ -502,7 +502,7 @@ impl Emitter {
                 ; jnz =>slow
                 ; =>fits
                 ; mov rdx, [rbp + from]
-                ; pext rdx, rdx, [rsp + frame::SINGLE]
+                ; pext rdx, rdx, [rbp + frame::SINGLE]
                 ; movbe [rcx + rax], edx
             );
         }

@@ -188,6 +188,8 @@ enum Cold {
     },
     /// Goes on in another block; see [`Emitter::link`].
     Jump { from: DynamicLabel, to: i32 },
+    /// Goes to the address in `eax`.
+    GoBack { from: DynamicLabel },
     /// Asks for a link.
     Stub {
         from: DynamicLabel,
@@ -701,6 +703,10 @@ impl Emitter {
             Cold::Jump { from, to } => {
                 asm!(self, ; =>from);
                 self.jump(to);
+            }
+            Cold::GoBack { from } => {
+                asm!(self, ; =>from);
+                self.go(self.shared.go_back);
             }
             Cold::Stub { from, link, to } => {
                 asm!(self, ; =>from);

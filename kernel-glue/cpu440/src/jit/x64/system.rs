@@ -6,7 +6,7 @@ use ppc440_isa::regs::{mmucr, msr};
 use ppc440_isa::tlb::ENTRIES;
 use ppc440_isa::{Insn, TlbWrite, TlbWrites, spr};
 
-use super::super::exec::{frame, place, stop};
+use super::super::exec::{place, stop};
 use super::assembler::DynamicLabel;
 use super::{Cold, Emitter, Home, RAX, RDX, asm, at};
 use crate::interp::{OWN_MSR, goes_to_core};
@@ -56,7 +56,7 @@ impl Emitter {
             }
             Insn::Msync | Insn::Mbar => {
                 // What orders a store before a later load on this host, and faster than `mfence`.
-                asm!(self, ; lock or DWORD [rsp + frame::CONTEXT], 0);
+                asm!(self, ; lock or DWORD [rsp], 0);
                 Some(true)
             }
             Insn::Sc => Some(self.turn()),
