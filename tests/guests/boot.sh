@@ -15,9 +15,9 @@ command -v cargo >/dev/null || die "cargo is missing; install Rust from rustup.r
 install_missing gcc libc6-dev
 
 # ppckvm is built while the other packages come and the guest is built, so that no one-core stage
-# leaves a core idle.
+# leaves a core idle; the kernel, which takes longest and links on one core, goes first.
 target=${CARGO_TARGET_DIR:-$root/target}
-cargo build --profile quick --manifest-path "$root/Cargo.toml" --bin ppckvm &
+nice -n 10 cargo build --profile quick --manifest-path "$root/Cargo.toml" --bin ppckvm &
 cargo=$!
 paths=$(mktemp)
 trap 'rm -f "$paths"; kill $cargo 2>/dev/null || :' EXIT

@@ -16,7 +16,7 @@ SOURCE_DATE_EPOCH=$(date -r "$tarball" +%s)
 export KBUILD_BUILD_TIMESTAMP SOURCE_DATE_EPOCH
 log=$out/build.log
 kmake() {
-    make -s -C "$tree" "$@" >>"$log" 2>&1 ||
+    make -C "$tree" "$@" >>"$log" 2>&1 ||
         { tail -n 30 "$log" >&2; die "building the $which kernel failed; log: $log"; }
 }
 
@@ -51,7 +51,7 @@ esac
 say "kernel $which: compiling"
 compiling=$(date +%s)
 while sleep 15 >/dev/null 2>&1; do
-    say "kernel $which: $(find "$tree" -name '*.o' | wc -l) objects after \
+    say "kernel $which: $(grep -c '^  CC ' "$log") files compiled after \
 $(($(date +%s) - compiling)) s"
 done &
 ticker=$!
