@@ -43,6 +43,10 @@ fn count(item: &Item, uses: &mut Uses) {
         // Counting down through memory would hold the whole loop up.
         uses[CTR] += 2;
     }
+    if updates(insn) {
+        // It is read and written, and what the next round does waits for it.
+        uses[word.ra()] += 1;
+    }
     for operand in insn.operands() {
         match operand {
             Operand::Rt | Operand::Rs => uses[word.rt()] += 1,
@@ -52,4 +56,33 @@ fn count(item: &Item, uses: &mut Uses) {
             _ => {}
         }
     }
+}
+
+/// Whether the instruction gives RA the address that it accesses.
+fn updates(insn: Insn) -> bool {
+    use Insn::*;
+    matches!(
+        insn,
+        Lbzu | Lbzux
+            | Lhzu
+            | Lhzux
+            | Lhau
+            | Lhaux
+            | Lwzu
+            | Lwzux
+            | Lfsu
+            | Lfsux
+            | Lfdu
+            | Lfdux
+            | Stbu
+            | Stbux
+            | Sthu
+            | Sthux
+            | Stwu
+            | Stwux
+            | Stfsu
+            | Stfsux
+            | Stfdu
+            | Stfdux
+    )
 }

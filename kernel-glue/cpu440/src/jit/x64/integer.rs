@@ -388,11 +388,12 @@ impl Emitter {
             self.load(RAX, ra);
             match (term, carry) {
                 (Term::Register(rb), Carry::Ca) => {
-                    asm!(self, ; bt DWORD [BYTE rbp + at::CA], 0);
+                    self.carry_in();
                     alu!(self, adc, RAX, rb);
                 }
                 (Term::Immediate(imm), Carry::Ca) => {
-                    asm!(self, ; bt DWORD [BYTE rbp + at::CA], 0 ; adc eax, imm);
+                    self.carry_in();
+                    asm!(self, ; adc eax, imm);
                 }
                 (Term::Register(rb), _) => alu!(self, add, RAX, rb),
                 (Term::Immediate(imm), _) => asm!(self, ; add eax, imm),
@@ -429,6 +430,12 @@ impl Emitter {
         }
         self.set(rt, RAX);
         asm!(self, ; =>back);
+    }
+
+    /// Makes XER[CA] the host's carry. It was stored as a byte, and a wider load of it waits for the
+    /// store.
+    fn carry_in(&mut self) {
+        asm!(self, ; cmp BYTE [BYTE rbp + at::CA], 1 ; cmc);
     }
 
     fn select(&mut self, rt: usize, ra: usize, rb: usize, bit: usize) {
