@@ -182,11 +182,11 @@ fn a_reset_that_reboots_boots_again() {
         .unwrap();
     for _ in 0..3 {
         wait_for(&mut vm, PROMPT);
-        vm.write("touch /root/here; ls /root; reboot -f\n");
+        vm.write("touch /mnt/here; ls /mnt; reboot -f\n");
         wait_for(&mut vm, "Restarting system");
     }
     wait_for(&mut vm, PROMPT);
-    let here = command(&mut vm, "ls /root");
+    let here = command(&mut vm, "ls /mnt");
     assert!(!here.contains("here"), "{here}");
 }
 

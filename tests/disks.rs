@@ -58,7 +58,7 @@ impl Images {
 
     /// The test guests' root as a journalled ext4 file system of 32 MiB.
     fn root(&self, name: &str) -> PathBuf {
-        let (path, root) = (self.path(name), guest("ROOTFS").with_file_name("root"));
+        let (path, root) = (self.path(name), guest("ROOTFS").with_file_name("files"));
         let options = ["-q", "-t", "ext4", "-J", "size=4", "-d"];
         tool(
             "mke2fs",

@@ -86,4 +86,4 @@ if [ ! -d "$programs" ]; then
     mv -T "$programs.unfinished" "$programs"
 fi
 printf 'INITRD=%q\nHOST_PROGRAMS=%q\nGUEST_BUSYBOX=%q\n' "$programs/initrd.cpio.gz" \
-    "$programs/host" "$(dirname "$ROOTFS")/root/bin/busybox"
+    "$programs/host" "$(dirname "$ROOTFS")/files/bin/busybox"

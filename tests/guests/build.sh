@@ -50,7 +50,7 @@ cached() {
 }
 
 root_file_system() {
-    cached rootfs "$(key_of "rootfs.sh busybox.config root/* programs/*" \
+    cached rootfs "$(key_of "rootfs.sh busybox.config files/* programs/*" \
         "libc6-dev-powerpc-cross $compiler")" nice -n 5 bash "$here/rootfs.sh"
 }
 # Beside the kernel, because each has stages that keep only one core.

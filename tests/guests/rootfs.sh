@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Builds the root file system: rootfs.sh FOLDER writes FOLDER/{rootfs.cpio.gz,root/}.
-# BusyBox from Debian's source package, static for the 440, with root/ and programs/ beside this
+# Builds the root file system: rootfs.sh FOLDER writes FOLDER/{rootfs.cpio.gz,files/}.
+# BusyBox from Debian's source package, static for the 440, with files/ and programs/ beside this
 # script. Needs no root: the device nodes are written as archive entries, not as files.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/packages.sh"
 
 out=$1
-root=$out/root
+files=$out/files
 flags="-O2 -mcpu=440fp"
 log=$out/build.log
-mkdir -p "$out/source" "$root"/{bin,sbin,dev,proc,sys,tmp,root,etc,mnt}
+mkdir -p "$out/source" "$files"/{bin,sbin,dev,proc,sys,tmp,root,etc,mnt}
 
 say "rootfs: fetching BusyBox's source package"
 fetch_source busybox "$out/source"
@@ -40,22 +40,22 @@ grep '^CONFIG_' "$here/busybox.config" | while read -r option; do
 $(grep -E "${option%%=*}[= ]" "$config" || echo nothing)"
 done
 bbmake -j"$(nproc)" busybox busybox.links
-install -m 755 "$out/source/busybox/busybox" "$root/bin/busybox"
+install -m 755 "$out/source/busybox/busybox" "$files/bin/busybox"
 while read -r link; do
     # /usr/bin/x becomes /bin/x: one folder of programs is enough here.
-    [ -e "$root/${link#/usr}" ] || ln -s /bin/busybox "$root/${link#/usr}"
+    [ -e "$files/${link#/usr}" ] || ln -s /bin/busybox "$files/${link#/usr}"
 done <"$out/source/busybox/busybox.links"
 
 for program in "$here"/programs/*.c; do
     name=$(basename "$program" .c)
     say "rootfs: compiling $name"
-    powerpc-linux-gnu-gcc -static -s $flags -Wall -Wextra -Werror -o "$root/bin/$name" "$program"
+    powerpc-linux-gnu-gcc -static -s $flags -Wall -Wextra -Werror -o "$files/bin/$name" "$program"
 done
 
-install -m 755 "$here/root/init" "$root/init"
-install -D -m 755 "$here/root/udhcpc.script" "$root/usr/share/udhcpc/default.script"
-echo 'root::0:0:root:/root:/bin/sh' >"$root/etc/passwd"
-echo 'root:x:0:' >"$root/etc/group"
+install -m 755 "$here/files/init" "$files/init"
+install -D -m 755 "$here/files/udhcpc.script" "$files/usr/share/udhcpc/default.script"
+echo 'root::0:0:root:/root:/bin/sh' >"$files/etc/passwd"
+echo 'root:x:0:' >"$files/etc/group"
 
 # Prints a header of the "new ASCII" cpio format: archive_entry NAME MODE MAJOR MINOR, for entries
 # without contents.
@@ -69,14 +69,14 @@ archive_entry() {
 }
 
 say "rootfs: packing"
-find "$root" -exec touch -h -d @0 {} +
+find "$files" -exec touch -h -d @0 {} +
 {
     # Linux opens /dev/console before anything is mounted.
     archive_entry dev 0040755 0 0
     archive_entry dev/console 0020600 5 1
     archive_entry dev/null 0020666 1 3
     archive_entry dev/ttyS0 0020600 4 64
-    cd "$root"
+    cd "$files"
     find . -mindepth 1 ! -path ./dev -printf '%P\n' | LC_ALL=C sort |
         cpio --quiet --create --format=newc --owner=0:0 --reproducible
 } | gzip -9n >"$out/rootfs.cpio.gz"
