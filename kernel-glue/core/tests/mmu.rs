@@ -4,6 +4,7 @@
 
 mod support;
 
+use ppc440_isa::TlbWrite;
 use ppc440_isa::regs::msr;
 use ppc440_isa::tlb::Tlbe;
 use ppc440_kvm::{Exit, SPACES, Slot};
@@ -25,6 +26,37 @@ fn load(m: &mut Machine, ea: u32) -> u32 {
     m.vcpu.regs.gpr[4] = ea;
     m.complete(LWZ);
     m.vcpu.regs.gpr[5]
+}
+
+#[test]
+fn what_the_hardware_left_to_do_is_done_when_it_comes_back() {
+    let mut m = Machine::new();
+    let entry = *m.vcpu.tlb().first().unwrap();
+    for (word, value) in [(0, 0x1234_5210), (1, 0x9876_5001), (2, 0x3F)] {
+        let (index, tid) = (60, 0x5A);
+        assert!(m.vcpu.regs.tlb_writes.push(TlbWrite {
+            value,
+            index,
+            word,
+            tid
+        }));
+    }
+    m.vcpu.regs.system_calls = 3;
+    let calls = m.vcpu.stats().sysc;
+    load(&mut m, 0);
+    let written = m.vcpu.tlb()[60];
+    let words = [
+        u32::from(written.word0),
+        written.word1.into(),
+        written.word2.into(),
+    ];
+    assert_eq!(
+        (words, written.tid),
+        ([0x1234_5210, 0x9876_5001, 0x3F], 0x5A)
+    );
+    assert_eq!(m.vcpu.tlb()[0], entry);
+    assert_eq!(m.vcpu.stats().sysc, calls + 3);
+    assert!(m.vcpu.regs.tlb_writes.is_empty() && m.vcpu.regs.system_calls == 0);
 }
 
 #[test]
