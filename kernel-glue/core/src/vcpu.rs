@@ -465,7 +465,8 @@ impl Vcpu {
         self.pending
     }
 
-    /// The interrupts that the guest took last, the latest last.
+    /// The interrupts that the guest took last, the latest last; system calls that the hardware took
+    /// by itself are not among them.
     pub fn recent_interrupts(&self) -> impl Iterator<Item = &Taken> {
         self.recent.iter()
     }

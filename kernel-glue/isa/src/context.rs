@@ -220,7 +220,7 @@ impl TlbWrites {
 }
 
 /// Room beside the registers that the hardware may use while it runs. What is in it means nothing to
-/// anybody else, so all of it are equal.
+/// anybody else, so all values are equal.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Scratch(pub [u64; 12]);

@@ -1,5 +1,5 @@
-//! What problem state can do of the system: traps, calls, its own SPRs, and the rest, which
-//! traps to the KVM core.
+//! What problem state can do of the system: traps, calls, its own SPRs; what the CPU does for the
+//! guest's supervisor; and the rest, which traps to the KVM core.
 
 use std::sync::atomic::{Ordering, fence};
 

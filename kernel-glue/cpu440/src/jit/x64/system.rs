@@ -1,4 +1,5 @@
-//! What problem state can do of the system, and what goes to the KVM core.
+//! What problem state can do of the system, what the CPU does for the guest's supervisor, and what
+//! goes to the KVM core.
 
 use std::mem::offset_of;
 
