@@ -72,6 +72,8 @@ pub(super) mod frame {
         offset as i8
     }
 
+    /// [`Regs::pc`](Regs).
+    pub const PC: i8 = (offset_of!(Regs, pc) as i32 - BIAS) as i8;
     /// [`Context::pinned_bytes`](super::Context::pinned_bytes).
     pub const PINNED_BYTES: i8 = near(0);
     /// [`Context::pinned_host`](super::Context::pinned_host).
@@ -210,6 +212,30 @@ pub(super) fn place(offset: u32, done: u32) -> i32 {
     (offset | done << 16) as i32
 }
 
+/// Assembles what finds the code at the effective address in `eax`, a multiple of 4: its host address
+/// goes to `rcx`, and the start of its page to `pc`.
+macro_rules! find_block {
+    ($asm:expr) => {
+        dynasmrt::dynasm!($asm
+            ; .arch x64
+            ; mov ecx, eax
+            ; shr ecx, 12
+            ; mov rdx, [BYTE rbp + $crate::jit::exec::frame::FETCH]
+            ; mov ecx, [rdx + 4 * rcx]
+            ; mov rdx, [BYTE rbp + $crate::jit::exec::frame::ENTRIES]
+            ; mov rdx, [rdx + 8 * rcx]
+            ; mov ecx, eax
+            ; and ecx, -4096
+            ; mov [BYTE rbp + $crate::jit::exec::frame::PC], ecx
+            ; mov ecx, eax
+            ; and ecx, 4092
+            ; mov ecx, [rdx + rcx]
+            ; add rcx, [BYTE rbp + $crate::jit::exec::frame::CODE]
+        )
+    };
+}
+pub(super) use find_block;
+
 /// Makes the code that every block shares, to begin at offset 0 of the code memory.
 pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
     let mut asm = Assembler::new(base.addr());
@@ -339,22 +365,9 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
     asm!(
         // Calls that wait may never return, or not in the mode that they were made in.
         ; mov rsp, [rbp + frame::BASE]
-        ; mov ecx, eax
-        ; shr ecx, 12
-        ; mov rdx, [BYTE rbp + frame::FETCH]
-        ; mov ecx, [rdx + 4 * rcx]
-        ; mov rdx, [BYTE rbp + frame::ENTRIES]
-        ; mov rdx, [rdx + 8 * rcx]
-        ; mov ecx, eax
-        ; and ecx, -4096
-        ; mov [rbp + pc], ecx
-        ; mov ecx, eax
-        ; and ecx, 4092
-        ; mov ecx, [rdx + rcx]
-        ; add rcx, [BYTE rbp + frame::CODE]
-        ; jmp rcx
-        ; .align 16
     );
+    find_block!(asm);
+    asm!(; jmp rcx ; .align 16);
     for (offset, bytes) in [(&mut shared.within_2, 2), (&mut shared.within_4, 4)] {
         *offset = asm.offset().0 as u32;
         asm!(
@@ -479,13 +492,11 @@ unsafe extern "sysv64" fn turn(
     place: u32,
     word: u32,
 ) -> u32 {
-    // SAFETY: as in `interpret`; `exec` and `ops` are valid as well.
+    // SAFETY: as in `interpret`.
     let (context, regs) = unsafe { (&mut *context, &mut *regs) };
-    // SAFETY: as above.
-    let (exec, ops) = unsafe { (&mut *context.exec, &mut *context.ops) };
     let (page, offset) = (regs.pc, place & 0xFFFF);
     regs.pc = page.wrapping_add(offset);
-    match run_one(ops.get(word), exec, regs) {
+    match operate(context, regs, word) {
         Flow::Next => regs.pc = page.wrapping_add(offset + 4),
         Flow::Jump => {}
         flow => {
@@ -494,18 +505,25 @@ unsafe extern "sysv64" fn turn(
         }
     }
     context.done = (place >> 16) + 1;
-    if let Some((data, fetch)) = exec.mmu.fast_tables() {
+    // SAFETY: as in `load`.
+    let mmu = &unsafe { &*context.exec }.mmu;
+    if let Some((data, fetch)) = mmu.fast_tables() {
         (context.data, context.fetch) = (data, fetch);
     }
-    context.pin(exec.mmu.pinned_loads());
+    context.pin(mmu.pinned_loads());
     0
 }
 
 fn run(context: &mut Context, regs: &mut Regs, word: u32, place: u32) -> u32 {
+    let flow = operate(context, regs, word);
+    behind(context, regs, flow, place)
+}
+
+/// Runs an instruction's operation.
+fn operate(context: &mut Context, regs: &mut Regs, word: u32) -> Flow {
     // SAFETY: `enter`'s caller lent both.
     let (exec, ops) = unsafe { (&mut *context.exec, &mut *context.ops) };
-    let flow = run_one(ops.get(word), exec, regs);
-    behind(context, regs, flow, place)
+    run_one(ops.get(word), exec, regs)
 }
 
 /// How translated code goes on behind an operation of the interpreter: [`stop`], or 0.

@@ -59,3 +59,32 @@ fn ends(insn: Insn, word: Word) -> bool {
         _ => goes_to_core(insn, word),
     }
 }
+
+/// Whether the instruction gives RA the address that it accesses.
+pub(super) fn updates(insn: Insn) -> bool {
+    use Insn::*;
+    matches!(
+        insn,
+        Lbzu | Lbzux
+            | Lhzu
+            | Lhzux
+            | Lhau
+            | Lhaux
+            | Lwzu
+            | Lwzux
+            | Lfsu
+            | Lfsux
+            | Lfdu
+            | Lfdux
+            | Stbu
+            | Stbux
+            | Sthu
+            | Sthux
+            | Stwu
+            | Stwux
+            | Stfsu
+            | Stfsux
+            | Stfdu
+            | Stfdux
+    )
+}

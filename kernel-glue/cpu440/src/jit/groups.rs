@@ -3,7 +3,7 @@
 
 use ppc440_isa::{Flags, Insn, Operand};
 
-use super::frontend::{Block, Item};
+use super::frontend::{Block, Item, updates};
 
 /// Groups that may be in use at once.
 pub(super) const SLOTS: usize = 4;
@@ -155,7 +155,7 @@ impl Groups {
             && insn.operands().contains(&Operand::Ra)
             && !insn.flags().contains(Flags::STORE);
         let (rt, ra) = (word.rt(), word.ra());
-        let updates = updates(insn);
+        let updates = updates(insn) || insn == Insn::Dlmzb;
         let mut n = 0;
         while let Some(group) = self.open.get(n).copied() {
             let written = several
@@ -193,36 +193,6 @@ fn access(item: &Item) -> Option<Group> {
         last: 0,
         count: 1,
     })
-}
-
-/// Whether an access leaves its address in RA.
-fn updates(insn: Insn) -> bool {
-    use Insn::*;
-    matches!(
-        insn,
-        Lbzu | Lbzux
-            | Lhzu
-            | Lhzux
-            | Lhau
-            | Lhaux
-            | Lwzu
-            | Lwzux
-            | Stbu
-            | Stbux
-            | Sthu
-            | Sthux
-            | Stwu
-            | Stwux
-            | Lfsu
-            | Lfsux
-            | Lfdu
-            | Lfdux
-            | Stfsu
-            | Stfsux
-            | Stfdu
-            | Stfdux
-            | Dlmzb
-    )
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use ppc440_isa::{Insn, Operand};
 
-use super::frontend::{Block, Item};
+use super::frontend::{Block, Item, updates};
 
 /// CTR, as a guest register that a loop may keep in a host register, behind the 32 GPRs.
 pub(super) const CTR: usize = 32;
@@ -58,31 +58,31 @@ fn count(item: &Item, uses: &mut Uses) {
     }
 }
 
-/// Whether the instruction gives RA the address that it accesses.
-fn updates(insn: Insn) -> bool {
-    use Insn::*;
-    matches!(
-        insn,
-        Lbzu | Lbzux
-            | Lhzu
-            | Lhzux
-            | Lhau
-            | Lhaux
-            | Lwzu
-            | Lwzux
-            | Lfsu
-            | Lfsux
-            | Lfdu
-            | Lfdux
-            | Stbu
-            | Stbux
-            | Sthu
-            | Sthux
-            | Stwu
-            | Stwux
-            | Stfsu
-            | Stfsux
-            | Stfdu
-            | Stfdux
-    )
+#[cfg(test)]
+mod tests {
+    use ppc440_isa::{Word, decode};
+
+    use super::*;
+
+    fn block(words: &[u32]) -> Block {
+        let items = words.iter().enumerate().map(|(n, word)| Item {
+            insn: decode(*word),
+            word: Word(*word),
+            offset: 4 * n as u32,
+        });
+        Block {
+            items: items.collect(),
+        }
+    }
+
+    #[test]
+    fn a_loop_uses_what_it_names_and_an_address_that_moves_twice() {
+        // lwzu r5,4(r6); add r7,r7,r5; bdnz to the start; what is behind the loop does not count.
+        let words = [0x84A6_0004, 0x7CE7_2A14, 0x4200_FFF8, 0x7D29_4A14];
+        let uses = uses(&block(&words)).expect("it comes back to its start");
+        let mut expected = [0; 33];
+        (expected[5], expected[6], expected[7], expected[CTR]) = (2, 2, 2, 2);
+        assert_eq!(uses, expected);
+        assert!(super::uses(&block(&words[..2])).is_none());
+    }
 }

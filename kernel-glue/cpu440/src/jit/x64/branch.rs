@@ -3,7 +3,7 @@
 use ppc440_isa::Insn;
 
 use super::super::blocks::Link;
-use super::super::exec::{frame, place, stop};
+use super::super::exec::{find_block, frame, place, stop};
 use super::assembler::DynamicLabel;
 use super::{Cold, Emitter, Home, asm, at};
 
@@ -336,20 +336,6 @@ impl Emitter {
     /// The code at the effective address in `eax`, in `rcx`; `pc` becomes the start of its page.
     fn find_block(&mut self) {
         self.leave_loop();
-        asm!(self,
-            ; mov ecx, eax
-            ; shr ecx, 12
-            ; mov rdx, [BYTE rbp + frame::FETCH]
-            ; mov ecx, [rdx + 4 * rcx]
-            ; mov rdx, [BYTE rbp + frame::ENTRIES]
-            ; mov rdx, [rdx + 8 * rcx]
-            ; mov ecx, eax
-            ; and ecx, -PAGE
-            ; mov [BYTE rbp + at::PC], ecx
-            ; mov ecx, eax
-            ; and ecx, PAGE - 4
-            ; mov ecx, [rdx + rcx]
-            ; add rcx, [BYTE rbp + frame::CODE]
-        );
+        find_block!(self.asm);
     }
 }
