@@ -482,7 +482,7 @@ fn a_tap_carries_frames_until_it_vanishes() {
     writeln!(
         stdin,
         "ip link set eth0 up; ip addr add 10.9.0.2/24 dev eth0; ping -c 2 10.9.0.1; \
-         nc -l -p 7 >/tmp/in & echo listen-$((40+2))"
+         nc -l -p 7 </dev/null >/tmp/in & echo listen-$((40+2))"
     )
     .unwrap();
     until("2 packets received, 0% packet loss");
