@@ -5,7 +5,7 @@ use ppc440_isa::Insn;
 use super::super::blocks::Link;
 use super::super::exec::{find_block, frame, place, stop};
 use super::assembler::DynamicLabel;
-use super::{Cold, Emitter, Home, asm, at};
+use super::{Cold, Emitter, Home, RAX, asm, at};
 
 const PAGE: i32 = 4096;
 
@@ -75,12 +75,15 @@ impl Emitter {
             }
             Insn::Bclr => self.conditional(Self::go_back),
             Insn::Bcctr => self.conditional(|e| {
+                // A branch that writes LR has used `eax` by now.
+                let lk = e.item.word.lk();
+                let copy = e.ctr_copy.filter(|host| *host != RAX || !lk);
                 if e.item.word.lk() && e.returns_here() {
                     asm!(e, ; push rax);
                 }
-                match e.ctr() {
-                    Home::Host(h) => asm!(e, ; mov eax, Rd(h)),
-                    Home::Memory(m) => asm!(e, ; mov eax, [BYTE rbp + m]),
+                match (copy, e.ctr()) {
+                    (Some(h), _) | (None, Home::Host(h)) => asm!(e, ; mov eax, Rd(h)),
+                    (None, Home::Memory(m)) => asm!(e, ; mov eax, [BYTE rbp + m]),
                 }
                 asm!(e, ; and eax, -4);
                 if e.item.word.lk() && e.returns_here() {

@@ -59,9 +59,15 @@ impl Emitter {
                 self.set(rt, d);
             }
             Mullw => {
-                self.load(RAX, ra);
-                alu!(self, imul, RAX, rb);
-                self.set(rt, RAX);
+                let d = self.target(rt, RAX);
+                // A factor that is in the product's place must be the first.
+                let (first, second) = match self.home(rb) == Home::Host(d) {
+                    true => (rb, ra),
+                    false => (ra, rb),
+                };
+                self.load(d, first);
+                alu!(self, imul, d, second);
+                self.set(rt, d);
             }
             Mulhw => {
                 self.signed(RAX, ra);
@@ -310,6 +316,13 @@ impl Emitter {
                 Home::Host(d) => asm!(self, ; mov Rd(d), imm),
                 Home::Memory(m) => asm!(self, ; mov DWORD [BYTE rbp + m], imm),
             }
+            return;
+        }
+        if let Home::Memory(m) = self.home(rt)
+            && rt == ra
+            && self.flags.is_none()
+        {
+            asm!(self, ; add DWORD [BYTE rbp + m], imm);
             return;
         }
         let a = self.value(ra, RAX);

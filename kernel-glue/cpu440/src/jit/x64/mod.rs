@@ -239,6 +239,8 @@ pub(super) struct Emitter {
     counted: bool,
     /// The CR field whose sign the host's flags show.
     flags: Option<usize>,
+    /// The host register that has CTR's value because the instruction before put it there.
+    ctr_copy: Option<u8>,
     /// XER\[SO\] may be 1. As long as it never was, code does not look at it.
     pub summary: bool,
     /// Where the pinned range begins, if code is to look there first for what it loads.
@@ -280,6 +282,7 @@ impl Emitter {
             done: 0,
             counted: false,
             flags: None,
+            ctr_copy: None,
             summary: false,
             direct: None,
             fp_checked: false,
@@ -295,7 +298,7 @@ impl Emitter {
         self.links.clear();
         (self.done, self.counted) = (0, false);
         (self.flags, self.fp_checked, self.uses_float) = (None, false, false);
-        self.pointer = None;
+        (self.pointer, self.ctr_copy) = (None, None);
 
         flags::unseen(&block.items, &mut self.unseen);
         self.plan(block);
@@ -359,6 +362,9 @@ impl Emitter {
         // So do these with `rcx`, but for the last two.
         if self.member.is_none() && !matches!(insn, Insn::Addi | Insn::Addis | Insn::Or) {
             self.pointer = None;
+        }
+        if insn != Insn::Bcctr {
+            self.ctr_copy = None;
         }
         // The most frequent come first.
         if self.integer(insn) || self.memory(insn) {
@@ -469,6 +475,7 @@ impl Emitter {
             }
             asm!(self, ; =>label);
             (self.flags, self.fp_checked, self.pointer) = (None, false, None);
+            self.ctr_copy = None;
         }
     }
 

@@ -102,6 +102,7 @@ impl Emitter {
                             Home::Host(h) => asm!(self, ; mov Rd(h), Rd(s)),
                             Home::Memory(m) => asm!(self, ; mov [BYTE rbp + m], Rd(s)),
                         }
+                        self.ctr_copy = Some(s);
                     }
                     spr::PID => return Some(self.turn()),
                     spr::MMUCR => {
