@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ppckvm_api::{Access, Engine, State, VmOptions};
-use ppckvm_api::{GuestMemory, Kvm, Region, TlbWord0, TlbWord1, TlbWord2, Tlbe, Vcpu, VcpuHandle};
+use ppckvm_api::{
+    GuestMemory, Kvm, Region, TlbWord0, TlbWord1, TlbWord2, Tlbe, Vcpu, VcpuHandle, memory_file,
+};
 use ppckvm_devices::cpr::{self, Cpr};
 use ppckvm_devices::dma::Dma;
 use ppckvm_devices::ds1307::{Ds1307, Source};
@@ -32,9 +34,8 @@ use ppckvm_devices::zmii::Zmii;
 use ppckvm_devices::{DcrBus, DcrDevice, IrqLine, IrqSink, MmioBus, Unanswered};
 use ppckvm_fdt::board::{Board, Controller, DcrRange, Interrupt, Trigger, Window};
 use ppckvm_fdt::{Patch, TreeOptions, UserTree, generate};
-use rustix::fs::MemfdFlags;
 use vm_memory::bitmap::Bitmap;
-use vm_memory::{FileOffset, GuestAddress, GuestRegionMmap};
+use vm_memory::{GuestAddress, GuestRegionMmap};
 
 use crate::builder::{BuildError, Extra, Machine, Wiring};
 use crate::config::{Cpu, Image, OnReset, VmConfig};
@@ -400,16 +401,10 @@ pub(crate) struct Ram {
 impl Ram {
     fn new(bytes: u64) -> Result<Self, BuildError> {
         let no_memory = no_guest_memory;
-        let file = rustix::fs::memfd_create("guest-ram", MemfdFlags::CLOEXEC)
-            .map_err(|error| no_memory(error.into()))?;
-        let file = File::from(file);
-        file.set_len(bytes).map_err(no_memory)?;
-        let offset = FileOffset::new(file, 0);
-        let file = offset.arc().clone();
         let size = usize::try_from(bytes)
             .map_err(|_| no_memory(std::io::ErrorKind::OutOfMemory.into()))?;
-        let region = Region::from_file(offset, size)
-            .map_err(|error| no_memory(std::io::Error::other(error)))?;
+        let region = memory_file(size).map_err(no_memory)?;
+        let file = region.file_offset().expect("it is in a file").arc().clone();
         let region = Arc::new(region);
         let mapped = GuestRegionMmap::with_arc(region.clone(), GuestAddress(0))
             .expect("address 0 and at most 1 GiB do not overflow");

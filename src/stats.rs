@@ -48,7 +48,8 @@ pub fn print(to: &mut impl Write, statistics: &Statistics, elapsed: Duration) ->
         writeln!(
             to,
             "translated: {} blocks of {} instructions in {:.1} ms ({:.0} ns each), {} links, \
-             {} forgotten, {} blocks given up; {} KiB of code, {} KiB of tables; entered {} times",
+             {} forgotten, {} blocks given up; {} KiB of code, {} KiB of tables; entered {} times; \
+             {} blocks run much, {} pages are in windows",
             code.blocks,
             code.instructions,
             code.nanoseconds as f64 / 1e6,
@@ -59,6 +60,8 @@ pub fn print(to: &mut impl Write, statistics: &Statistics, elapsed: Duration) ->
             code.code_bytes >> 10,
             code.table_bytes >> 10,
             code.entries,
+            code.hot,
+            code.shown_pages,
         )?;
     }
     let seconds = elapsed.as_secs_f64();

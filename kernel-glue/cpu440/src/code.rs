@@ -81,6 +81,11 @@ pub struct TranslatorStatistics {
     pub links: u64,
     /// Times that translated code was entered.
     pub entries: u64,
+    /// Blocks that were made anew because they run much.
+    pub hot: u64,
+    /// Pages of guest RAM that are mapped a second time, because such blocks load and store much
+    /// there.
+    pub shown_pages: u64,
 }
 
 /// The decoded code of all of guest RAM.

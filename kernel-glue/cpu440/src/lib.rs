@@ -20,6 +20,7 @@ mod pins;
 mod ram;
 mod table;
 mod watch;
+mod window;
 
 use std::io;
 use std::sync::Arc;
@@ -29,12 +30,14 @@ use ppc440_isa::{Mapping, Mode, Regs, SpaceId, Trap};
 
 pub use clock::Clock;
 pub use code::{CodeStatistics, TranslatorStatistics};
+pub use fast::Windows;
 pub use pins::Pins;
-pub use ram::{GuestMemory, Region};
+pub use ram::{GuestMemory, Region, memory_file};
 pub use watch::CodeWatch;
 
 use clock::TimeBase;
 use code::CodeCache;
+use fast::Fast;
 use interp::{Exec, Flow, predecode, run_one};
 use jit::{Jit, Ran};
 use mmu::Mmu;
@@ -318,7 +321,19 @@ impl Cpu {
 
     /// What the translator has done, where there is one.
     pub fn translator_statistics(&self) -> Option<TranslatorStatistics> {
-        self.jit.as_ref().map(Jit::statistics)
+        let shown_pages = self.exec.mmu.fast.as_ref().map_or(0, Fast::shown) as u64;
+        self.jit.as_ref().map(|jit| TranslatorStatistics {
+            shown_pages,
+            ..jit.statistics()
+        })
+    }
+
+    /// Sets when the translator, if there is one, shows pages in windows. It makes no difference to the
+    /// guest.
+    pub fn set_windows(&mut self, windows: Windows) {
+        if let Some(fast) = &mut self.exec.mmu.fast {
+            fast.windows = windows;
+        }
     }
 
     /// What executes guest code.

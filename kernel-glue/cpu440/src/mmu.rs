@@ -348,9 +348,9 @@ impl Mmu {
         (self.fetch_space, self.data_space)
     }
 
-    /// The tables of translated code for loads (and stores, behind them) and for fetches, of the
-    /// spaces that are selected.
-    pub fn fast_tables(&self) -> Option<(*const u64, *const u32)> {
+    /// The tables of translated code for loads and stores and for fetches, of the spaces that are
+    /// selected.
+    pub fn fast_tables(&self) -> Option<(*const u8, *const u32)> {
         let fast = self.fast.as_ref()?;
         let ((data, _), (_, fetch)) = (fast.tables(self.data_space), fast.tables(self.fetch_space));
         Some((data, fetch))
@@ -379,6 +379,24 @@ impl Mmu {
         {
             fast.uncached |= uncached;
             fast.fill(self.data_space, ea, ram & !(PAGE - 1), store);
+        }
+    }
+
+    /// Whether translated code can have windows.
+    pub fn has_windows(&self) -> bool {
+        self.fast.as_ref().is_some_and(Fast::has_windows)
+    }
+
+    /// Whether windows show every page from its first access on.
+    pub fn shows_at_once(&self) -> bool {
+        let fast = self.fast.as_ref();
+        fast.is_some_and(|fast| fast.has_windows() && fast.windows.after == 0)
+    }
+
+    /// Translated code goes on loading and storing in the page at `ea`, which no window shows.
+    pub fn warm(&mut self, ea: u32) {
+        if let Some(fast) = &mut self.fast {
+            fast.warm(self.data_space, ea);
         }
     }
 

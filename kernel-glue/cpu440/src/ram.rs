@@ -1,13 +1,13 @@
 //! Guest RAM as the running CPU reaches it: one flat host mapping, addressed by byte offset.
-//!
-//! This file, `table.rs` and `interp/thread.rs` hold the crate's only `unsafe` code.
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::mm::ProtFlags;
-use vm_memory::MmapRegion;
+use vm_memory::{FileOffset, MmapRegion};
 
 use crate::watch::CodeWatch;
 
@@ -16,6 +16,17 @@ pub type Region = MmapRegion<CodeWatch>;
 
 /// Guest memory over one or more [`Region`]s, for devices and loaders.
 pub type GuestMemory = vm_memory::GuestMemoryMmap<CodeWatch>;
+
+/// Guest RAM of `bytes` bytes, all zeros, in a memory file: other processes could share it, and the
+/// translator maps pages of it a second time, which makes guests faster.
+///
+/// # Errors
+/// When the host has no memory or no address space left.
+pub fn memory_file(bytes: usize) -> io::Result<Region> {
+    let file = File::from(memfd_create("guest-ram", MemfdFlags::CLOEXEC)?);
+    file.set_len(bytes as u64)?;
+    Region::from_file(FileOffset::new(file, 0), bytes).map_err(io::Error::other)
+}
 
 /// Guest RAM, read and written in units that the guest's own threads and devices may race with.
 ///
@@ -88,6 +99,11 @@ impl Ram {
     /// Length in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The file that is mapped, if it is one.
+    pub fn file(&self) -> Option<&FileOffset> {
+        self.region.file_offset()
     }
 
     pub fn watch(&self) -> &CodeWatch {

@@ -3,9 +3,12 @@
 
 use std::io;
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::ptr::NonNull;
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use rustix::mm::{
+    Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap,
+};
 
 /// Pages of a 32-bit address space.
 const SLOTS: usize = 1 << 20;
@@ -27,21 +30,46 @@ impl Reservation {
     /// # Errors
     /// When the host has no such stretch of address space left.
     pub fn new(bytes: usize) -> io::Result<Self> {
+        let mut reservation = Reservation::closed(bytes)?;
+        reservation.open(0..bytes, MprotectFlags::READ | MprotectFlags::WRITE)?;
+        Ok(reservation)
+    }
+
+    /// Address space that nobody may read or write yet.
+    ///
+    /// # Errors
+    /// As [`Reservation::new`].
+    fn closed(bytes: usize) -> io::Result<Self> {
         // SAFETY: a fresh anonymous mapping at an address of the kernel's choice overlaps
         // nothing that exists.
         let base = unsafe {
             mmap_anonymous(
                 std::ptr::null_mut(),
                 bytes,
-                ProtFlags::READ | ProtFlags::WRITE,
+                ProtFlags::empty(),
                 MapFlags::PRIVATE | MapFlags::NORESERVE,
             )
         }?;
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let reservation = Reservation { base, bytes };
         // SAFETY: the range is the mapping just made. A kernel without huge pages refuses the
         // advice, and then it is not needed.
-        let _ = unsafe { madvise(base, bytes, Advice::LinuxNoHugepage) };
-        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Reservation { base, bytes })
+        let _ = unsafe { madvise(base.as_ptr().cast(), bytes, Advice::LinuxNoHugepage) };
+        Ok(reservation)
+    }
+
+    /// Allows access to a range, which lies on page boundaries.
+    fn open(&mut self, range: Range<usize>, access: MprotectFlags) -> io::Result<()> {
+        assert!(
+            range.end <= self.bytes,
+            "only what is reserved can be opened"
+        );
+        // SAFETY: the range is inside this reservation, and no reference to it exists.
+        unsafe {
+            let base = self.base.as_ptr().add(range.start);
+            mprotect(base.cast(), range.len(), access)?;
+        }
+        Ok(())
     }
 
     /// `count` reservations of `bytes` bytes each, a multiple of 4096, side by side: two calls to the
@@ -50,20 +78,51 @@ impl Reservation {
     /// # Errors
     /// As [`Reservation::new`].
     pub fn several(count: usize, bytes: usize) -> io::Result<Vec<Self>> {
-        // Each piece gives back its own pages.
-        let all = ManuallyDrop::new(Reservation::new(count * bytes)?);
+        Ok(Reservation::new(count * bytes)?.pieces(bytes))
+    }
+
+    /// `count` reservations of `bytes` bytes each, of which `read` can be read, and `written` in it
+    /// written too; all multiples of 4096. The rest costs nothing but address space.
+    ///
+    /// # Errors
+    /// As [`Reservation::new`].
+    pub fn sparse(
+        count: usize,
+        bytes: usize,
+        read: Range<usize>,
+        written: &[Range<usize>],
+    ) -> io::Result<Vec<Self>> {
+        let all = count.checked_mul(bytes).ok_or(io::ErrorKind::OutOfMemory)?;
+        let mut pieces = Reservation::closed(all)?.pieces(bytes);
+        for piece in &mut pieces {
+            piece.open(read.clone(), MprotectFlags::READ)?;
+            for range in written {
+                piece.open(range.clone(), MprotectFlags::READ | MprotectFlags::WRITE)?;
+            }
+        }
+        Ok(pieces)
+    }
+
+    /// Cuts it into pieces, each of which gives back its own pages.
+    fn pieces(self, bytes: usize) -> Vec<Self> {
+        let all = ManuallyDrop::new(self);
         let piece = |index| {
-            // SAFETY: the piece lies inside the mapping, which is `count` pieces long.
+            // SAFETY: the piece lies inside the mapping, which is that many pieces long.
             let base = unsafe { all.base.add(index * bytes) };
             Reservation { base, bytes }
         };
-        Ok((0..count).map(piece).collect())
+        (0..all.bytes / bytes).map(piece).collect()
     }
 
     /// Where it begins: a page boundary, with as many bytes behind it as were asked for.
     #[inline(always)]
     pub fn base(&self) -> NonNull<u8> {
         self.base
+    }
+
+    /// How long it is, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ppc440_cpu::{Clock, Cpu, Engine, Pins, Region};
+use ppc440_cpu::{Clock, Cpu, Engine, Pins, Region, Windows, memory_file};
 use ppc440_isa::regs::{esr, msr};
 use ppc440_isa::tlb::{TlbWord0, TlbWord1, TlbWord2, Tlbe};
 use ppc440_isa::{Flags, Insn, Mapping, Mode, ProgramCause, Regs, SPACES, SpaceId, Trap, decode};
@@ -17,6 +17,11 @@ use super::cases::{
 pub trait Tier {
     /// Its name in test output.
     fn name(&self) -> &'static str;
+    /// Guest RAM, all zeros.
+    fn ram(&self, bytes: usize) -> Arc<Region> {
+        Arc::new(Region::new(bytes).expect("anonymous memory"))
+    }
+
     /// A CPU that executes this way.
     fn cpu(&self, ram: Arc<Region>, pins: Pins) -> Cpu;
 }
@@ -49,9 +54,29 @@ impl Tier for Translator {
     }
 }
 
+/// The translator with RAM that it can map twice: it shows every page in the window of its space from
+/// the first access on, and soon shows too many.
+pub struct Windowed;
+
+impl Tier for Windowed {
+    fn name(&self) -> &'static str {
+        "jit with windows"
+    }
+
+    fn ram(&self, bytes: usize) -> Arc<Region> {
+        Arc::new(memory_file(bytes).expect("a memory file"))
+    }
+
+    fn cpu(&self, ram: Arc<Region>, pins: Pins) -> Cpu {
+        let mut cpu = Translator.cpu(ram, pins);
+        cpu.set_windows(Windows { after: 0, most: 5 });
+        cpu
+    }
+}
+
 /// Every tier.
 pub const TIERS: &[&dyn Tier] = if cfg!(target_arch = "x86_64") {
-    &[&Interpreter, &Translator]
+    &[&Interpreter, &Translator, &Windowed]
 } else {
     &[&Interpreter]
 };
@@ -114,7 +139,7 @@ pub struct Outcome {
 
 impl Machine {
     pub fn new(tier: &dyn Tier) -> Self {
-        let region = Arc::new(Region::new(RAM as usize).expect("anonymous memory"));
+        let region = tier.ram(RAM as usize);
         let pins = Pins::new();
         let cpu = tier.cpu(region, pins.clone());
         let entry = Leash {

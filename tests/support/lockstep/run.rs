@@ -110,7 +110,7 @@ struct Machine {
 
 impl Machine {
     fn new(side: Side<'_>, guest: &Guest) -> Self {
-        let region = Arc::new(Region::new(RAM as usize).expect("anonymous memory"));
+        let region = side.tier.ram(RAM as usize);
         let bytes: Vec<u8> = guest.words.iter().flat_map(|w| w.to_be_bytes()).collect();
         write(&region, 0, &bytes);
         let pins = Pins::new();

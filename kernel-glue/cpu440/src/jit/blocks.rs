@@ -39,6 +39,17 @@ pub(super) struct Link {
     pub guard: Option<u32>,
 }
 
+/// What a block became.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Made<'a> {
+    /// Offset of its code.
+    pub code: u32,
+    /// Its links.
+    pub links: &'a [Link],
+    /// Its code is that of one that runs much.
+    pub hot: bool,
+}
+
 /// A queue whose items are found by their numbers.
 #[derive(Debug)]
 struct Queue<T> {
@@ -106,6 +117,8 @@ struct Block {
     incoming: LinkId,
     /// How many links of its own it has; they are the next in their queue.
     links: u16,
+    /// Its code is that of one that runs much.
+    hot: bool,
     /// What it was made from is still there.
     live: bool,
 }
@@ -253,7 +266,8 @@ impl Blocks {
     }
 
     /// Enters a block of `words` words that begins at word `first`, and its links.
-    pub fn add(&mut self, ram_page: u32, first: usize, words: usize, code: u32, links: &[Link]) {
+    pub fn add(&mut self, ram_page: u32, first: usize, words: usize, made: Made<'_>) {
+        let Made { code, links, hot } = made;
         let behind = first + words.max(1);
         let id = self.graph.blocks.push(Block {
             ram_page,
@@ -262,6 +276,7 @@ impl Blocks {
             code,
             incoming: NONE,
             links: links.len() as u16,
+            hot,
             live: true,
         });
         for link in links {
@@ -294,14 +309,27 @@ impl Blocks {
 
     /// A link, to be made to lead to the block that begins at a word; none when either is gone.
     pub fn link(&mut self, id: LinkId, ram_page: u32, word: usize) -> Option<Link> {
+        let target = self.find(ram_page, word)?;
+        self.graph.connect(id, target)
+    }
+
+    /// Whether the code of the block that begins at a word is that of one that runs much.
+    pub fn is_hot(&self, ram_page: u32, word: usize) -> bool {
+        let block = self.find(ram_page, word);
+        block
+            .and_then(|id| self.graph.blocks.get(id))
+            .is_some_and(|block| block.hot)
+    }
+
+    /// The block that begins at a word.
+    fn find(&self, ram_page: u32, word: usize) -> Option<BlockId> {
         let page = self.pages.get(ram_page as usize)?.as_ref()?;
         let begins = |id: &&BlockId| {
             let block = self.graph.blocks.get(**id);
             block.is_some_and(|block| usize::from(block.first) == word)
         };
         // The one that was just translated is the last.
-        let target = *page.blocks.iter().rev().find(begins)?;
-        self.graph.connect(id, target)
+        page.blocks.iter().rev().find(begins).copied()
     }
 
     /// Whether any word of `from..=to` was translated; byte offsets in the page.
@@ -410,6 +438,11 @@ mod tests {
         }
     }
 
+    fn made(code: u32, links: &[Link]) -> Made<'_> {
+        let hot = false;
+        Made { code, links, hot }
+    }
+
     /// Forgets the blocks over the byte `at` of page 2; gives what is gone, and the jumps.
     fn forget(blocks: &mut Blocks, at: u32) -> (u32, bool, Vec<u32>) {
         let mut unlinked = Vec::new();
@@ -427,8 +460,8 @@ mod tests {
     fn a_write_forgets_the_blocks_it_hits_and_unlinks_them() {
         let mut blocks = Blocks::new(4, 7);
         let id = blocks.next_link();
-        blocks.add(2, 10, 5, 100, &[link(300)]);
-        blocks.add(2, 20, 1, 200, &[]);
+        blocks.add(2, 10, 5, made(100, &[link(300)]));
+        blocks.add(2, 20, 1, made(200, &[]));
         assert!(blocks.link(id, 2, 12).is_none(), "no block begins there");
         assert_eq!(blocks.link(id, 2, 10).map(|l| l.jump), Some(300));
         assert!(blocks.holds_code(2, 56, 59) && !blocks.holds_code(2, 60, 79));
@@ -451,7 +484,12 @@ mod tests {
         let mut blocks = Blocks::new(4, 7);
         let ids = [0, 1, 2].map(|n| {
             let id = blocks.next_link();
-            blocks.add(n, 5, 2, 100 * n, &[link(100 * n + 1), link(100 * n + 2)]);
+            blocks.add(
+                n,
+                5,
+                2,
+                made(100 * n, &[link(100 * n + 1), link(100 * n + 2)]),
+            );
             id
         });
         // Everything leads to the first and to the last, the first to itself as well.
@@ -474,9 +512,9 @@ mod tests {
     fn a_link_leads_to_one_block_at_a_time() {
         let mut blocks = Blocks::new(4, 7);
         let id = blocks.next_link();
-        blocks.add(1, 0, 1, 100, &[link(101)]);
-        blocks.add(2, 0, 1, 200, &[]);
-        blocks.add(2, 1, 1, 300, &[]);
+        blocks.add(1, 0, 1, made(100, &[link(101)]));
+        blocks.add(2, 0, 1, made(200, &[]));
+        blocks.add(2, 1, 1, made(300, &[]));
         assert!(blocks.link(id, 2, 0).is_some() && blocks.link(id, 2, 1).is_some());
         assert_eq!(forget(&mut blocks, 0), (1, false, vec![]));
         assert_eq!(forget(&mut blocks, 4), (1, true, vec![101]));

@@ -4,7 +4,7 @@
 //! | host register | holds |
 //! |---|---|
 //! | `rbp` | address of [`Regs`], and [`BIAS`] more |
-//! | `r15` | the data space's table for loads; that for stores follows |
+//! | `r15` | the data space's tables (`fast.rs`); its window follows |
 //! | `r14d` | instructions that may still run |
 //! | `rax` `rcx` `rdx` `xmm0`-`xmm5` | nothing for long |
 //! | the other nine | the guest's most used registers, see [`PINNED`] |
@@ -31,6 +31,7 @@ use ppc440_isa::Regs;
 use super::groups::WIDEST;
 use super::ops::Ops;
 use super::status::{Pending, settle, take_inexact};
+use crate::fast::{COUNT, LOADS, STORES, WINDOW};
 use crate::interp::{Exec, Flow, run_one};
 use crate::mmu::PinnedLoads;
 
@@ -130,7 +131,7 @@ pub(super) struct Context {
     /// Instructions that may run; afterwards those that were not.
     pub budget: i32,
     /// The data space's tables.
-    pub data: *const u64,
+    pub data: *const u8,
     /// Where code expects the pinned range to begin.
     pub pinned_start: u32,
     /// How much of the data space's pinned range loads may use; 0 when it is not where code expects it.
@@ -192,15 +193,61 @@ pub(super) struct Shared {
     pub turn: u32,
     /// Goes on at the effective address in `eax`, a multiple of 4, and forgets all calls.
     pub go_back: u32,
-    /// Called with an address in `eax`: sets ZF when a half-word there is within one page. It keeps
-    /// all registers but `edx`.
-    pub within_2: u32,
-    /// Likewise for a word.
-    pub within_4: u32,
+    /// For each [`Extent`], called with the address of a load in `eax` whose index has no entry: gives
+    /// in `rcx` what is to be added to the address and clears ZF; or sets ZF, when there is no entry
+    /// for its page, or not one for all of it. It keeps all registers but `edx`.
+    pub find_load: [u32; Extent::COUNT],
+    /// Likewise for a store.
+    pub find_store: [u32; Extent::COUNT],
+    /// As `find_load`, for an access that the window does not show, which is counted; `rcx` is where it
+    /// would be in the window.
+    pub count_load: [u32; Extent::COUNT],
+    /// Likewise for a store.
+    pub count_store: [u32; Extent::COUNT],
     /// Called with the addresses of the first byte of a load in `eax` and of the last in `edx`: looks
     /// them up. Gives the host address in `rcx` and clears ZF; or sets ZF, when there is no entry, or
     /// not one for both. It keeps all registers but `edx`.
     pub find: u32,
+}
+
+/// What an access is made of, as far as its address is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// A byte, or a cache line whose address is aligned.
+    Byte,
+    /// A half-word, anywhere in a page.
+    Half,
+    /// A word, anywhere in a page.
+    Word,
+    /// A word at a multiple of four.
+    AlignedWord,
+    /// A double-word at a multiple of eight.
+    AlignedDouble,
+}
+
+impl Extent {
+    pub const COUNT: usize = 5;
+    const ALL: [Extent; Extent::COUNT] = [
+        Extent::Byte,
+        Extent::Half,
+        Extent::Word,
+        Extent::AlignedWord,
+        Extent::AlignedDouble,
+    ];
+
+    /// Zeros at the end of its address, if it is aligned.
+    pub fn zeros(self) -> i8 {
+        match self {
+            Extent::Byte => 0,
+            Extent::Half => 1,
+            Extent::Word | Extent::AlignedWord => 2,
+            Extent::AlignedDouble => 3,
+        }
+    }
+
+    fn must_be_aligned(self) -> bool {
+        matches!(self, Extent::AlignedWord | Extent::AlignedDouble)
+    }
 }
 
 /// The bits of a double that `stfs` stores: sign, first exponent bit, and the 30 from bit 5 on.
@@ -368,15 +415,11 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
     );
     find_block!(asm);
     asm!(; jmp rcx ; .align 16);
-    for (offset, bytes) in [(&mut shared.within_2, 2), (&mut shared.within_4, 4)] {
-        *offset = asm.offset().0 as u32;
-        asm!(
-            ; lea edx, [rax + bytes - 1]
-            ; xor edx, eax
-            ; test edx, -4096
-            ; ret
-            ; .align 16
-        );
+    for extent in Extent::ALL {
+        shared.find_load[extent as usize] = find(&mut asm, extent, LOADS, false);
+        shared.find_store[extent as usize] = find(&mut asm, extent, STORES, false);
+        shared.count_load[extent as usize] = find(&mut asm, extent, LOADS, true);
+        shared.count_store[extent as usize] = find(&mut asm, extent, STORES, true);
     }
     shared.find = at(&asm);
     asm!(
@@ -385,7 +428,7 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
         ; jnz >apart
         ; mov ecx, eax
         ; shr ecx, 12
-        ; mov rcx, [r15 + 8 * rcx]
+        ; mov rcx, [r15 + 8 * rcx + LOADS]
         ; test rcx, rcx
         ; jz >none
         // A host address is not 0.
@@ -398,6 +441,62 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
         .finalize()
         .expect("the shared code's labels are all there");
     (code, shared)
+}
+
+/// Makes what finds an access by its page's entry in `table`; gives its offset. With `counted`, the
+/// access is counted, and what is found is where it would be in the window.
+fn find(asm: &mut Assembler, extent: Extent, table: i32, counted: bool) -> u32 {
+    let offset = asm.offset().0 as u32;
+    let last = (1 << extent.zeros()) - 1;
+    if extent.must_be_aligned() {
+        dynasm!(asm ; .arch x64 ; test al, last as i8 ; jnz >none);
+    } else if last != 0 {
+        dynasm!(asm ; .arch x64
+            ; lea edx, [rax + last]
+            ; xor edx, eax
+            ; test edx, -4096
+            ; jnz >none
+        );
+    }
+    dynasm!(asm ; .arch x64 ; mov ecx, eax ; shr ecx, 12);
+    if counted {
+        dynasm!(asm ; .arch x64
+            ; add BYTE [r15 + rcx], COUNT as i8
+            ; jc >warm
+            ; look:
+        );
+    }
+    dynasm!(asm ; .arch x64
+        ; mov rcx, [r15 + 8 * rcx + table]
+        ; test rcx, rcx
+        ; jz >missing
+    );
+    if counted {
+        // Neither a host address nor what is left of it is 0: guest RAM is not in the window.
+        dynasm!(asm ; .arch x64
+            ; add rcx, rax
+            ; sub rcx, r15
+            ; sub rcx, WINDOW
+        );
+    }
+    dynasm!(asm ; .arch x64 ; missing: ; ret ; none: ; cmp eax, eax ; ret);
+    if counted {
+        // What the caller keeps in registers is its own; seven of them, and the stack is aligned.
+        dynasm!(asm ; .arch x64
+            ; warm:
+            ; push rax ; push rsi ; push rdi ; push r8 ; push r9 ; push r10 ; push r11
+            ; mov rdi, [rbp + frame::CONTEXT]
+            ; mov esi, eax
+            ; mov rax, QWORD warm as *const () as i64
+            ; call rax
+            ; pop r11 ; pop r10 ; pop r9 ; pop r8 ; pop rdi ; pop rsi ; pop rax
+            ; mov ecx, eax
+            ; shr ecx, 12
+            ; jmp <look
+        );
+    }
+    dynasm!(asm ; .arch x64 ; .align 16);
+    offset
 }
 
 /// The pinned guest registers and where they are.
@@ -479,6 +578,16 @@ unsafe extern "sysv64" fn store(
     mmu.fill_fast(ea, true);
     context.uncached = mmu.has_uncached();
     run(context, regs, word, place)
+}
+
+/// Accesses to the page at `ea` were counted.
+///
+/// # Safety
+/// As for [`interpret`].
+unsafe extern "sysv64" fn warm(context: *mut Context, ea: u32) {
+    // SAFETY: as in `load`.
+    let exec = unsafe { &mut *(*context).exec };
+    exec.mmu.warm(ea);
 }
 
 /// An instruction that may change the mode: goes on at `pc`, with `context` saying in which tables,

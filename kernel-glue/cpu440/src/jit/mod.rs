@@ -7,6 +7,7 @@
 //! | `loops.rs` | which registers a loop uses; likewise |
 //! | `groups.rs` | which accesses have one look-up in common; likewise |
 //! | `x64/` | instructions to host code, one pass, one function for each kind; knows no cache |
+//! | `samples.rs` | which code runs much |
 //! | `blocks.rs` | which blocks there are, and the jumps between them |
 //! | `memory.rs`† | the memory that host code lies in |
 //! | `ops.rs` | what the interpreter runs in code's place |
@@ -32,6 +33,7 @@ mod groups;
 mod loops;
 mod memory;
 mod ops;
+mod samples;
 mod status;
 mod stopwatch;
 mod x64;
@@ -45,11 +47,12 @@ use crate::fast::Fast;
 use crate::interp::Exec;
 use crate::pins::Pins;
 use crate::watch::Keeper;
-use blocks::{Blocks, Link};
+use blocks::{Blocks, Link, Made};
 use exec::{Context, Shared, stop};
 use frontend::Block;
 use memory::CodeMemory;
 use ops::Ops;
+use samples::Samples;
 use status::Pending;
 use stopwatch::{Start, ticks};
 use x64::{Emitter, MOST_BYTES};
@@ -88,6 +91,9 @@ pub(crate) struct Jit {
     first: u32,
     blocks: Blocks,
     block: Block,
+    samples: Samples,
+    /// Code came back because its instructions were used up: the next is a sample.
+    used_up: bool,
     /// Some code does floating-point arithmetic or comparisons.
     uses_float: bool,
     /// Where the supervisor's pinned range begins, as its code has it.
@@ -133,6 +139,8 @@ impl Jit {
             ops: Ops::new(),
             shared,
             block: Block::default(),
+            samples: Samples::new(),
+            used_up: false,
             uses_float: false,
             pinned: 0,
             moves: 0,
@@ -175,6 +183,10 @@ impl Jit {
                 return Ran::Trapped(Trap::Fetch);
             };
             let (ram_page, word) = (ram >> 12, (pc >> 2 & 0x3FF) as usize);
+            self.emitter.windows = !direct && exec.mmu.shows_at_once();
+            if std::mem::take(&mut self.used_up) && !direct && exec.mmu.has_windows() {
+                self.sample(exec, ram_page, word);
+            }
             let code = match self.blocks.entry(ram_page, word) {
                 Some(code) => code,
                 None => self.translate(exec, ram_page, word),
@@ -229,9 +241,12 @@ impl Jit {
             match why & 0xFF {
                 stop::MISS | stop::SUMMARY => {}
                 stop::LINK => link = Some(why >> 8),
-                stop::BUDGET if slice < *left + (slice - unused as u32) => {}
-                stop::BUDGET if *left == 0 => {}
-                stop::BUDGET => return Ran::Short,
+                stop::BUDGET => {
+                    self.used_up = true;
+                    if *left != 0 && slice == *left + (slice - unused as u32) {
+                        return Ran::Short;
+                    }
+                }
                 stop::CODE_CHANGED => return Ran::CodeChanged,
                 stop::PRIVILEGED => {
                     return Ran::Trapped(Trap::Program {
@@ -243,6 +258,17 @@ impl Jit {
                 stop::FP_UNAVAILABLE => return Ran::Trapped(Trap::FpUnavailable),
                 _ => return Ran::Trapped(exec.trap),
             }
+        }
+    }
+
+    /// Takes note that a slice ended before the code at a word of a RAM page. If that runs much, it is
+    /// forgotten, to be made anew as such.
+    fn sample(&mut self, exec: &mut Exec, ram_page: u32, word: usize) {
+        let ram = (ram_page << 12) + 4 * word as u32;
+        if self.samples.take(ram) && !self.blocks.is_hot(ram_page, word) {
+            self.forget(ram_page, ram % PAGE, ram % PAGE, exec);
+            self.emitter.windows = true;
+            self.statistics.hot += 1;
         }
     }
 
@@ -260,11 +286,17 @@ impl Jit {
         self.block.read(&exec.mmu.ram, ram + 4 * word as u32);
         let code = self.memory.next();
         let first_link = self.blocks.next_link();
+        let hot = self.emitter.windows;
         let made = self.emitter.compile(&self.block, code, first_link);
         self.uses_float |= made.uses_float;
         self.memory.push(made.bytes);
         let words = self.block.items.len();
-        self.blocks.add(ram_page, word, words, code, made.links);
+        let made = Made {
+            code,
+            links: made.links,
+            hot,
+        };
+        self.blocks.add(ram_page, word, words, made);
         self.statistics.blocks += 1;
         self.statistics.instructions += words as u64;
         self.ticks += ticks().wrapping_sub(start);
@@ -338,17 +370,22 @@ impl Jit {
             if !self.blocks.holds_code(ram_page, from, to) {
                 continue;
             }
-            let memory = &mut self.memory;
-            let unlink = |link| unlink(memory, link);
-            let (gone, empty) = self.blocks.forget(ram_page, from, to, unlink);
+            let gone = self.forget(ram_page, from, to, exec);
             self.statistics.invalidated += u64::from(gone);
-            if empty {
-                exec.mmu
-                    .ram
-                    .watch()
-                    .set(ram_page, Keeper::Translator, false);
-            }
         }
+    }
+
+    /// Forgets what was translated from any byte of `from..=to` of a RAM page; gives how many
+    /// instructions.
+    fn forget(&mut self, ram_page: u32, from: u32, to: u32, exec: &mut Exec) -> u32 {
+        let memory = &mut self.memory;
+        let unlink = |link| unlink(memory, link);
+        let (gone, empty) = self.blocks.forget(ram_page, from, to, unlink);
+        if empty {
+            let watch = exec.mmu.ram.watch();
+            watch.set(ram_page, Keeper::Translator, false);
+        }
+        gone
     }
 
     /// What the translator has done so far.
@@ -385,7 +422,7 @@ mod tests {
 
     use super::*;
     use crate::mmu::Mmu;
-    use crate::ram::{Ram, Region};
+    use crate::ram::{Ram, Region, memory_file};
 
     /// A guest of 200 pages, each of which counts in r3 and goes to the next; the last goes to the
     /// first while CTR counts down, and then traps.
@@ -492,5 +529,45 @@ mod tests {
         let ran = jit.run(&mut exec, &mut regs, &mut left, &Pins::new());
         assert!(matches!(ran, Ran::Trapped(Trap::Program { .. })), "{ran:?}");
         assert_eq!((regs.gpr[3], regs.pc), (24, (7 << 12) + 8));
+    }
+
+    #[test]
+    fn a_loop_that_runs_long_gets_a_window_for_what_it_loads() {
+        let region = memory_file(1 << 20).expect("a memory file");
+        let ram = Ram::new(Arc::new(region)).expect("RAM");
+        // lwz r4,16(r5); add r3,r3,r4; stw r3,32(r5); bdnz to the start.
+        for (at, word) in (0..)
+            .step_by(4)
+            .zip([0x8085_0010, 0x7C63_2214, 0x9065_0020, 0x4200_FFF4])
+        {
+            assert!(ram.store::<u32>(at, word));
+        }
+        assert!(ram.store(0x3010, 7u32));
+        let mut exec = Exec::new(Mmu::new(ram).expect("tables"));
+        for (ea, ram) in [(0, 0), (0x8000_0000, 0x3000)] {
+            let mapping = Mapping {
+                ea,
+                bytes: 4096,
+                ram,
+                read: true,
+                write: true,
+                execute: true,
+                cached: true,
+            };
+            exec.mmu.map(0, ea, &mapping);
+        }
+        let mut jit = Jit::new(&mut exec).expect("code memory");
+        let mut regs = Regs {
+            ctr: 200_000,
+            ..Regs::default()
+        };
+        regs.gpr[5] = 0x8000_0000;
+        let mut left = u32::MAX;
+        let ran = jit.run(&mut exec, &mut regs, &mut left, &Pins::new());
+        assert!(matches!(ran, Ran::Trapped(Trap::Program { .. })), "{ran:?}");
+        assert_eq!((u32::MAX - left, regs.gpr[3]), (800_000, 1_400_000));
+        assert_eq!(exec.mmu.ram.load(0x3020), Some(1_400_000u32));
+        assert_eq!(jit.statistics().hot, 1);
+        assert_eq!(exec.mmu.fast.as_ref().map(Fast::shown), Some(1));
     }
 }

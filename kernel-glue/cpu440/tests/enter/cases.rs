@@ -1,7 +1,7 @@
 
 use std::sync::Arc;
 
-use ppc440_cpu::{Clock, Cpu, GuestMemory, Pins, Region};
+use ppc440_cpu::{Clock, Cpu, GuestMemory, Pins, Region, memory_file};
 use ppc440_isa::{Access, Mapping, Mode, ProgramCause, Regs, TlbWrite, TlbWrites, Trap, regs::msr};
 use vm_memory::{Bytes, GuestAddress, GuestRegionMmap};
 
@@ -14,6 +14,8 @@ const ISYNC: u32 = 0x4C00_012C;
 const RFI: u32 = 0x4C00_0064;
 const MFLR_R0: u32 = 0x7C08_02A6;
 const MTLR_R0: u32 = 0x7C08_03A6;
+/// `bctr`
+const BCTR: u32 = 0x4E80_0420;
 /// `bctrl`
 const BCTRL: u32 = 0x4E80_0421;
 
@@ -44,6 +46,10 @@ fn bdnz(displacement: i16) -> u32 {
     16 << 26 | 16 << 21 | u32::from(displacement as u16) & 0xFFFC
 }
 
+fn mtctr(rs: u32) -> u32 {
+    x_form(rs, 9, 0, 467)
+}
+
 struct Machine {
     cpu: Cpu,
     regs: Regs,
@@ -54,9 +60,17 @@ struct Machine {
 impl Machine {
     /// A CPU whose pages 0 to 15 are mapped one to one, with `words` at 0x1000.
     fn new(words: &[u32]) -> Self {
-        let region = Arc::new(Region::new(RAM as usize).expect("anonymous memory"));
+        let region = match WINDOWS {
+            Some(_) => memory_file(RAM as usize).expect("a memory file"),
+            None => Region::new(RAM as usize).expect("anonymous memory"),
+        };
+        let region = Arc::new(region);
         let pins = Pins::new();
-        let cpu = Cpu::new(region.clone(), pins.clone(), Clock::Virtual, 1, ENGINE).expect("a CPU");
+        let cpu = Cpu::new(region.clone(), pins.clone(), Clock::Virtual, 1, ENGINE);
+        let mut cpu = cpu.expect("a CPU");
+        if let Some(windows) = WINDOWS {
+            cpu.set_windows(windows);
+        }
         let mut machine = Machine {
             cpu,
             regs: Regs {
@@ -181,6 +195,38 @@ fn code_that_the_guest_overwrites_runs_in_its_new_form_even_in_the_same_block() 
         assert_eq!(m.regs.gpr[3], 2);
         assert_eq!(m.word(0x1008), addi(3, 0, 2));
     }
+}
+
+#[test]
+fn accesses_with_a_common_look_up_do_not_mind_what_is_accessed_between_them() {
+    // A load, which makes r5's page known; then three, and between them one from each of five pages
+    // that are not known yet.
+    let mut words = vec![lwz(8, 5, 0), b(4), lwz(8, 5, 0)];
+    words.extend((20..25).map(|base| lwz(26, base, 0)));
+    words.extend([lwz(9, 5, 4), lwz(10, 5, 8), SC]);
+    let mut m = Machine::new(&words);
+    m.write(0x3000, &[1, 2, 3]);
+    m.regs.gpr[5] = 0x3000;
+    for n in 0..5 {
+        m.regs.gpr[20 + n as usize] = 0x4000 + (n << 12);
+    }
+    assert_eq!(m.enter(), Trap::Syscall);
+    assert_eq!(m.regs.gpr[8..=10], [1, 2, 3]);
+}
+
+#[test]
+fn stores_are_seen_in_a_page_that_was_data_before_it_was_code() {
+    // r6 to where r7 says, again and again, and then there.
+    let mut m = Machine::new(&[stw(6, 7, 0), bdnz(-4), mtctr(7), BCTR]);
+    m.write(0x2004, &[SC]);
+    for (n, code) in (0..).zip([addi(3, 0, 1), addi(3, 0, 2), NOP]) {
+        (m.regs.pc, m.regs.ctr) = (0x1000, 100);
+        (m.regs.gpr[6], m.regs.gpr[7]) = (code, 0x2000);
+        assert_eq!(m.enter(), Trap::Syscall);
+        assert_eq!((m.regs.pc, m.regs.gpr[3]), (0x2008, 2.min(n + 1)), "{n}");
+        assert_eq!(m.word(0x2000), code);
+    }
+    assert!(m.forgot_code());
 }
 
 #[test]

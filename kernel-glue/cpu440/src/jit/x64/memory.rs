@@ -1,16 +1,17 @@
-//! Loads and stores. The usual one is a look-up in the table for its direction and a host access;
-//! everything else -- no entry, misaligned, over code, MMIO -- is the interpreter's, behind the
-//! block. A load in the supervisor's code looks in the pinned range before it looks in the table.
+//! Loads and stores. The usual one is a look-up in the table for its direction (`fast.rs`) and a host
+//! access; in code that runs much, a look whether the space's window shows the page, and an access
+//! there. A load in the supervisor's code looks in the pinned range first. Everything else -- no
+//! entry, across pages, over code, MMIO -- is the interpreter's, behind the block.
 
 use std::mem::offset_of;
 
 use ppc440_isa::{Insn, regs::msr};
 
-use super::super::exec::{Context, frame, stop};
+use super::super::exec::{Context, Extent, frame, stop};
 use super::super::groups::Member;
 use super::assembler::DynamicLabel;
-use super::{Cold, Emitter, Home, RAX, RDX, asm, at};
-use crate::fast::STORES;
+use super::{Cold, Emitter, Home, RAX, RCX, RDX, asm, at};
+use crate::fast::{LOAD_SHOWN, LOADS, STORE_SHOWN, STORES, WINDOW};
 
 const PAGE: i32 = 4096;
 
@@ -25,6 +26,7 @@ macro_rules! read {
             }
             Unit::HalfReversed => asm!($e, ; movzx Rd($d), WORD [$($at)*]),
             Unit::Word => asm!($e, ; movbe Rd($d), [$($at)*]),
+            Unit::Double => asm!($e, ; movbe Rq($d), [$($at)*]),
             Unit::WordReversed => asm!($e, ; mov Rd($d), [$($at)*]),
         }
     };
@@ -38,6 +40,7 @@ macro_rules! write {
             Unit::Half | Unit::Algebraic => asm!($e, ; movbe [$($at)*], Rw($s)),
             Unit::HalfReversed => asm!($e, ; mov [$($at)*], Rw($s)),
             Unit::Word => asm!($e, ; movbe [$($at)*], Rd($s)),
+            Unit::Double => asm!($e, ; movbe [$($at)*], Rq($s)),
             Unit::WordReversed => asm!($e, ; mov [$($at)*], Rd($s)),
         }
     };
@@ -71,15 +74,34 @@ enum Unit {
     HalfReversed,
     Word,
     WordReversed,
+    Double,
+}
+
+/// Where an access goes in the host.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// To its address, in `rax`, and its page's number, in `rcx`.
+    Entry,
+    /// To the window and this register.
+    Window(u8),
 }
 
 impl Unit {
-    fn alignment(self) -> i8 {
+    fn extent(self) -> Extent {
         match self {
-            Unit::Byte => 1,
-            Unit::Half | Unit::Algebraic | Unit::HalfReversed => 2,
-            Unit::Word | Unit::WordReversed => 4,
+            Unit::Byte => Extent::Byte,
+            Unit::Half | Unit::Algebraic | Unit::HalfReversed => Extent::Half,
+            Unit::Word | Unit::WordReversed => Extent::Word,
+            Unit::Double => Extent::AlignedDouble,
         }
+    }
+}
+
+fn float_extent(double: bool) -> Extent {
+    if double {
+        Extent::AlignedDouble
+    } else {
+        Extent::AlignedWord
     }
 }
 
@@ -173,48 +195,96 @@ impl Emitter {
         }
     }
 
-    /// What is added to the address in `eax` to find it in the host, in `rcx`; `slow` when the
-    /// page has no entry or the address is not a multiple of `alignment`.
-    fn look_up(&mut self, store: bool, alignment: i8, slow: DynamicLabel) {
-        asm!(self, ; mov ecx, eax ; shr ecx, 12);
-        self.check_alignment(alignment, slow);
-        self.find_page(store, slow);
-    }
-
-    /// As [`Emitter::look_up`], for any address from which the unit stays within the page.
-    fn look_up_integer(&mut self, store: bool, unit: Unit, slow: DynamicLabel) {
-        asm!(self, ; mov ecx, eax ; shr ecx, 12);
-        if unit.alignment() > 1 {
-            let [from, back] = [self.asm.new_dynamic_label(), self.asm.new_dynamic_label()];
-            let routine = match unit.alignment() {
-                2 => self.shared.within_2,
-                _ => self.shared.within_4,
-            };
-            self.cold.push(Cold::Misaligned {
-                from,
-                back,
-                slow,
-                routine,
-            });
-            self.check_alignment(unit.alignment(), from);
-            asm!(self, ; =>back);
-        }
-        self.find_page(store, slow);
-    }
-
-    fn check_alignment(&mut self, alignment: i8, slow: DynamicLabel) {
-        if alignment > 1 {
-            asm!(self, ; test al, alignment - 1 ; jnz =>slow);
+    /// Looks up the address in `eax`, and says where the access goes. With `keep`, `eax` still has the
+    /// address then. Goes to `slow`, with the address in `eax`, when its page has no entry, or
+    /// the address does not fit the extent.
+    fn look_up(&mut self, store: bool, extent: Extent, keep: bool, slow: DynamicLabel) -> Place {
+        if self.windows {
+            self.look_for_window(store, extent, keep, slow)
+        } else {
+            self.look_for_entry(store, extent, slow);
+            Place::Entry
         }
     }
 
-    /// The entry of the page whose number is in `ecx`.
-    fn find_page(&mut self, store: bool, slow: DynamicLabel) {
+    /// The index of the address in `eax`, in `rcx`.
+    fn index(&mut self, extent: Extent) {
+        match extent.zeros() {
+            0 => asm!(self, ; mov ecx, eax ; shr ecx, 12),
+            zeros => asm!(self, ; rorx ecx, eax, zeros ; shr ecx, 12 - zeros),
+        }
+    }
+
+    fn look_for_window(
+        &mut self,
+        store: bool,
+        extent: Extent,
+        keep: bool,
+        slow: DynamicLabel,
+    ) -> Place {
+        let (routines, bit) = match store {
+            false => (&self.shared.count_load, LOAD_SHOWN),
+            true => (&self.shared.count_store, STORE_SHOWN),
+        };
+        let routine = routines[extent as usize];
+        let to = if keep { RCX } else { RAX };
+        let [from, back] = self.look_up_cold(routine, to, slow);
+        self.index(extent);
+        asm!(self, ; test BYTE [r15 + rcx], bit as i8 ; jz =>from);
+        if keep {
+            asm!(self, ; mov ecx, eax);
+        }
+        asm!(self, ; =>back);
+        Place::Window(to)
+    }
+
+    /// The number of the page of the address in `eax`, in `rcx`.
+    fn look_for_entry(&mut self, store: bool, extent: Extent, slow: DynamicLabel) {
+        self.index(extent);
         match store {
-            false => asm!(self, ; mov rcx, [r15 + 8 * rcx]),
+            false => asm!(self, ; mov rcx, [r15 + 8 * rcx + LOADS]),
             true => asm!(self, ; mov rcx, [r15 + 8 * rcx + STORES]),
         }
-        asm!(self, ; test rcx, rcx ; jz =>slow);
+        asm!(self, ; test rcx, rcx);
+        if extent.zeros() == 0 {
+            asm!(self, ; jz =>slow);
+            return;
+        }
+        let routines = match store {
+            false => &self.shared.find_load,
+            true => &self.shared.find_store,
+        };
+        let routine = routines[extent as usize];
+        let [from, back] = self.look_up_cold(routine, RCX, slow);
+        asm!(self, ; jz =>from ; =>back);
+    }
+
+    /// Calls `routine` if a jump to the first label is taken, and goes on at the second with what it
+    /// found in the register `to`.
+    fn look_up_cold(&mut self, routine: u32, to: u8, slow: DynamicLabel) -> [DynamicLabel; 2] {
+        let [from, back] = [self.asm.new_dynamic_label(), self.asm.new_dynamic_label()];
+        self.cold.push(Cold::LookUp {
+            from,
+            back,
+            slow,
+            routine,
+            to,
+        });
+        [from, back]
+    }
+
+    fn read(&mut self, unit: Unit, d: u8, from: Place) {
+        match from {
+            Place::Entry => read!(self, unit, d, rcx + rax),
+            Place::Window(at) => read!(self, unit, d, r15 + Rq(at) + WINDOW),
+        }
+    }
+
+    fn write(&mut self, unit: Unit, s: u8, to: Place) {
+        match to {
+            Place::Entry => write!(self, unit, s, rcx + rax),
+            Place::Window(at) => write!(self, unit, s, r15 + Rq(at) + WINDOW),
+        }
     }
 
     /// The host address of what an integer load loads, in `rcx`, and its effective address in `eax` if
@@ -230,7 +300,7 @@ impl Emitter {
             self.address_of(form);
             asm!(self, ; lea ecx, [rax + start.wrapping_neg() as i32]);
         }
-        self.check_pinned(start, unit.alignment() as u8, slow);
+        self.check_pinned(start, 1 << unit.extent().zeros(), slow);
     }
 
     /// Makes a host address in `rcx` of the offset from `start` in `ecx`: in the pinned range, or by a
@@ -270,8 +340,8 @@ impl Emitter {
             read!(self, unit, d, rcx);
         } else {
             self.address_of(form);
-            self.look_up_integer(false, unit, slow);
-            read!(self, unit, d, rcx + rax);
+            let from = self.look_up(false, unit.extent(), form.updates(), slow);
+            self.read(unit, d, from);
         }
         self.set(rt, d);
         if form.updates() {
@@ -292,9 +362,9 @@ impl Emitter {
         }
         let slow = self.access_cold(self.shared.store, back);
         self.address_of(form);
-        self.look_up_integer(true, unit, slow);
+        let to = self.look_up(true, unit.extent(), form.updates(), slow);
         let s = self.value(rs, RDX);
-        write!(self, unit, s, rcx + rax);
+        self.write(unit, s, to);
         if form.updates() {
             self.set(ra, RAX);
         }
@@ -326,16 +396,20 @@ impl Emitter {
             let last = member.span as i32 - 1;
             asm!(self,
                 ; lea eax, [Rq(base) + i32::from(member.low)]
-                ; mov ecx, eax
                 ; lea edx, [rax + last]
-                ; shr ecx, 12
                 ; xor edx, eax
                 ; test edx, -PAGE
                 ; jnz =>alone
             );
-            self.check_alignment(member.alignment as i8, alone);
-            self.find_page(store, alone);
-            asm!(self, ; add rcx, rax ; mov [rbp + kept], rcx);
+            let extent = match member.alignment {
+                1 => Extent::Byte,
+                2 => Extent::Half,
+                _ => Extent::AlignedWord,
+            };
+            // Not in a window: by the next access, that may show something else.
+            self.look_for_entry(store, extent, alone);
+            asm!(self, ; add rcx, rax);
+            asm!(self, ; mov [rbp + kept], rcx);
         } else {
             if self.pointer != Some(member.slot) {
                 asm!(self, ; mov rcx, [rbp + kept]);
@@ -371,13 +445,13 @@ impl Emitter {
         let done = self.asm.new_dynamic_label();
         let slow = self.access_cold(routine, done);
         self.address_of(Form::D);
-        self.look_up_integer(store, unit, slow);
+        let place = self.look_up(store, unit.extent(), false, slow);
         if store {
             let s = self.value(word.rs(), RDX);
-            write!(self, unit, s, rcx + rax);
+            self.write(unit, s, place);
         } else {
             let d = self.target(word.rt(), RDX);
-            read!(self, unit, d, rcx + rax);
+            self.read(unit, d, place);
             self.set(word.rt(), d);
         }
         asm!(self, ; =>done ; mov rcx, [rbp + kept] ; jmp =>back);
@@ -393,8 +467,8 @@ impl Emitter {
             asm!(self, ; movbe Rd(d), [rcx]);
         } else {
             self.address_of(Form::X);
-            self.look_up(false, 4, slow);
-            asm!(self, ; movbe Rd(d), [rcx + rax]);
+            let from = self.look_up(false, Extent::AlignedWord, false, slow);
+            self.read(Unit::Word, d, from);
         }
         asm!(self, ; mov BYTE [rbp + at::RESERVATION], 1);
         self.set(rt, d);
@@ -407,11 +481,11 @@ impl Emitter {
         let back = self.asm.new_dynamic_label();
         let slow = self.access_cold(self.shared.store, back);
         self.address_of(Form::X);
-        self.look_up(true, 4, slow);
         asm!(self, ; cmp BYTE [rbp + at::RESERVATION], 0 ; je =>slow);
+        let to = self.look_up(true, Extent::AlignedWord, false, slow);
         let s = self.value(rs, RDX);
+        self.write(Unit::Word, s, to);
         asm!(self,
-            ; movbe [rcx + rax], Rd(s)
             ; mov BYTE [rbp + at::RESERVATION], 0
             ; xor eax, eax
         );
@@ -426,14 +500,19 @@ impl Emitter {
         let slow = self.access_cold(self.shared.store, back);
         self.address_of(Form::X);
         asm!(self, ; and eax, -32);
-        self.look_up(true, 1, slow);
         asm!(self,
             ; mov rdx, [rbp + frame::CONTEXT]
             ; cmp BYTE [rdx + offset_of!(Context, uncached) as i32], 0
             ; jne =>slow
+        );
+        match self.look_up(true, Extent::Byte, false, slow) {
+            Place::Entry => asm!(self, ; add rcx, rax),
+            Place::Window(at) => asm!(self, ; lea rcx, [r15 + Rq(at) + WINDOW]),
+        }
+        asm!(self,
             ; vpxor xmm0, xmm0, xmm0
-            ; vmovdqu [rcx + rax], xmm0
-            ; vmovdqu [rcx + rax + 16], xmm0
+            ; vmovdqu [rcx], xmm0
+            ; vmovdqu [rcx + 16], xmm0
             ; =>back
         );
     }
@@ -457,13 +536,14 @@ impl Emitter {
         let back = self.asm.new_dynamic_label();
         let slow = self.access_cold(self.shared.load, back);
         self.address_of(form);
-        self.look_up(false, if double { 8 } else { 4 }, slow);
+        let keep = !double || form.updates();
+        let from = self.look_up(false, float_extent(double), keep, slow);
         if double {
-            asm!(self, ; movbe rdx, [rcx + rax]);
+            self.read(Unit::Double, RDX, from);
         } else {
+            self.read(Unit::Word, RDX, from);
             // Widening is exact; but the host would make a signalling NaN quiet.
             asm!(self,
-                ; movbe edx, [rcx + rax]
                 ; lea ecx, [rdx + rdx]
                 ; cmp ecx, DWORD 0xFF00_0000u32 as i32
                 ; jae =>slow
@@ -485,10 +565,12 @@ impl Emitter {
         let back = self.asm.new_dynamic_label();
         let slow = self.access_cold(self.shared.store, back);
         self.address_of(form);
-        self.look_up(true, if double { 8 } else { 4 }, slow);
+        let keep = !double || form.updates();
+        let to = self.look_up(true, float_extent(double), keep, slow);
         let from = at::fpr(frs);
         if double {
-            asm!(self, ; mov rdx, [rbp + from] ; movbe [rcx + rax], rdx);
+            asm!(self, ; mov rdx, [rbp + from]);
+            self.write(Unit::Double, RDX, to);
         } else {
             // Numbers too small for a normal single are the interpreter's, but for zeros.
             let fits = self.asm.new_dynamic_label();
@@ -503,8 +585,8 @@ impl Emitter {
                 ; =>fits
                 ; mov rdx, [rbp + from]
                 ; pext rdx, rdx, [rbp + frame::SINGLE]
-                ; movbe [rcx + rax], edx
             );
+            self.write(Unit::Word, RDX, to);
         }
         if form.updates() {
             self.set(ra, RAX);

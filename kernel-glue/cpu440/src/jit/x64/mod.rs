@@ -145,12 +145,13 @@ enum Cold {
         word: u32,
         place: i32,
     },
-    /// Goes on with an address that is not aligned, unless the unit reaches into the next page.
-    Misaligned {
+    /// Finds an access by its page's entry, and goes on with what it found in a register.
+    LookUp {
         from: DynamicLabel,
         back: DynamicLabel,
         slow: DynamicLabel,
         routine: u32,
+        to: u8,
     },
     /// Looks up what is loaded from outside the pinned range; see [`Emitter::check_pinned`].
     Find {
@@ -245,6 +246,8 @@ pub(super) struct Emitter {
     pub summary: bool,
     /// Where the pinned range begins, if code is to look there first for what it loads.
     pub direct: Option<u32>,
+    /// The code is one that runs much: what it loads and stores may be in windows.
+    pub windows: bool,
     /// MSR\[FP\] is known to be 1.
     fp_checked: bool,
     uses_float: bool,
@@ -285,6 +288,7 @@ impl Emitter {
             ctr_copy: None,
             summary: false,
             direct: None,
+            windows: false,
             fp_checked: false,
             uses_float: false,
         }
@@ -654,15 +658,20 @@ impl Emitter {
                 self.enter_loop();
                 asm!(self, ; jmp =>back);
             }
-            Cold::Misaligned {
+            Cold::LookUp {
                 from,
                 back,
                 slow,
                 routine,
+                to,
             } => {
                 asm!(self, ; =>from);
                 self.call(routine);
-                asm!(self, ; jz =>back ; jmp =>slow);
+                asm!(self, ; jz =>slow);
+                if to != RCX {
+                    asm!(self, ; mov Rq(to), rcx);
+                }
+                asm!(self, ; jmp =>back);
             }
             Cold::Find {
                 from,
