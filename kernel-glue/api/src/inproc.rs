@@ -4,13 +4,20 @@
 //! drive a core themselves use it too, with entries of their own ([`Entry`]).
 
 use ppc440_cpu::{Cpu, Pins};
-use ppc440_isa::{Mapping, Mode, Regs, SpaceId, Trap};
+use ppc440_isa::{Mapping, Mode, Regs, SpaceId, Spaces, Supervisor, Trap};
 use ppc440_kvm::Hw;
 
 /// How the core's entries into the guest reach the CPU.
 pub trait Entry {
     /// As [`Hw::enter`], with the CPU and its pins.
-    fn enter(&mut self, cpu: &mut Cpu, pins: &Pins, regs: &mut Regs, budget: u32) -> Trap;
+    fn enter(
+        &mut self,
+        cpu: &mut Cpu,
+        pins: &Pins,
+        regs: &mut Regs,
+        budget: u32,
+        supervisor: &mut dyn Supervisor,
+    ) -> Trap;
 }
 
 /// Entries as the core asks for them.
@@ -19,8 +26,15 @@ pub struct Direct;
 
 impl Entry for Direct {
     #[inline]
-    fn enter(&mut self, cpu: &mut Cpu, _: &Pins, regs: &mut Regs, budget: u32) -> Trap {
-        cpu.enter(regs, budget)
+    fn enter(
+        &mut self,
+        cpu: &mut Cpu,
+        _: &Pins,
+        regs: &mut Regs,
+        budget: u32,
+        supervisor: &mut dyn Supervisor,
+    ) -> Trap {
+        cpu.enter(regs, budget, supervisor)
     }
 }
 
@@ -35,17 +49,9 @@ pub struct InProcess<E = Direct> {
     pub entry: E,
 }
 
-impl<E: Entry> Hw for InProcess<E> {
+impl<E: Entry> Spaces for InProcess<E> {
     fn select(&mut self, mode: Mode, fetch: SpaceId, data: SpaceId) {
         self.cpu.select(mode, fetch, data);
-    }
-
-    fn enter(&mut self, regs: &mut Regs, budget: u32) -> Trap {
-        self.entry.enter(&mut self.cpu, &self.pins, regs, budget)
-    }
-
-    fn execute(&mut self, regs: &mut Regs, word: u32) -> Option<Trap> {
-        self.cpu.execute(regs, word)
     }
 
     fn map(&mut self, space: SpaceId, ea_wanted: u32, mapping: &Mapping) {
@@ -60,20 +66,31 @@ impl<E: Entry> Hw for InProcess<E> {
         self.cpu.clear(space);
     }
 
-    fn load(&mut self, ram: u32, bytes: &mut [u8]) -> bool {
-        self.cpu.load(ram, bytes)
-    }
-
-    fn store(&mut self, ram: u32, bytes: &[u8]) -> bool {
-        self.cpu.store(ram, bytes)
-    }
-
     fn retire(&mut self) {
         self.cpu.retire();
     }
 
     fn retired(&self) -> u64 {
         self.cpu.retired()
+    }
+}
+
+impl<E: Entry> Hw for InProcess<E> {
+    fn enter(&mut self, regs: &mut Regs, budget: u32, supervisor: &mut dyn Supervisor) -> Trap {
+        let InProcess { cpu, pins, entry } = self;
+        entry.enter(cpu, pins, regs, budget, supervisor)
+    }
+
+    fn execute(&mut self, regs: &mut Regs, word: u32) -> Option<Trap> {
+        self.cpu.execute(regs, word)
+    }
+
+    fn load(&mut self, ram: u32, bytes: &mut [u8]) -> bool {
+        self.cpu.load(ram, bytes)
+    }
+
+    fn store(&mut self, ram: u32, bytes: &[u8]) -> bool {
+        self.cpu.store(ram, bytes)
     }
 
     fn time_base(&self) -> u64 {

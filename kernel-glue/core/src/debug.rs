@@ -5,14 +5,15 @@
 //! each instruction is fetched and looked at by the core before the hardware executes it. Events
 //! while MSR\[DE\] is 0 are not recorded: hardware would set DBSR\[IDE\] for them.
 
-use ppc440_isa::Access;
 use ppc440_isa::regs::{dbcr0, msr};
+use ppc440_isa::{Access, Regs};
 
 use crate::access::{MemOp, Special, branch_taken};
 use crate::hw::Hw;
 use crate::interrupt::Interrupt;
 use crate::mmio::alignment_required;
 use crate::stats::Cause;
+use crate::system::{System, context};
 use crate::tlb::permits;
 use crate::vcpu::{Resume, Vcpu};
 
@@ -71,19 +72,32 @@ fn admits(field: u32, user: bool) -> bool {
     }
 }
 
+impl System {
+    /// Whether any debug event could cause an interrupt now.
+    #[inline]
+    pub fn debug_armed(&self, regs: &Regs) -> bool {
+        self.sprs.dbcr0 & dbcr0::IDM != 0
+            && regs.msr & msr::DE != 0
+            && self.sprs.dbcr0 & EVENTS != 0
+    }
+
+    /// Whether a trap instruction is a debug event.
+    pub fn debugs_traps(&self, regs: &Regs) -> bool {
+        self.debug_armed(regs) && self.sprs.dbcr0 & dbcr0::TRAP != 0
+    }
+}
+
 impl Vcpu {
     /// Whether any debug event could cause an interrupt now.
     #[inline]
     pub(crate) fn debug_armed(&self) -> bool {
-        self.sprs.dbcr0 & dbcr0::IDM != 0
-            && self.regs.msr & msr::DE != 0
-            && self.sprs.dbcr0 & EVENTS != 0
+        self.system.debug_armed(&self.regs)
     }
 
     /// Takes the debug interrupt for `events` in place of the instruction at `pc`.
     pub(crate) fn debug_stop<H: Hw>(&mut self, hw: &H, events: u32) -> Resume {
-        self.stats.debug += 1;
-        self.cause = Cause::Debug;
+        self.system.stats.debug += 1;
+        self.system.cause = Cause::Debug;
         let pc = self.regs.pc;
         self.take_debug(events, pc);
         self.debug_control_changed(hw);
@@ -92,7 +106,7 @@ impl Vcpu {
 
     /// Takes the debug interrupt for a completed instruction, if that is asked for.
     pub(crate) fn debug_completed<H: Hw>(&mut self, hw: &H) {
-        if self.debug_armed() && self.sprs.dbcr0 & dbcr0::ICMP != 0 {
+        if self.debug_armed() && self.system.sprs.dbcr0 & dbcr0::ICMP != 0 {
             self.debug_stop(hw, dbcr0::ICMP);
         }
     }
@@ -126,12 +140,12 @@ impl Vcpu {
             }
         }
         let before = hw.retired();
-        let (interrupts, calls) = (self.interrupts_taken(), self.stats.sysc);
-        let trap = self.enter_for(hw, 1);
+        let (interrupts, calls) = (self.interrupts_taken(), self.system.stats.sysc);
+        let trap = self.step(hw);
         let resume = self.handle(hw, trap);
         let completed = hw.retired() != before
             && self.interrupts_taken() == interrupts
-            && self.stats.sysc == calls;
+            && self.system.stats.sysc == calls;
         if completed {
             match resume {
                 Resume::Guest => self.debug_completed(hw),
@@ -143,7 +157,7 @@ impl Vcpu {
 
     /// Synchronous interrupts other than system calls, counted.
     fn interrupts_taken(&self) -> u64 {
-        let stats = &self.stats;
+        let stats = &self.system.stats;
         stats.itlb_r
             + stats.dtlb_r
             + stats.isi
@@ -157,7 +171,7 @@ impl Vcpu {
 
     /// IAC events of the instruction at `pc`.
     fn instruction_compares(&self) -> u32 {
-        let sprs = &self.sprs;
+        let sprs = &self.system.sprs;
         if sprs.dbcr0 & IAC == 0 {
             return 0;
         }
@@ -192,23 +206,25 @@ impl Vcpu {
         } else {
             Access::Load
         };
-        let context = self.context(msr::DS);
+        let context = context(&self.regs, msr::DS);
         let last = op.ea.wrapping_add(u32::from(op.len) - 1);
         [op.ea, last].iter().all(|&ea| {
-            self.mmu
+            self.system
+                .mmu
                 .lookup(ea, context.pid, context.ts)
-                .is_some_and(|index| permits(self.mmu.entry(index), access, context.user))
+                .is_some_and(|index| permits(self.system.mmu.entry(index), access, context.user))
         })
     }
 
     /// Whether an access that is allowed is an Alignment interrupt, which goes before its compares.
     fn is_refused_alignment(&self, op: &MemOp) -> bool {
-        let context = self.context(msr::DS);
+        let context = context(&self.regs, msr::DS);
         let uncached = self
+            .system
             .mmu
             .lookup(op.ea, context.pid, context.ts)
             .is_some_and(|index| {
-                let word2 = self.mmu.entry(index).word2;
+                let word2 = self.system.mmu.entry(index).word2;
                 word2.w() || word2.i()
             });
         alignment_required(op, self.strict_alignment(), uncached)
@@ -218,13 +234,13 @@ impl Vcpu {
     /// its access would fault: faults go first.
     fn data_and_branch_events<H: Hw>(&mut self, hw: &mut H) -> u32 {
         let watched = EVENTS & !(IAC | dbcr0::ICMP | dbcr0::TRAP);
-        if self.sprs.dbcr0 & watched == 0 {
+        if self.system.sprs.dbcr0 & watched == 0 {
             return 0;
         }
         let Some(word) = self.instruction_at(hw, self.regs.pc) else {
             return 0;
         };
-        if self.sprs.dbcr0 & dbcr0::BRT != 0 && branch_taken(word, &self.regs) {
+        if self.system.sprs.dbcr0 & dbcr0::BRT != 0 && branch_taken(word, &self.regs) {
             return dbcr0::BRT;
         }
         match MemOp::of(word, &self.regs) {
@@ -234,7 +250,7 @@ impl Vcpu {
     }
 
     fn data_compares(&self, op: &MemOp) -> u32 {
-        let sprs = &self.sprs;
+        let sprs = &self.system.sprs;
         if !self.is_allowed(op) || self.is_refused_alignment(op) {
             return 0;
         }

@@ -1,7 +1,7 @@
 //! The 440 underneath: what the core asks of silicon, or of a software CPU.
 
-pub use ppc440_isa::{Mapping, Mode, SPACES, SpaceId};
-use ppc440_isa::{Regs, Trap};
+pub use ppc440_isa::{Mapping, SPACES, SpaceId, Spaces};
+use ppc440_isa::{Regs, Supervisor, Trap};
 
 /// Levels of the core's interrupt inputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,31 +18,21 @@ pub struct Pins {
 ///
 /// The hardware executes what problem state may execute, against the translations that the core
 /// has mapped, and traps for the rest. It holds no guest supervisor state.
-pub trait Hw {
-    /// Makes `fetch` the space of instruction fetches and `data` that of loads and stores: the
-    /// guest is in `mode`. Until one of the two is cleared, the hardware may come back to them by
-    /// itself when an instruction puts the guest into this mode again.
-    fn select(&mut self, mode: Mode, fetch: SpaceId, data: SpaceId);
-
+pub trait Hw: Spaces {
     /// Runs guest code at `regs.pc` for at most `budget` instructions (at least 1), and says why
     /// it stopped. The mode may be another one then, and TLB writes may wait in `regs`.
-    /// Instructions that completed are counted in [`Hw::retired`]; the one that
+    /// Instructions that completed are counted in [`Spaces::retired`]; the one that
     /// trapped is not.
-    fn enter(&mut self, regs: &mut Regs, budget: u32) -> Trap;
+    ///
+    /// Hardware that can asks `supervisor` about a trap first, and goes on when that has dealt with
+    /// it: what was completed so is counted, and is part of the budget. It never asks about
+    /// [`Trap::Budget`], and about [`Trap::Attention`] only if an instruction stopped because of
+    /// what waits in `regs`, not for a pin. Other hardware comes back with every trap.
+    fn enter(&mut self, regs: &mut Regs, budget: u32, supervisor: &mut dyn Supervisor) -> Trap;
 
     /// Executes the one instruction `word` as if it had been fetched at `regs.pc`; for code whose
     /// page the hardware cannot map. `None`: it completed, `pc` is advanced, and it was counted.
     fn execute(&mut self, regs: &mut Regs, word: u32) -> Option<Trap>;
-
-    /// Adds a translation to a space; the hardware may keep only the part around `ea_wanted`.
-    fn map(&mut self, space: SpaceId, ea_wanted: u32, mapping: &Mapping);
-
-    /// Removes from a space all that translates any of the `bytes` bytes at `ea`, at once.
-    /// `ea` and `bytes` are multiples of 4096; `bytes` is at most 1 GiB.
-    fn unmap(&mut self, space: SpaceId, ea: u32, bytes: u32);
-
-    /// Empties a space.
-    fn clear(&mut self, space: SpaceId);
 
     /// Reads guest RAM at byte offset `ram` of its mapping; `false`, with `bytes` untouched, when
     /// the range is not inside it.
@@ -50,12 +40,6 @@ pub trait Hw {
 
     /// Writes guest RAM, as [`Hw::load`] reads it; code that was decoded from there is forgotten.
     fn store(&mut self, ram: u32, bytes: &[u8]) -> bool;
-
-    /// Counts one instruction that the core completed in the hardware's place.
-    fn retire(&mut self);
-
-    /// Instructions completed since the hardware was made.
-    fn retired(&self) -> u64;
 
     /// The free-running time base, in ticks of the timer clock. Never goes back.
     fn time_base(&self) -> u64;

@@ -21,13 +21,14 @@ mod recent;
 mod spr;
 mod sprs;
 mod stats;
+mod system;
 mod timer;
 mod tlb;
 mod trap;
 mod uapi;
 mod vcpu;
 
-pub use hw::{Hw, Mapping, Pins, SPACES, SpaceId};
+pub use hw::{Hw, Mapping, Pins, SPACES, SpaceId, Spaces};
 pub use interrupt::{Inject, Interrupt, Pending};
 pub use memory::{SLOT_ALIGN, SLOTS, Slot, SlotError};
 pub use mmio::{InFlight, Transfer};

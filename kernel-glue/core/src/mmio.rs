@@ -7,12 +7,13 @@
 //! leaves, as KVM does; a loaded register when the last byte is there.
 
 use ppc440_isa::regs::{ccr0, msr};
-use ppc440_isa::{Access, Cr};
+use ppc440_isa::{Access, Cr, Regs};
 
 use crate::access::{MemOp, Special, Unit};
 use crate::hw::Hw;
 use crate::interrupt::Interrupt;
 use crate::stats::Cause;
+use crate::system::context;
 use crate::tlb::permits;
 use crate::uapi::{Exit, RunPage, exit_reason};
 use crate::vcpu::{Resume, Vcpu};
@@ -80,6 +81,12 @@ pub(crate) fn alignment_required(op: &MemOp, strict: bool, uncached: bool) -> bo
         _ if op.fp => op.ea & 3 != 0 || op.ea % 16 + u32::from(op.len) > 16,
         _ => strict && op.is_misaligned(),
     }
+}
+
+/// Whether the operation is a `stwcx.` without a reservation, which completes without a data
+/// storage interrupt (chapter 9, `stwcx.`).
+pub(crate) fn conditional_fails(regs: &Regs, special: Special) -> bool {
+    special == Special::Conditional && !regs.reservation
 }
 
 impl Transfer {
@@ -190,8 +197,8 @@ impl Vcpu {
             InFlight::Mmio(transfer) => {
                 transfer.done += core::mem::take(&mut transfer.asked);
                 if let Some(exit) = transfer.go_on(hw) {
-                    self.stats.mmio += 1;
-                    self.cause = Cause::Mmio;
+                    self.system.stats.mmio += 1;
+                    self.system.cause = Cause::Mmio;
                     return Some(exit);
                 }
                 let transfer = *transfer;
@@ -204,7 +211,7 @@ impl Vcpu {
 
     /// Performs one load, store or cache instruction at `pc`.
     pub(crate) fn perform<H: Hw>(&mut self, hw: &mut H, op: MemOp) -> Resume {
-        self.stats.access_emu += 1;
+        self.system.stats.access_emu += 1;
         let access = if op.store {
             Access::Store
         } else {
@@ -221,21 +228,21 @@ impl Vcpu {
             ..Part::default()
         }; 2];
         parts[1].len = op.len - first;
-        let context = self.context(msr::DS);
+        let context = context(&self.regs, msr::DS);
         let mut at = start;
         // DEAR names the byte that the instruction did, or the first of the second page.
         let mut address = op.ea;
         for part in parts.iter_mut().filter(|part| part.len != 0) {
-            let Some(index) = self.mmu.lookup(at, context.pid, context.ts) else {
+            let Some(index) = self.system.mmu.lookup(at, context.pid, context.ts) else {
                 return self.data_fault(hw, Interrupt::DataTlb, address, op.store, op.fp);
             };
-            let entry = self.mmu.entry(index);
+            let entry = self.system.mmu.entry(index);
             // A store that will not happen needs no permission, though it can miss.
-            if !permits(entry, access, context.user) && !self.conditional_fails(op.special) {
+            if !permits(entry, access, context.user) && !conditional_fails(&self.regs, op.special) {
                 return self.data_fault(hw, Interrupt::DataStorage, address, op.store, op.fp);
             }
             part.gpa = entry.real(at);
-            part.ram = self.slots.ram(part.gpa);
+            part.ram = self.system.slots.ram(part.gpa);
             part.little = entry.word2.e();
             part.uncached = entry.word2.w() || entry.word2.i();
             at = at.wrapping_add(u32::from(part.len));
@@ -282,24 +289,18 @@ impl Vcpu {
                 Resume::Guest
             }
             Some(exit) => {
-                self.stats.mmio += 1;
-                self.cause = Cause::Mmio;
+                self.system.stats.mmio += 1;
+                self.system.cause = Cause::Mmio;
                 self.in_flight = InFlight::Mmio(transfer);
                 Resume::Host(exit)
             }
         }
     }
 
-    /// Whether the operation is a `stwcx.` without a reservation, which completes without a data
-    /// storage interrupt (chapter 9, `stwcx.`).
-    pub(crate) fn conditional_fails(&self, special: Special) -> bool {
-        special == Special::Conditional && !self.regs.reservation
-    }
-
     /// CCR0\[FLSTA\]: misaligned integer accesses are Alignment interrupts.
     #[inline]
     pub(crate) fn strict_alignment(&self) -> bool {
-        self.sprs.ccr0 & ccr0::FLSTA != 0
+        self.system.sprs.ccr0 & ccr0::FLSTA != 0
     }
 
     /// Fills the bytes of a store from its registers.

@@ -25,23 +25,13 @@ const IVPR: u32 = 0xFFFF_0000;
 const IVOR: u32 = 0x0000_FFF0;
 
 impl Vcpu {
-    /// MMUCR\[STID\].
-    pub(crate) fn stid(&self) -> u8 {
-        self.regs.mmucr as u8
-    }
-
-    /// MMUCR\[STS\].
-    pub(crate) fn sts(&self) -> bool {
-        self.regs.mmucr & mmucr::STS != 0
-    }
-
     /// Reads an SPR in supervisor state.
     ///
     /// A number that no 440 has reads 0 and is recorded for [`Vcpu::take_unknown_spr`]; silicon
     /// leaves the result undefined. A register that can only be written reads 0.
     #[inline]
     pub(crate) fn mfspr<H: Hw>(&mut self, hw: &H, number: u32) -> u32 {
-        let (regs, sprs) = (&self.regs, &self.sprs);
+        let (regs, sprs) = (&self.regs, &self.system.sprs);
         match number {
             spr::XER => regs.xer.word(),
             spr::LR => regs.lr,
@@ -118,7 +108,7 @@ impl Vcpu {
     /// [`Vcpu::take_unknown_spr`].
     #[inline]
     pub(crate) fn mtspr<H: Hw>(&mut self, hw: &H, number: u32, value: u32) -> Option<ResetKind> {
-        let (regs, sprs) = (&mut self.regs, &mut self.sprs);
+        let (regs, sprs) = (&mut self.regs, &mut self.system.sprs);
         match number {
             spr::XER => regs.xer = ppc440_isa::Xer::from_word(value),
             spr::LR => regs.lr = value,
@@ -194,7 +184,7 @@ impl Vcpu {
     /// DBCR0 or DBSR changed: the timers may stop or go on.
     pub(crate) fn debug_control_changed<H: Hw>(&mut self, hw: &H) {
         self.timer.advance(hw.time_base());
-        self.timer.freeze(self.sprs.timers_frozen());
+        self.timer.freeze(self.system.sprs.timers_frozen());
         self.slice_end = 0;
     }
 }

@@ -115,7 +115,7 @@ pub enum Cause {
     UserProgram,
     FpUnavail,
     Debug,
-    /// Time in the guest, from entry to trap.
+    /// Time in the guest, from entry to trap, with what the core deals with meanwhile.
     InGuest,
 }
 

@@ -12,7 +12,7 @@
 use ppc440_isa::tlb::{ENTRIES, TlbWord0, TlbWord1, TlbWord2, Tlbe};
 use ppc440_isa::{Access, Mapping, SPACES, SpaceId, TlbWrite};
 
-use crate::hw::Hw;
+use crate::hw::Spaces;
 use crate::memory::Slots;
 
 /// The smallest page that the hardware can be given.
@@ -163,7 +163,7 @@ impl Mmu {
     }
 
     /// Empties every space and forgets its owner.
-    pub fn drop_spaces<H: Hw>(&mut self, hw: &mut H) {
+    pub fn drop_spaces(&mut self, hw: &mut dyn Spaces) {
         for space in spaces(self.live) {
             hw.clear(space);
         }
@@ -174,7 +174,12 @@ impl Mmu {
     }
 
     /// The space of `context`, taking one from another context when all are in use; never `keep`.
-    pub fn space<H: Hw>(&mut self, hw: &mut H, context: Context, keep: Option<SpaceId>) -> SpaceId {
+    pub fn space(
+        &mut self,
+        hw: &mut dyn Spaces,
+        context: Context,
+        keep: Option<SpaceId>,
+    ) -> SpaceId {
         let key = context.key();
         let found = self.index[usize::from(key)];
         if found != NO_SPACE {
@@ -211,14 +216,13 @@ impl Mmu {
         &self.entries[index & (ENTRIES - 1)]
     }
 
-    /// One word of an entry as `tlbre` shows it; `None` for a word that does not exist.
-    pub fn word(&self, index: usize, ws: u32) -> Option<u32> {
+    /// One word of an entry, 0 to 2, as `tlbre` shows it.
+    pub fn word(&self, index: usize, ws: u32) -> u32 {
         let entry = self.entry(index);
         match ws {
-            0 => Some(u32::from(entry.word0) & TlbWord0::IMPLEMENTED),
-            1 => Some(u32::from(entry.word1) & TlbWord1::IMPLEMENTED),
-            2 => Some(u32::from(entry.word2) & TlbWord2::IMPLEMENTED),
-            _ => None,
+            0 => u32::from(entry.word0) & TlbWord0::IMPLEMENTED,
+            1 => u32::from(entry.word1) & TlbWord1::IMPLEMENTED,
+            _ => u32::from(entry.word2) & TlbWord2::IMPLEMENTED,
         }
     }
 
@@ -226,7 +230,7 @@ impl Mmu {
     ///
     /// What the entry translated before no longer does, and where it now hides an entry of a
     /// higher index, neither does that.
-    pub fn write<H: Hw>(&mut self, hw: &mut H, write: TlbWrite) {
+    pub fn write(&mut self, hw: &mut dyn Spaces, write: TlbWrite) {
         let index = usize::from(write.index) & (ENTRIES - 1);
         self.remove(hw, index);
         let (entry, value) = (&mut self.entries[index], write.value);
@@ -242,7 +246,7 @@ impl Mmu {
         }
     }
 
-    fn remove<H: Hw>(&mut self, hw: &mut H, index: usize) {
+    fn remove(&mut self, hw: &mut dyn Spaces, index: usize) {
         let filled = core::mem::take(&mut self.filled[index]);
         if filled != 0 {
             let (first, span) = self.ranges.span(index);
@@ -253,7 +257,7 @@ impl Mmu {
     }
 
     /// Removes from the hardware what the entry at `index`, just written, hides.
-    fn hide<H: Hw>(&mut self, hw: &mut H, index: usize) {
+    fn hide(&mut self, hw: &mut dyn Spaces, index: usize) {
         let entry = &self.entries[index];
         let ts = entry.word0.ts();
         if self.ranges.valid[usize::from(ts)] & 1 << index == 0 {
@@ -274,9 +278,9 @@ impl Mmu {
     }
 
     /// Gives the hardware what entry `index` translates around `ea` in `space`.
-    pub fn fill<H: Hw>(
+    pub fn fill(
         &mut self,
-        hw: &mut H,
+        hw: &mut dyn Spaces,
         slots: &Slots,
         space: SpaceId,
         index: usize,
@@ -338,7 +342,7 @@ pub(crate) fn permits(entry: &Tlbe, access: Access, user: bool) -> bool {
     }
 }
 
-fn unmap<H: Hw>(hw: &mut H, space: SpaceId, first: u32, span: u32) {
+fn unmap(hw: &mut dyn Spaces, space: SpaceId, first: u32, span: u32) {
     hw.unmap(space, first & !(HW_PAGE - 1), span.max(HW_PAGE - 1) + 1);
 }
 

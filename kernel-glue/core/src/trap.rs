@@ -1,162 +1,131 @@
 //! One function per trap: reflect it to the guest, handle it here, or leave.
 
 use ppc440_isa::regs::{dbcr0, esr, mcsr, msr};
-use ppc440_isa::{Access, ProgramCause, Trap};
+use ppc440_isa::{Access, ProgramCause, Regs, Trap, Word, decode};
 
 use crate::access::{self, MemOp};
-use crate::hw::Hw;
-use crate::interrupt::Interrupt;
-use crate::mmio::LONGEST;
+use crate::hw::{Hw, Spaces};
+use crate::interrupt::{Interrupt, set_syndrome};
+use crate::mmio::{LONGEST, conditional_fails};
 use crate::stats::Cause;
+use crate::system::{ENDLESS, System, context};
 use crate::tlb::{Fill, HW_PAGE, permits};
 use crate::uapi::{Exit, Stuck};
 use crate::vcpu::{Resume, Vcpu};
 
-/// Synchronous interrupts in a row without a completed instruction between them, after which the
-/// CPU is held to be stuck. A guest that works needs two or three.
-const ENDLESS: u32 = 16;
-
-impl Vcpu {
-    /// Handles one trap.
+impl System {
+    /// Handles one trap, if it needs no more than what is here; otherwise nothing has changed.
     #[inline]
-    pub(crate) fn handle<H: Hw>(&mut self, hw: &mut H, trap: Trap) -> Resume {
+    pub fn handle(&mut self, hw: &mut dyn Spaces, regs: &mut Regs, trap: Trap) -> bool {
         match trap {
-            Trap::Program { cause, word } => self.program(hw, cause, word),
-            Trap::Data { ea, access, word } => self.data(hw, ea, access, word),
-            Trap::Fetch => self.fetch(hw),
+            Trap::Program { cause, word } => self.program(hw, regs, cause, word),
+            Trap::Data { ea, access, word } => self.data(hw, regs, ea, access, word),
+            Trap::Fetch => self.fetch(hw, regs),
             Trap::Syscall => {
                 self.stats.sysc += 1;
                 self.cause = Cause::Syscall;
                 hw.retire();
-                self.reflect(hw, Interrupt::SystemCall)
+                self.interrupt(hw, regs, Interrupt::SystemCall)
             }
             Trap::FpUnavailable => {
                 self.stats.fp_unavail += 1;
                 self.cause = Cause::FpUnavail;
-                self.reflect(hw, Interrupt::FpUnavailable)
+                self.interrupt(hw, regs, Interrupt::FpUnavailable)
             }
-            Trap::Budget => {
-                // The hardware may stop a little early; time is looked at all the same.
-                self.slice_end = 0;
-                self.after_slice(hw)
-            }
-            Trap::Attention => Resume::Guest,
+            Trap::Budget | Trap::Attention => false,
         }
     }
 
-    /// Takes a synchronous interrupt at `pc`, unless the guest has shown that it gets nowhere.
-    fn reflect<H: Hw>(&mut self, hw: &mut H, kind: Interrupt) -> Resume {
-        let at = self.regs.pc;
-        self.take(kind, at);
-        let retired = hw.retired();
-        if retired != self.progress.last_interrupt {
-            self.progress.last_interrupt = retired;
-            self.progress.interrupts = 0;
-            return Resume::Guest;
-        }
-        self.progress.interrupts += 1;
-        if self.progress.interrupts < ENDLESS {
-            return Resume::Guest;
-        }
-        self.progress.interrupts = 0;
-        if self.timer.watchdog_armed() {
-            // It spins, as hardware would, until the watchdog does something about it.
-            return Resume::Host(Exit::Wait {
-                deadline: self.timer.next_deadline(),
-            });
-        }
-        Resume::Host(Exit::CannotGoOn {
-            pc: at,
-            reason: Stuck::EndlessInterrupts,
-        })
+    /// Takes a synchronous interrupt at `pc`, which deals with the trap.
+    #[inline]
+    pub fn interrupt(&mut self, hw: &dyn Spaces, regs: &mut Regs, kind: Interrupt) -> bool {
+        let at = regs.pc;
+        self.take(regs, kind, at);
+        self.progress.interrupted(hw.retired());
+        true
     }
 
     /// A Program trap: what is privileged and comes from the guest's supervisor is emulated.
     #[inline]
-    fn program<H: Hw>(&mut self, hw: &mut H, cause: ProgramCause, word: u32) -> Resume {
+    fn program(
+        &mut self,
+        hw: &mut dyn Spaces,
+        regs: &mut Regs,
+        cause: ProgramCause,
+        word: u32,
+    ) -> bool {
         let bits = match cause {
-            ProgramCause::Privileged => return self.privileged(hw, word),
-            ProgramCause::Illegal => return self.illegal(hw, word),
-            ProgramCause::Trap => {
-                if self.debug_armed() && self.sprs.dbcr0 & dbcr0::TRAP != 0 {
-                    return self.debug_stop(hw, dbcr0::TRAP);
-                }
-                esr::PTR
-            }
+            ProgramCause::Privileged => return self.privileged(hw, regs, word),
+            ProgramCause::Illegal => return self.illegal(hw, regs, word),
+            ProgramCause::Trap if self.debugs_traps(regs) => return false,
+            ProgramCause::Trap => esr::PTR,
             ProgramCause::FloatingPoint => esr::FP,
         };
-        self.reflect_program(hw, bits)
+        self.interrupt_program(hw, regs, bits)
     }
 
     /// Takes a Program interrupt with these ESR bits.
-    pub(crate) fn reflect_program<H: Hw>(&mut self, hw: &mut H, bits: u32) -> Resume {
+    pub fn interrupt_program(&mut self, hw: &dyn Spaces, regs: &mut Regs, bits: u32) -> bool {
         self.stats.prog += 1;
         self.cause = Cause::UserProgram;
-        self.set_syndrome(bits);
-        self.reflect(hw, Interrupt::Program)
+        set_syndrome(regs, bits);
+        self.interrupt(hw, regs, Interrupt::Program)
     }
 
     /// A load or store that the hardware could not do.
-    fn data<H: Hw>(&mut self, hw: &mut H, ea: u32, access: Access, word: u32) -> Resume {
+    fn data(
+        &mut self,
+        hw: &mut dyn Spaces,
+        regs: &mut Regs,
+        ea: u32,
+        access: Access,
+        word: u32,
+    ) -> bool {
         if access::is_hint(word) {
             // Touches never fault (section 4.4 of the sheet of the 440x5: "treated as no-ops").
-            self.regs.pc = self.regs.pc.wrapping_add(4);
+            regs.pc = regs.pc.wrapping_add(4);
             hw.retire();
-            return Resume::Guest;
+            return true;
         }
         let store = access == Access::Store;
-        let context = self.context(msr::DS);
+        let context = context(regs, msr::DS);
         let Some(index) = self.mmu.lookup(ea, context.pid, context.ts) else {
-            return self.data_fault(hw, Interrupt::DataTlb, ea, store, access::is_fp(word));
+            let fp = access::is_fp(word);
+            return self.data_fault(hw, regs, Interrupt::DataTlb, ea, store, fp);
         };
         let permitted = permits(self.mmu.entry(index), access, context.user);
         if !permitted
-            && !MemOp::of(word, &self.regs).is_some_and(|op| self.conditional_fails(op.special))
+            && !MemOp::of(word, regs).is_some_and(|op| conditional_fails(regs, op.special))
         {
-            return self.data_fault(hw, Interrupt::DataStorage, ea, store, access::is_fp(word));
+            let fp = access::is_fp(word);
+            return self.data_fault(hw, regs, Interrupt::DataStorage, ea, store, fp);
         }
         let may_cross = ea % HW_PAGE > HW_PAGE - LONGEST as u32;
-        if permitted && (!may_cross || !self.crosses(word, ea)) {
-            // The same trap again, with the translation in place, is about something else.
-            let here = Some((hw.retired(), self.regs.pc, ea, false));
-            if self.progress.last_fill != here
-                && self.mmu.fill(hw, &self.slots, self.data_space, index, ea) == Fill::Mapped
-            {
-                self.progress.last_fill = here;
-                self.stats.dtlb_v += 1;
-                self.cause = Cause::DtlbVirt;
-                return Resume::Guest;
-            }
+        if !permitted || may_cross && crosses(regs, word, ea) {
+            return false;
         }
-        match MemOp::of(word, &self.regs) {
-            Some(op) if op.len == 0 => {
-                self.regs.pc = self.regs.pc.wrapping_add(4);
-                hw.retire();
-                Resume::Guest
-            }
-            Some(op) if op.fp && self.regs.msr & msr::FP == 0 => {
-                self.handle(hw, Trap::FpUnavailable)
-            }
-            Some(op) => self.perform(hw, op),
-            None => self.reflect_program(hw, esr::PIL),
+        // The same trap again, with the translation in place, is about something else.
+        let here = Some((hw.retired(), regs.pc, ea, false));
+        let filled = self.progress.last_fill != here
+            && self.mmu.fill(hw, &self.slots, self.data_space, index, ea) == Fill::Mapped;
+        if filled {
+            self.progress.last_fill = here;
+            self.stats.dtlb_v += 1;
+            self.cause = Cause::DtlbVirt;
         }
-    }
-
-    /// Whether the access of `word` at `ea` reaches into the next page.
-    fn crosses(&self, word: u32, ea: u32) -> bool {
-        MemOp::of(word, &self.regs)
-            .is_some_and(|op| ea % HW_PAGE + u32::from(op.len) > HW_PAGE && !op.is_line())
+        filled
     }
 
     /// Takes a data TLB error, data storage or alignment interrupt.
-    pub(crate) fn data_fault<H: Hw>(
+    pub fn data_fault(
         &mut self,
-        hw: &mut H,
+        hw: &dyn Spaces,
+        regs: &mut Regs,
         kind: Interrupt,
         address: u32,
         store: bool,
         fp: bool,
-    ) -> Resume {
+    ) -> bool {
         self.cause = match kind {
             Interrupt::DataTlb => {
                 self.stats.dtlb_r += 1;
@@ -171,42 +140,143 @@ impl Vcpu {
                 Cause::EmulInst
             }
         };
-        self.regs.dear = address;
-        self.set_syndrome(if store { esr::ST } else { 0 } | if fp { esr::FP } else { 0 });
-        self.reflect(hw, kind)
+        regs.dear = address;
+        set_syndrome(
+            regs,
+            if store { esr::ST } else { 0 } | if fp { esr::FP } else { 0 },
+        );
+        self.interrupt(hw, regs, kind)
     }
 
     /// A fetch that the hardware could not do.
-    fn fetch<H: Hw>(&mut self, hw: &mut H) -> Resume {
-        let pc = self.regs.pc;
-        let context = self.context(msr::IS);
+    fn fetch(&mut self, hw: &mut dyn Spaces, regs: &mut Regs) -> bool {
+        let pc = regs.pc;
+        let context = context(regs, msr::IS);
         let Some(index) = self.mmu.lookup(pc, context.pid, context.ts) else {
             self.stats.itlb_r += 1;
             self.cause = Cause::ItlbReal;
-            return self.reflect(hw, Interrupt::InstructionTlb);
+            return self.interrupt(hw, regs, Interrupt::InstructionTlb);
         };
-        let entry = self.mmu.entry(index);
-        if !permits(entry, Access::Fetch, context.user) {
+        if !permits(self.mmu.entry(index), Access::Fetch, context.user) {
             self.stats.isi += 1;
             self.cause = Cause::Isi;
-            self.set_syndrome(0);
-            return self.reflect(hw, Interrupt::InstructionStorage);
+            set_syndrome(regs, 0);
+            return self.interrupt(hw, regs, Interrupt::InstructionStorage);
         }
-        let (gpa, little) = (entry.real(pc), entry.word2.e());
         let here = Some((hw.retired(), pc, pc, true));
-        if self.progress.last_fill != here
-            && self.mmu.fill(hw, &self.slots, self.fetch_space, index, pc) == Fill::Mapped
-        {
+        let filled = self.progress.last_fill != here
+            && self.mmu.fill(hw, &self.slots, self.fetch_space, index, pc) == Fill::Mapped;
+        if filled {
             self.progress.last_fill = here;
             self.stats.itlb_v += 1;
             self.cause = Cause::ItlbVirt;
+        }
+        filled
+    }
+}
+
+/// Whether the access of `word` at `ea` reaches into the next page.
+fn crosses(regs: &Regs, word: u32, ea: u32) -> bool {
+    MemOp::of(word, regs)
+        .is_some_and(|op| ea % HW_PAGE + u32::from(op.len) > HW_PAGE && !op.is_line())
+}
+
+impl Vcpu {
+    /// Handles one trap that came back.
+    #[inline]
+    pub(crate) fn handle<H: Hw>(&mut self, hw: &mut H, trap: Trap) -> Resume {
+        let at = self.regs.pc;
+        if self.system.handle(hw, &mut self.regs, trap) {
+            return self.unless_stuck(at);
+        }
+        match trap {
+            Trap::Program { cause, word } => self.program(hw, cause, word),
+            Trap::Data { word, .. } => self.data(hw, word),
+            Trap::Fetch => self.fetch(hw),
+            Trap::Budget => {
+                // The hardware may stop a little early; time is looked at all the same.
+                self.slice_end = 0;
+                self.after_slice(hw)
+            }
+            Trap::Attention | Trap::Syscall | Trap::FpUnavailable => Resume::Guest,
+        }
+    }
+
+    /// What follows a synchronous interrupt at `at`: the guest, unless it has shown that it gets
+    /// nowhere.
+    #[inline]
+    fn unless_stuck(&mut self, at: u32) -> Resume {
+        if self.system.progress.interrupts < ENDLESS {
             return Resume::Guest;
         }
-        let Some(word) = self.fetch_word(hw, gpa, little) else {
+        self.system.progress.interrupts = 0;
+        if self.timer.watchdog_armed() {
+            // It spins, as hardware would, until the watchdog does something about it.
+            return Resume::Host(Exit::Wait {
+                deadline: self.timer.next_deadline(),
+            });
+        }
+        Resume::Host(Exit::CannotGoOn {
+            pc: at,
+            reason: Stuck::EndlessInterrupts,
+        })
+    }
+
+    /// A Program trap that is no interrupt: a debug event, or an instruction of the guest's
+    /// supervisor that only the vcpu can emulate.
+    fn program<H: Hw>(&mut self, hw: &mut H, cause: ProgramCause, word: u32) -> Resume {
+        match decode(word) {
+            _ if cause == ProgramCause::Trap => self.debug_stop(hw, dbcr0::TRAP),
+            Some(insn) => self.emulate(hw, insn, Word(word)),
+            None => self.reflect_program(hw, esr::PIL),
+        }
+    }
+
+    /// Takes a Program interrupt with these ESR bits.
+    pub(crate) fn reflect_program<H: Hw>(&mut self, hw: &mut H, bits: u32) -> Resume {
+        let at = self.regs.pc;
+        self.system.interrupt_program(hw, &mut self.regs, bits);
+        self.unless_stuck(at)
+    }
+
+    /// A load or store that no translation makes the hardware do.
+    fn data<H: Hw>(&mut self, hw: &mut H, word: u32) -> Resume {
+        match MemOp::of(word, &self.regs) {
+            Some(op) if op.len == 0 => {
+                self.regs.pc = self.regs.pc.wrapping_add(4);
+                hw.retire();
+                Resume::Guest
+            }
+            Some(op) if op.fp && self.regs.msr & msr::FP == 0 => {
+                self.handle(hw, Trap::FpUnavailable)
+            }
+            Some(op) => self.perform(hw, op),
+            None => self.reflect_program(hw, esr::PIL),
+        }
+    }
+
+    /// Takes a data TLB error, data storage or alignment interrupt.
+    pub(crate) fn data_fault<H: Hw>(
+        &mut self,
+        hw: &mut H,
+        kind: Interrupt,
+        address: u32,
+        store: bool,
+        fp: bool,
+    ) -> Resume {
+        let at = self.regs.pc;
+        let regs = &mut self.regs;
+        self.system.data_fault(hw, regs, kind, address, store, fp);
+        self.unless_stuck(at)
+    }
+
+    /// A fetch that no translation makes the hardware do: the core fetches for it.
+    fn fetch<H: Hw>(&mut self, hw: &mut H) -> Resume {
+        let Some(word) = self.instruction_at(hw, self.regs.pc) else {
             return self.fetch_nowhere(hw);
         };
-        self.stats.fetch_emu += 1;
-        self.cause = Cause::EmulInst;
+        self.system.stats.fetch_emu += 1;
+        self.system.cause = Cause::EmulInst;
         match self.execute(hw, word) {
             None | Some(Trap::Fetch) => Resume::Guest,
             Some(trap) => self.handle(hw, trap),
@@ -223,7 +293,7 @@ impl Vcpu {
 
     /// The instruction at a guest-physical address; `None` when there is no RAM.
     pub(crate) fn fetch_word<H: Hw>(&self, hw: &mut H, gpa: u64, little: bool) -> Option<u32> {
-        let ram = self.slots.ram(gpa & !3)?;
+        let ram = self.system.slots.ram(gpa & !3)?;
         let mut bytes = [0; 4];
         hw.load(ram, &mut bytes).then(|| {
             if little {
@@ -237,16 +307,18 @@ impl Vcpu {
     /// A fetch from where there is no memory: the bus answers with an error, which is an
     /// instruction-side machine check.
     fn fetch_nowhere<H: Hw>(&mut self, hw: &mut H) -> Resume {
-        self.stats.mcheck += 1;
+        self.system.stats.mcheck += 1;
         self.regs.esr |= esr::MCI;
-        self.sprs.mcsr |= mcsr::MCS | mcsr::IB;
+        self.system.sprs.mcsr |= mcsr::MCS | mcsr::IB;
+        let pc = self.regs.pc;
         if self.regs.msr & msr::ME == 0 {
-            let pc = self.regs.pc;
             return Resume::Host(Exit::CannotGoOn {
                 pc,
                 reason: Stuck::MachineCheckDisabled,
             });
         }
-        self.reflect(hw, Interrupt::MachineCheck)
+        self.system
+            .interrupt(hw, &mut self.regs, Interrupt::MachineCheck);
+        self.unless_stuck(pc)
     }
 }

@@ -2,17 +2,18 @@
 
 use ppc440_isa::regs::msr;
 use ppc440_isa::tlb::{ENTRIES, Tlbe};
-use ppc440_isa::{Access, Mode, Regs, Scratch, SpaceId, Trap};
+use ppc440_isa::{Access, NoSupervisor, Regs, Scratch, Trap};
 
 use crate::hw::Hw;
 use crate::interrupt::{Interrupt, Pending};
-use crate::memory::{Slot, SlotError, Slots};
+use crate::memory::{Slot, SlotError};
 use crate::mmio::InFlight;
-use crate::recent::{Recent, Taken};
+use crate::recent::Taken;
 use crate::sprs::Sprs;
 use crate::stats::{Cause, Stats, Timing};
+use crate::system::{Progress, System, context};
 use crate::timer::{Timer, TimerState};
-use crate::tlb::{Context, Mmu, permits};
+use crate::tlb::{Context, permits};
 use crate::uapi::{Exit, ResetKind, Stuck};
 
 /// What follows a trap.
@@ -32,45 +33,22 @@ const HANG_SLICE: u32 = 1 << 24;
 pub struct Vcpu {
     /// The registers that problem state can reach, `pc` and the MSR. Free to change between runs.
     pub regs: Regs,
-    pub(crate) sprs: Sprs,
-    pub(crate) mmu: Mmu,
-    pub(crate) slots: Slots,
+    pub(crate) system: System,
     pub(crate) timer: Timer,
     pub(crate) pending: Pending,
     pub(crate) in_flight: InFlight,
-    pub(crate) stats: Stats,
-    pub(crate) cause: Cause,
     pub(crate) exit_pc: u32,
-    /// An [`Exit::Wait`] was returned and no interrupt has come since.
-    pub(crate) waited: bool,
-    pub(crate) fetch_space: SpaceId,
-    pub(crate) data_space: SpaceId,
-    /// The mode for which the spaces are selected; none: they must be selected anew.
-    mode: Option<Mode>,
     /// What the hardware holds may be out of date: slots or entries were set from outside.
     spaces_stale: bool,
     /// The count of retired instructions at which time must be looked at again.
     pub(crate) slice_end: u64,
-    pub(crate) progress: Progress,
     /// An ICMP debug event is due once the access in flight is complete.
     pub(crate) icmp_due: bool,
     pub(crate) unknown_sprs: UnknownSprs,
-    pub(crate) recent: Recent,
     /// A guest that nothing can move makes `run` return.
     pub(crate) hang_exits: bool,
     timing: Timing,
     timed: bool,
-}
-
-/// What tells a CPU that gets somewhere from one that does not.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Progress {
-    /// Retired instructions, pc, address and kind of the last translation given to the hardware.
-    pub last_fill: Option<(u64, u32, u32, bool)>,
-    /// Retired instructions when the last synchronous interrupt was taken.
-    pub last_interrupt: u64,
-    /// Synchronous interrupts since an instruction last completed.
-    pub interrupts: u32,
 }
 
 /// SPR numbers that exist in no 440 and that the guest's supervisor used.
@@ -133,31 +111,18 @@ impl Vcpu {
     pub fn new(pvr: u32) -> Self {
         Vcpu {
             regs: Regs::default(),
-            sprs: Sprs {
-                pvr,
-                ..Sprs::default()
-            },
-            mmu: Mmu::new(),
-            slots: Slots::default(),
+            system: System::new(pvr),
             timer: Timer::default(),
             pending: Pending::default(),
             in_flight: InFlight::None,
-            stats: Stats::default(),
-            cause: Cause::Halt,
             exit_pc: 0,
-            waited: false,
-            fetch_space: 0,
-            data_space: 0,
-            mode: None,
             spaces_stale: true,
             slice_end: 0,
-            progress: Progress::default(),
             icmp_due: false,
             unknown_sprs: UnknownSprs {
                 seen: [0; 32],
                 fresh: None,
             },
-            recent: Recent::default(),
             hang_exits: false,
             timing: Timing::default(),
             timed: false,
@@ -168,9 +133,9 @@ impl Vcpu {
     /// first, with what [`Vcpu::complete`] gave.
     pub fn run<H: Hw>(&mut self, hw: &mut H) -> Exit {
         if self.spaces_stale {
-            self.mmu.drop_spaces(hw);
+            self.system.mmu.drop_spaces(hw);
             self.spaces_stale = false;
-            self.mode = None;
+            self.system.mode = None;
         }
         self.slice_end = 0;
         if let Some(exit) = self.finish_in_flight(hw) {
@@ -182,8 +147,8 @@ impl Vcpu {
         loop {
             let pins = hw.pins();
             if pins.kick {
-                self.stats.sig += 1;
-                self.cause = Cause::Signal;
+                self.system.stats.sig += 1;
+                self.system.cause = Cause::Signal;
                 return Exit::Interrupted;
             }
             if hw.retired() >= self.slice_end
@@ -201,12 +166,12 @@ impl Vcpu {
                     return self.wait();
                 }
             }
-            self.select(hw);
+            self.system.select(hw, &self.regs);
             let resume = if self.debug_armed() || self.strict_alignment() {
                 self.regs.system_call = 0;
                 self.step_watched(hw)
             } else {
-                self.regs.system_call = self.vector(Interrupt::SystemCall);
+                self.regs.system_call = self.system.vector(Interrupt::SystemCall);
                 self.enter(hw)
             };
             if let Resume::Host(exit) = resume {
@@ -215,71 +180,47 @@ impl Vcpu {
         }
     }
 
-    /// One entry into the guest and its trap.
+    /// One entry into the guest and its trap, if that is not dealt with on the way.
     #[inline]
     fn enter<H: Hw>(&mut self, hw: &mut H) -> Resume {
         let left = self.slice_end.saturating_sub(hw.retired());
         let budget = u32::try_from(left).unwrap_or(u32::MAX).max(1);
-        let trap = self.enter_for(hw, budget);
+        self.entering(hw);
+        let trap = hw.enter(&mut self.regs, budget, &mut self.system);
+        self.entered(hw);
         self.handle(hw, trap)
     }
 
+    /// Runs one instruction, whose trap comes back whatever it is.
+    pub(crate) fn step<H: Hw>(&mut self, hw: &mut H) -> Trap {
+        self.entering(hw);
+        let trap = hw.enter(&mut self.regs, 1, &mut NoSupervisor);
+        self.entered(hw);
+        trap
+    }
+
     #[inline]
-    pub(crate) fn enter_for<H: Hw>(&mut self, hw: &mut H, budget: u32) -> Trap {
-        self.stats.entries += 1;
+    fn entering<H: Hw>(&mut self, hw: &H) {
+        self.system.stats.entries += 1;
         if self.timed {
-            self.timing.mark(self.cause, hw.stopwatch());
+            self.timing.mark(self.system.cause, hw.stopwatch());
         }
-        let trap = hw.enter(&mut self.regs, budget);
+    }
+
+    #[inline]
+    fn entered<H: Hw>(&mut self, hw: &mut H) {
         if self.timed {
             self.timing.mark(Cause::InGuest, hw.stopwatch());
-            self.cause = Cause::ExtInt;
+            self.system.cause = Cause::ExtInt;
         }
-        self.take_over(hw);
-        trap
+        self.system.take_over(hw, &mut self.regs);
     }
 
     /// Has the hardware execute one instruction, see [`Hw::execute`].
     pub(crate) fn execute<H: Hw>(&mut self, hw: &mut H, word: u32) -> Option<Trap> {
         let trap = hw.execute(&mut self.regs, word);
-        self.take_over(hw);
+        self.system.take_over(hw, &mut self.regs);
         trap
-    }
-
-    /// Takes over what the hardware did in the core's place.
-    #[inline]
-    fn take_over<H: Hw>(&mut self, hw: &mut H) {
-        if !self.regs.tlb_writes.is_empty() {
-            for write in self.regs.tlb_writes.take() {
-                self.mmu.write(hw, write);
-            }
-        }
-        self.stats.sysc += u64::from(core::mem::take(&mut self.regs.system_calls));
-        self.select(hw);
-    }
-
-    /// Makes the hardware use the spaces of the MSR and PID as they are now.
-    #[inline]
-    pub(crate) fn select<H: Hw>(&mut self, hw: &mut H) {
-        let mode = Mode::new(self.regs.msr, self.regs.pid);
-        if self.mode != Some(mode) {
-            self.mode = Some(mode);
-            self.fetch_space = self.mmu.space(hw, self.context(msr::IS), None);
-            self.data_space = self
-                .mmu
-                .space(hw, self.context(msr::DS), Some(self.fetch_space));
-            hw.select(mode, self.fetch_space, self.data_space);
-        }
-    }
-
-    /// The context of fetches (`space` MSR\[IS\]) or data (MSR\[DS\]).
-    #[inline]
-    pub(crate) fn context(&self, space: u32) -> Context {
-        Context {
-            pid: self.regs.pid,
-            ts: self.regs.msr & space != 0,
-            user: self.regs.msr & msr::PR != 0,
-        }
     }
 
     /// Brings the timers up to now and says how long the guest may run unobserved.
@@ -300,9 +241,9 @@ impl Vcpu {
     }
 
     fn wait(&mut self) -> Exit {
-        self.waited = true;
-        self.stats.halt += 1;
-        self.cause = Cause::EmulWait;
+        self.system.waited = true;
+        self.system.stats.halt += 1;
+        self.system.cause = Cause::EmulWait;
         let deadline = self.wake_deadline();
         match deadline {
             None => self
@@ -319,14 +260,14 @@ impl Vcpu {
         self.regs.msr = 0;
         self.regs.pc = 0xFFFF_FFFC;
         self.regs.reservation = false;
-        self.sprs.reset(kind);
+        self.system.sprs.reset(kind);
         self.timer.advance(hw.time_base());
         self.timer.reset();
         self.pending = Pending::default();
         self.in_flight = InFlight::None;
         self.icmp_due = false;
-        self.waited = false;
-        self.progress = Progress::default();
+        self.system.waited = false;
+        self.system.progress = Progress::default();
         for index in 0..ENTRIES {
             self.set_tlb(index, Tlbe::default());
         }
@@ -337,7 +278,7 @@ impl Vcpu {
     /// # Errors
     /// A slot that is misaligned, out of range, overlaps another, or is one too many.
     pub fn add_slot(&mut self, slot: Slot) -> Result<(), SlotError> {
-        self.slots.add(slot)?;
+        self.system.slots.add(slot)?;
         self.spaces_stale = true;
         Ok(())
     }
@@ -346,36 +287,40 @@ impl Vcpu {
     /// no such slot.
     pub fn remove_slot(&mut self, gpa: u64) -> Option<Slot> {
         self.spaces_stale = true;
-        self.slots.remove(gpa)
+        self.system.slots.remove(gpa)
     }
 
     /// The slots, in no order.
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.iter()
+        self.system.slots.iter()
     }
 
     /// The supervisor registers.
     pub fn sprs(&self) -> &Sprs {
-        &self.sprs
+        &self.system.sprs
     }
 
     /// Replaces the supervisor registers; bits that do not exist are dropped. Timers that this
     /// stops or lets go on (DBCR0\[FT\]) do so now.
     pub fn set_sprs<H: Hw>(&mut self, hw: &H, sprs: &Sprs) {
-        self.sprs = *sprs;
-        self.sprs.ivpr &= 0xFFFF_0000;
-        self.sprs.ivor.iter_mut().for_each(|ivor| *ivor &= 0xFFF0);
+        self.system.sprs = *sprs;
+        self.system.sprs.ivpr &= 0xFFFF_0000;
+        self.system
+            .sprs
+            .ivor
+            .iter_mut()
+            .for_each(|ivor| *ivor &= 0xFFF0);
         self.debug_control_changed(hw);
     }
 
     /// The guest TLB.
     pub fn tlb(&self) -> &[Tlbe; ENTRIES] {
-        self.mmu.entries()
+        self.system.mmu.entries()
     }
 
     /// Replaces entry `index`, of which the low six bits count.
     pub fn set_tlb(&mut self, index: usize, entry: Tlbe) {
-        self.mmu.replace(index % ENTRIES, entry);
+        self.system.mmu.replace(index % ENTRIES, entry);
         self.spaces_stale = true;
     }
 
@@ -400,9 +345,9 @@ impl Vcpu {
                 scratch: Scratch::default(),
                 ..self.regs
             },
-            sprs: self.sprs,
+            sprs: self.system.sprs,
             timers: self.timers(hw),
-            tlb: *self.mmu.entries(),
+            tlb: *self.system.mmu.entries(),
             pending: self.pending,
             in_flight: self.in_flight.clone(),
         }
@@ -419,7 +364,7 @@ impl Vcpu {
         }
         self.pending = state.pending;
         self.in_flight = state.in_flight.clone();
-        self.progress = Progress::default();
+        self.system.progress = Progress::default();
         self.icmp_due = false;
     }
 
@@ -431,15 +376,15 @@ impl Vcpu {
         } else {
             msr::DS
         };
-        let Context { pid, ts, user } = self.context(space);
+        let Context { pid, ts, user } = context(&self.regs, space);
         self.translate_in(ea, pid, ts, user)
     }
 
     /// Where `ea` leads for PID `pid` in address space `ts`, with permissions of problem state
     /// (`user`) or supervisor state.
     pub fn translate_in(&self, ea: u32, pid: u8, ts: bool, user: bool) -> Option<Translation> {
-        let index = self.mmu.lookup(ea, pid, ts)?;
-        let entry = self.mmu.entry(index);
+        let index = self.system.mmu.lookup(ea, pid, ts)?;
+        let entry = self.system.mmu.entry(index);
         Some(Translation {
             gpa: entry.real(ea),
             index,
@@ -452,7 +397,7 @@ impl Vcpu {
 
     /// The RAM offset of a guest-physical address; `None` when it is no RAM.
     pub fn ram_at(&self, gpa: u64) -> Option<u32> {
-        self.slots.ram(gpa)
+        self.system.slots.ram(gpa)
     }
 
     /// Address of the instruction that caused the last MMIO or DCR exit; `regs.pc` is past it.
@@ -468,12 +413,12 @@ impl Vcpu {
     /// The interrupts that the guest took last, the latest last; system calls that the hardware took
     /// by itself are not among them.
     pub fn recent_interrupts(&self) -> impl Iterator<Item = &Taken> {
-        self.recent.iter()
+        self.system.recent.iter()
     }
 
     /// The counters.
     pub fn stats(&self) -> &Stats {
-        &self.stats
+        &self.system.stats
     }
 
     /// Time per cause, as far as [`Vcpu::set_timed`] had it measured.

@@ -530,8 +530,9 @@ fn every_access_does_what_the_guest_tlb_says() {
         ..ProptestConfig::default()
     };
     let strategy = steps();
-    proptest!(config, |(steps in strategy)| {
+    proptest!(config, |(steps in strategy, asks in any::<bool>())| {
         let mut m = Machine::new();
+        m.hw.asks = asks;
         m.vcpu.set_tlb(0, Tlbe::default());
         m.vcpu.set_tlb(1, Tlbe::default());
         for at in (0..RAM).step_by(4) {

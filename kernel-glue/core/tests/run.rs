@@ -216,6 +216,7 @@ fn a_decrementer_interrupt_comes_at_its_instruction_on_a_virtual_clock() {
 #[test]
 fn counters_follow_what_happens() {
     let mut m = Machine::new();
+    m.hw.asks = false;
     m.vcpu.set_timed(true);
     m.mfspr(0x11F);
     m.vcpu.regs.gpr[4] = UART;

@@ -18,6 +18,7 @@ mod jit;
 mod mmu;
 mod pins;
 mod ram;
+mod supervisor;
 mod table;
 mod watch;
 mod window;
@@ -26,7 +27,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ppc440_isa::{Mapping, Mode, Regs, SpaceId, Trap};
+use ppc440_isa::{Mapping, Mode, Regs, SpaceId, Supervisor, Trap};
 
 pub use clock::Clock;
 pub use code::{CodeStatistics, TranslatorStatistics};
@@ -42,6 +43,7 @@ use interp::{Exec, Flow, predecode, run_one};
 use jit::{Jit, Ran};
 use mmu::Mmu;
 use ram::Ram;
+use supervisor::{Answer, Entry};
 
 /// What executes guest code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,20 +127,22 @@ impl Cpu {
         self.exec.mmu.clear(space);
     }
 
-    /// Runs at `regs.pc` for at most `budget` instructions and says why it stopped.
-    pub fn enter(&mut self, regs: &mut Regs, budget: u32) -> Trap {
+    /// Runs at `regs.pc` for at most `budget` instructions and says why it stopped: a trap that
+    /// `supervisor`, which is asked first, does not deal with.
+    pub fn enter(&mut self, regs: &mut Regs, budget: u32, supervisor: &mut dyn Supervisor) -> Trap {
         self.forget_written_code();
         let mut left = budget;
+        let mut entry = Entry::new(supervisor, self.retired + u64::from(budget));
         let trap = loop {
             let Some(jit) = &mut self.jit else {
-                break self.run(regs, &mut left);
+                break self.run(regs, &mut left, &mut entry);
             };
-            match jit.run(&mut self.exec, regs, &mut left, &self.pins) {
+            match jit.run(&mut self.exec, regs, &mut left, &self.pins, &mut entry) {
                 Ran::Trapped(trap) => break trap,
                 Ran::CodeChanged => self.forget_changed_code(),
                 // Nobody counts instructions under the host's clock.
                 Ran::Short if self.time.is_host() && left < budget => break Trap::Budget,
-                Ran::Short => break self.run(regs, &mut left),
+                Ran::Short => break self.run(regs, &mut left, &mut entry),
             }
         };
         self.retired += u64::from(budget - left);
@@ -169,9 +173,9 @@ impl Cpu {
 
     /// The interpreter's loop: find the page that `pc` is in, and run its operations from there
     /// until one jumps, traps, or the budget or the page ends.
-    fn run(&mut self, regs: &mut Regs, left: &mut u32) -> Trap {
+    fn run(&mut self, regs: &mut Regs, left: &mut u32, entry: &mut Entry<'_>) -> Trap {
         // The page that `pc` is in, as long as it stays there, and the space that it was fetched
-        // in. Translations change only between entries, so they cannot go stale here.
+        // in. Only the supervisor changes translations meanwhile.
         let mut page_ea = 1;
         let mut space = 0;
         let mut page = 0;
@@ -186,7 +190,11 @@ impl Cpu {
             let (fetch_space, _) = self.exec.mmu.selected();
             if pc & !0xFFF != page_ea || fetch_space != space {
                 let Some(ram) = self.exec.mmu.fetch_page(pc) else {
-                    return Trap::Fetch;
+                    if entry.ask(&mut self.exec.mmu, regs, Trap::Fetch, left) == Answer::Trap {
+                        return Trap::Fetch;
+                    }
+                    page_ea = 1;
+                    continue;
                 };
                 if !self.exec.mmu.ram.watch().watched(ram) {
                     self.exec.mmu.forbid_fast_stores(ram);
@@ -213,19 +221,17 @@ impl Cpu {
                     self.forget_changed_code();
                     page_ea = 1;
                 }
-                Flow::Trap => {
-                    regs.pc = behind.wrapping_sub(4);
-                    *left += 1;
-                    return self.exec.trap;
-                }
-                Flow::Call => {
-                    regs.pc = behind;
-                    *left += 1;
-                    return self.exec.trap;
-                }
-                Flow::Stop => {
-                    regs.pc = behind;
-                    return self.exec.trap;
+                Flow::Trap | Flow::Call | Flow::Stop => {
+                    regs.pc = match flow {
+                        Flow::Trap => behind.wrapping_sub(4),
+                        _ => behind,
+                    };
+                    *left += u32::from(flow != Flow::Stop);
+                    let trap = self.exec.trap;
+                    if entry.ask(&mut self.exec.mmu, regs, trap, left) == Answer::Trap {
+                        return trap;
+                    }
+                    page_ea = 1;
                 }
             }
         }

@@ -106,7 +106,7 @@ struct Space {
 }
 
 /// Where loads need no table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PinnedLoads {
     /// The first effective address.
     pub start: u32,

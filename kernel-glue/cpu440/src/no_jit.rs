@@ -7,6 +7,7 @@ use ppc440_isa::{Regs, Trap};
 use crate::code::TranslatorStatistics;
 use crate::interp::Exec;
 use crate::pins::Pins;
+use crate::supervisor::Entry;
 
 /// How translated code came back; never.
 #[derive(Debug)]
@@ -30,7 +31,14 @@ impl Jit {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub fn run(&mut self, _: &mut Exec, _: &mut Regs, _: &mut u32, _: &Pins) -> Ran {
+    pub fn run(
+        &mut self,
+        _: &mut Exec,
+        _: &mut Regs,
+        _: &mut u32,
+        _: &Pins,
+        _: &mut Entry<'_>,
+    ) -> Ran {
         match *self {}
     }
 

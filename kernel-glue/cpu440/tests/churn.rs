@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ppc440_cpu::{Clock, Cpu, Engine, Pins, Region};
-use ppc440_isa::{Mapping, Regs, Trap};
+use ppc440_isa::{Mapping, NoSupervisor, Regs, Trap};
 
 /// Where the rewritten routines are, for the guest: twice as many pages as may have code at once.
 const ROUTINES: u32 = 0x0400_0000;
@@ -131,7 +131,10 @@ impl Guest {
         let (mut random, mut sum) = (self.regs.gpr[6], self.regs.gpr[7]);
         self.regs.pc = 0;
         self.regs.gpr[4] = CALLS;
-        assert_eq!(self.cpu.enter(&mut self.regs, u32::MAX), Trap::Syscall);
+        assert_eq!(
+            self.cpu.enter(&mut self.regs, u32::MAX, &mut NoSupervisor),
+            Trap::Syscall
+        );
         for _ in 0..CALLS {
             random = next(random);
             let at = random >> 7 & 0x01FF_FF00;

@@ -238,7 +238,7 @@ impl Eq for Scratch {}
 /// The hardware owns them between entry and trap; the KVM core owns them otherwise. `msr` is the
 /// guest's own, as `mfmsr` shows it: the hardware reads PR, FP, FE0 and FE1 from it. What the guest's
 /// supervisor may move without any effect beyond the register is here too, and what hardware needs
-/// that goes from one selected mode to another by itself (`Hw::select`, in the core): hardware that
+/// that goes from one selected mode to another by itself ([`crate::Spaces::select`]): hardware that
 /// can runs those instructions itself, other hardware traps for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

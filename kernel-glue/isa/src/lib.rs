@@ -19,6 +19,7 @@ mod operand;
 mod pattern;
 pub mod regs;
 pub mod spr;
+mod supervisor;
 pub mod tlb;
 mod trap;
 
@@ -28,4 +29,5 @@ pub use fields::Word;
 pub use insn::{Flags, Insn};
 pub use mapping::{Mapping, Mode, SPACES, SpaceId};
 pub use operand::Operand;
+pub use supervisor::{NoSupervisor, Spaces, Supervisor};
 pub use trap::{Access, ProgramCause, Trap};

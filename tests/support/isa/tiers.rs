@@ -5,7 +5,10 @@ use std::sync::Arc;
 use ppc440_cpu::{Clock, Cpu, Engine, Pins, Region, Windows, memory_file};
 use ppc440_isa::regs::{esr, msr};
 use ppc440_isa::tlb::{TlbWord0, TlbWord1, TlbWord2, Tlbe};
-use ppc440_isa::{Flags, Insn, Mapping, Mode, ProgramCause, Regs, SPACES, SpaceId, Trap, decode};
+use ppc440_isa::{
+    Flags, Insn, Mapping, Mode, NoSupervisor, ProgramCause, Regs, SPACES, SpaceId, Supervisor,
+    Trap, decode,
+};
 use ppc440_kvm::{Exit, PVR_440EP, ResetKind, Slot, Vcpu};
 use ppckvm_api::{Entry, InProcess};
 
@@ -101,8 +104,8 @@ pub struct Machine {
     used: usize,
 }
 
-/// Where and how far the core may run: a few instructions at a time, so that it is back where a
-/// case ends.
+/// Where and how far the core may run: a few instructions at a time and with every trap its own, so
+/// that it is back where a case ends.
 pub struct Leash {
     /// The first address at which the core may enter, and how many bytes of them; elsewhere it is
     /// kicked.
@@ -114,7 +117,14 @@ pub struct Leash {
 }
 
 impl Entry for Leash {
-    fn enter(&mut self, cpu: &mut Cpu, pins: &Pins, regs: &mut Regs, budget: u32) -> Trap {
+    fn enter(
+        &mut self,
+        cpu: &mut Cpu,
+        pins: &Pins,
+        regs: &mut Regs,
+        budget: u32,
+        _: &mut dyn Supervisor,
+    ) -> Trap {
         if regs.pc.wrapping_sub(self.inside.0) >= self.inside.1 || self.left == 0 {
             pins.kick();
             return Trap::Attention;
@@ -122,7 +132,7 @@ impl Entry for Leash {
         let budget = budget.min(self.slice).min(self.left);
         self.left -= budget;
         loop {
-            match cpu.enter(regs, budget) {
+            match cpu.enter(regs, budget, &mut NoSupervisor) {
                 Trap::Attention => {}
                 trap => return trap,
             }
@@ -248,7 +258,7 @@ impl Machine {
         let mut regs = start.regs();
         let trap = loop {
             // New code asks for attention once.
-            match self.hw.cpu.enter(&mut regs, 10_000) {
+            match self.hw.cpu.enter(&mut regs, 10_000, &mut NoSupervisor) {
                 Trap::Attention => {}
                 trap => break trap,
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ppc440_cpu::{Cpu, Pins, Region};
 use ppc440_isa::regs::msr;
-use ppc440_isa::{Regs, Trap};
+use ppc440_isa::{NoSupervisor, Regs, Spaces, Supervisor, Trap};
 use ppc440_kvm::{Exit, Hw, Inject, Interrupt, Slot, State, Stats, Vcpu};
 use ppckvm_api::{Entry, InProcess};
 use vm_memory::VolatileMemory;
@@ -50,7 +50,14 @@ struct Scissors {
 }
 
 impl Entry for Scissors {
-    fn enter(&mut self, cpu: &mut Cpu, pins: &Pins, regs: &mut Regs, budget: u32) -> Trap {
+    fn enter(
+        &mut self,
+        cpu: &mut Cpu,
+        pins: &Pins,
+        regs: &mut Regs,
+        budget: u32,
+        supervisor: &mut dyn Supervisor,
+    ) -> Trap {
         let start = cpu.retired();
         let left = u32::try_from(self.until.saturating_sub(start)).unwrap_or(u32::MAX);
         if left == 0 {
@@ -58,6 +65,12 @@ impl Entry for Scissors {
             return Trap::Attention;
         }
         self.turn = (self.turn + 1) % self.cuts.len();
+        // Of a run that is cut, every trap comes back in every other entry.
+        let mut nobody = NoSupervisor;
+        let supervisor = match self.turn % 2 {
+            0 => supervisor,
+            _ => &mut nobody,
+        };
         let mut most = budget.min(left).min(self.cuts[self.turn]);
         // New code asks for attention once, and so does each write by a device.
         let mut idle = 0;
@@ -72,7 +85,7 @@ impl Entry for Scissors {
             if done == most {
                 return Trap::Budget;
             }
-            let trap = cpu.enter(regs, most - done);
+            let trap = cpu.enter(regs, most - done, supervisor);
             let now = (cpu.retired() - start) as u32;
             if let Some(mistake) = self.mistake.filter(|_| now > done) {
                 mistake(&before, regs);

@@ -5,8 +5,8 @@
 
 use ppc440_isa::regs::msr;
 use ppc440_isa::tlb::{TlbWord0, TlbWord1, TlbWord2, Tlbe};
-use ppc440_isa::{Access, Insn, Mode, ProgramCause, Regs, Trap, Word, decode};
-use ppc440_kvm::{Exit, Hw, Mapping, PVR_440EP, Pins, SPACES, Slot, SpaceId, Vcpu};
+use ppc440_isa::{Access, Insn, Mode, ProgramCause, Regs, Supervisor, Trap, Word, decode};
+use ppc440_kvm::{Exit, Hw, Mapping, PVR_440EP, Pins, SPACES, Slot, SpaceId, Spaces, Vcpu};
 
 /// A line that the test harness does not capture: counts are for the end of a run.
 pub fn say(line: &str) {
@@ -40,6 +40,10 @@ pub struct Bench {
     pub external: bool,
     pub critical: bool,
     pub kick: bool,
+    /// Asks the supervisor about each trap before it comes back with it.
+    pub asks: bool,
+    /// The traps that it came back with.
+    pub came_back: Vec<Trap>,
     /// Turns of the core's loop after which it is kicked.
     pub turns: Option<u32>,
     pub log: Vec<Event>,
@@ -63,6 +67,8 @@ impl Bench {
             external: false,
             critical: false,
             kick: false,
+            asks: true,
+            came_back: Vec::new(),
             turns: None,
             log: Vec::new(),
             direct: None,
@@ -189,36 +195,10 @@ fn memory(insn: Insn) -> Option<(bool, bool)> {
     (load || store).then_some((store, float))
 }
 
-impl Hw for Bench {
+impl Spaces for Bench {
     fn select(&mut self, _: Mode, fetch: SpaceId, data: SpaceId) {
         self.log.push(Event::Select(fetch, data));
         (self.fetch, self.data) = (fetch, data);
-    }
-
-    fn enter(&mut self, regs: &mut Regs, budget: u32) -> Trap {
-        assert!(budget >= 1);
-        self.budgets.push(budget);
-        for _ in 0..budget {
-            let word = match self.direct {
-                Some((pc, word)) if pc == regs.pc => word,
-                Some(_) => {
-                    self.kick = true;
-                    return Trap::Attention;
-                }
-                None => match self.lookup(self.fetch, regs.pc) {
-                    Some(m) if m.execute => self.word_at(m.ram + (regs.pc - m.ea)),
-                    _ => return Trap::Fetch,
-                },
-            };
-            if let Some(trap) = self.step(regs, word) {
-                return trap;
-            }
-        }
-        Trap::Budget
-    }
-
-    fn execute(&mut self, regs: &mut Regs, word: u32) -> Option<Trap> {
-        self.step(regs, word)
     }
 
     fn map(&mut self, space: SpaceId, ea_wanted: u32, mapping: &Mapping) {
@@ -258,6 +238,52 @@ impl Hw for Bench {
         self.spaces[usize::from(space)].clear();
     }
 
+    fn retire(&mut self) {
+        self.retired += 1;
+    }
+
+    fn retired(&self) -> u64 {
+        self.retired
+    }
+}
+
+impl Hw for Bench {
+    fn enter(&mut self, regs: &mut Regs, budget: u32, supervisor: &mut dyn Supervisor) -> Trap {
+        assert!(budget >= 1);
+        self.budgets.push(budget);
+        let end = self.retired + u64::from(budget);
+        let trap = loop {
+            if self.retired >= end {
+                break Trap::Budget;
+            }
+            let word = match self.direct {
+                Some((pc, word)) if pc == regs.pc => Some(word),
+                Some(_) => {
+                    self.kick = true;
+                    break Trap::Attention;
+                }
+                None => match self.lookup(self.fetch, regs.pc) {
+                    Some(m) if m.execute => Some(self.word_at(m.ram + (regs.pc - m.ea))),
+                    _ => None,
+                },
+            };
+            let trap = match word {
+                Some(word) => self.step(regs, word),
+                None => Some(Trap::Fetch),
+            };
+            let Some(trap) = trap else { continue };
+            if !(self.asks && supervisor.trap(self, regs, trap)) {
+                break trap;
+            }
+        };
+        self.came_back.push(trap);
+        trap
+    }
+
+    fn execute(&mut self, regs: &mut Regs, word: u32) -> Option<Trap> {
+        self.step(regs, word)
+    }
+
     fn load(&mut self, ram: u32, bytes: &mut [u8]) -> bool {
         match self.ram.get(ram as usize..ram as usize + bytes.len()) {
             Some(from) => {
@@ -276,14 +302,6 @@ impl Hw for Bench {
             }
             None => false,
         }
-    }
-
-    fn retire(&mut self) {
-        self.retired += 1;
-    }
-
-    fn retired(&self) -> u64 {
-        self.retired
     }
 
     fn time_base(&self) -> u64 {
@@ -412,8 +430,9 @@ impl Machine {
         }
     }
 
-    /// Lets the core's loop turn `turns` times over the code in RAM.
+    /// Lets the core's loop turn `turns` times over the code in RAM, every trap being one.
     pub fn turn(&mut self, turns: u32) -> Exit {
+        self.hw.asks = false;
         self.hw.direct = None;
         self.hw.turns = Some(turns);
         self.run()

@@ -34,6 +34,7 @@ use super::status::{Pending, settle, take_inexact};
 use crate::fast::{COUNT, LOADS, STORES, WINDOW};
 use crate::interp::{Exec, Flow, run_one};
 use crate::mmu::PinnedLoads;
+use crate::supervisor::{Answer, Entry};
 
 /// The assembler of the shared code; blocks have one of their own.
 type Assembler = VecAssembler<X64Relocation>;
@@ -105,12 +106,10 @@ pub(super) mod stop {
     pub const LINK: u32 = 2;
     /// Fewer instructions may run than the block at `pc` has.
     pub const BUDGET: u32 = 3;
-    /// A trap, in `Exec::trap`.
+    /// A trap, in `Exec::trap`, that the supervisor does not deal with.
     pub const TRAP: u32 = 4;
     /// A store over translated or decoded code, `Exec::changed`; `pc` is behind it.
     pub const CODE_CHANGED: u32 = 5;
-    /// A privileged instruction, `Context::word`.
-    pub const PRIVILEGED: u32 = 6;
     /// A floating-point instruction while MSR\[FP\] is 0.
     pub const FP_UNAVAILABLE: u32 = 8;
     /// The core must look: at an interrupt that waited for MSR\[EE\], or at writes to the TLB; `pc` is
@@ -123,13 +122,18 @@ pub(super) mod stop {
 /// What translated code and its caller give each other.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct Context {
+pub(super) struct Context<'a> {
     /// Valid while translated code runs.
     pub exec: *mut Exec,
     /// Likewise: the operations that run in the interpreter.
     pub ops: *mut Ops,
-    /// Instructions that may run; afterwards those that were not.
+    /// Likewise: whom traps are for.
+    pub entry: *mut Entry<'a>,
+    /// Instructions that may run; afterwards those that were not, and so in the functions that
+    /// translated code calls.
     pub budget: i32,
+    /// Those that may run besides, once translated code has come back.
+    pub rest: u32,
     /// The data space's tables.
     pub data: *const u8,
     /// Where code expects the pinned range to begin.
@@ -144,8 +148,6 @@ pub(super) struct Context {
     pub entries: *const *const u32,
     /// Where the code memory begins.
     pub code: *const u8,
-    /// The instruction at which a [`stop::PRIVILEGED`] stopped.
-    pub word: u32,
     /// Instructions completed that `budget` still counts.
     pub done: u32,
     /// Translated code looks at XER\[SO\].
@@ -158,7 +160,7 @@ pub(super) struct Context {
     pub pending: Pending,
 }
 
-impl Context {
+impl Context<'_> {
     /// Lets loads use a pinned range, as far as one comparison covers all of a group.
     pub fn pin(&mut self, pinned: PinnedLoads) {
         let bytes = match pinned.start == self.pinned_start {
@@ -178,8 +180,6 @@ pub(super) struct Shared {
     pub leave: u32,
     /// Adds the low half of `ecx` to `pc` and takes the high half off the budget, then leaves.
     pub leave_at: u32,
-    /// As `leave_at`, with the instruction in `edx`.
-    pub leave_with_word: u32,
     /// Where an indirect jump ends that finds no code: `eax` is the target.
     pub miss: u32,
     /// Called with an instruction in `ecx` and its place in `edx`: runs its operation.
@@ -188,8 +188,8 @@ pub(super) struct Shared {
     pub load: u32,
     /// Likewise for a store.
     pub store: u32,
-    /// Goes on here with an instruction that may change the mode: its word in `ecx` and its place
-    /// in `edx`, as above.
+    /// Goes on here with an instruction that may change the mode, or is the core's: its word in
+    /// `ecx` and its place in `edx`, as above.
     pub turn: u32,
     /// Goes on at the effective address in `eax`, a multiple of 4, and forgets all calls.
     pub go_back: u32,
@@ -331,12 +331,6 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
     fill(&mut asm);
     asm!(; jmp rax ; .align 16);
 
-    shared.leave_with_word = at(&asm);
-    asm!(
-        ; mov rax, [rbp + frame::CONTEXT]
-        ; mov [rax + offset_of!(Context, word) as i32], edx
-        ; mov eax, stop::PRIVILEGED as i32
-    );
     shared.leave_at = at(&asm);
     asm!(
         ; movzx edx, cx
@@ -370,6 +364,7 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
         asm!(
             ; mov rdi, [rbp + frame::CONTEXT]
             ; lea rsi, [rbp - BIAS]
+            ; mov [rdi + offset_of!(Context, budget) as i32], r14d
             ; mov r8d, eax
             ; mov rax, QWORD function as i64
             ; call rax
@@ -381,20 +376,22 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
         asm!(; ret ; stops: ; add rsp, 8);
         // The function may have changed pinned registers; they must not be spilled over.
         fill(&mut asm);
-        asm!(; jmp ->leave ; .align 16);
+        asm!(; cmp eax, TURNED as i32 ; je ->turned ; jmp ->leave ; .align 16);
     }
     shared.turn = at(&asm);
     spill(&mut asm);
     asm!(
         ; mov rdi, [rbp + frame::CONTEXT]
         ; lea rsi, [rbp - BIAS]
+        ; mov [rdi + offset_of!(Context, budget) as i32], r14d
         ; mov rax, QWORD turn as *const () as i64
         ; call rax
     );
     fill(&mut asm);
     asm!(
-        ; test eax, eax
-        ; jnz ->leave
+        ; cmp eax, TURNED as i32
+        ; jne ->leave
+        ; ->turned:
         ; mov rcx, [rbp + frame::CONTEXT]
         ; mov r15, [rcx + offset_of!(Context, data) as i32]
         ; mov rdx, [rcx + offset_of!(Context, fetch) as i32]
@@ -512,21 +509,25 @@ fn pinned() -> impl Iterator<Item = (i32, u8)> {
 pub(super) unsafe fn enter(
     entry: *const u8,
     regs: &mut Regs,
-    context: &mut Context,
+    context: &mut Context<'_>,
     code: *const u8,
 ) -> u32 {
     // SAFETY: `shared` made a function of this type there.
-    let function: extern "sysv64" fn(*mut Regs, *mut Context, *const u8) -> u32 =
+    let function: extern "sysv64" fn(*mut Regs, *mut Context<'_>, *const u8) -> u32 =
         unsafe { std::mem::transmute(entry) };
     function(regs, context, code)
 }
+
+/// What the functions below return, besides 0 and [`stop`], when code goes on at `pc`, in the tables
+/// that the context names, and with [`Context::done`] to be taken off.
+const TURNED: u32 = 0xFF;
 
 /// Runs an operation in the interpreter; 0 when the block goes on behind it.
 ///
 /// # Safety
 /// Called by translated code only, while `enter` lends it `context` and `regs`.
 unsafe extern "sysv64" fn interpret(
-    context: *mut Context,
+    context: *mut Context<'_>,
     regs: *mut Regs,
     place: u32,
     word: u32,
@@ -539,7 +540,7 @@ unsafe extern "sysv64" fn interpret(
         settle(&mut context.pending, &mut regs.fpscr);
         take_inexact();
     }
-    run(context, regs, word, place)
+    run(context, regs, word, place, None)
 }
 
 /// A load that found no entry: enters the page if it may be, and runs the operation.
@@ -547,17 +548,15 @@ unsafe extern "sysv64" fn interpret(
 /// # Safety
 /// As for [`interpret`].
 unsafe extern "sysv64" fn load(
-    context: *mut Context,
+    context: *mut Context<'_>,
     regs: *mut Regs,
     place: u32,
     word: u32,
     ea: u32,
 ) -> u32 {
-    // SAFETY: as in `interpret`; `exec` is valid as well.
+    // SAFETY: as in `interpret`.
     let (context, regs) = unsafe { (&mut *context, &mut *regs) };
-    // SAFETY: as above.
-    unsafe { &mut *context.exec }.mmu.fill_fast(ea, false);
-    run(context, regs, word, place)
+    run(context, regs, word, place, Some((ea, false)))
 }
 
 /// A store that found no entry, likewise.
@@ -565,38 +564,34 @@ unsafe extern "sysv64" fn load(
 /// # Safety
 /// As for [`interpret`].
 unsafe extern "sysv64" fn store(
-    context: *mut Context,
+    context: *mut Context<'_>,
     regs: *mut Regs,
     place: u32,
     word: u32,
     ea: u32,
 ) -> u32 {
-    // SAFETY: as in `load`.
+    // SAFETY: as in `interpret`.
     let (context, regs) = unsafe { (&mut *context, &mut *regs) };
-    // SAFETY: as above.
-    let mmu = &mut unsafe { &mut *context.exec }.mmu;
-    mmu.fill_fast(ea, true);
-    context.uncached = mmu.has_uncached();
-    run(context, regs, word, place)
+    run(context, regs, word, place, Some((ea, true)))
 }
 
 /// Accesses to the page at `ea` were counted.
 ///
 /// # Safety
 /// As for [`interpret`].
-unsafe extern "sysv64" fn warm(context: *mut Context, ea: u32) {
-    // SAFETY: as in `load`.
+unsafe extern "sysv64" fn warm(context: *mut Context<'_>, ea: u32) {
+    // SAFETY: `enter` lends the context, and its caller what it names.
     let exec = unsafe { &mut *(*context).exec };
     exec.mmu.warm(ea);
 }
 
-/// An instruction that may change the mode: goes on at `pc`, with `context` saying in which tables,
-/// and that the instruction is complete.
+/// An instruction that may change the mode, or is the core's: goes on at `pc`, with `context` saying
+/// in which tables, and that the instruction is complete.
 ///
 /// # Safety
 /// As for [`interpret`].
 unsafe extern "sysv64" fn turn(
-    context: *mut Context,
+    context: *mut Context<'_>,
     regs: *mut Regs,
     place: u32,
     word: u32,
@@ -608,35 +603,119 @@ unsafe extern "sysv64" fn turn(
     match operate(context, regs, word) {
         Flow::Next => regs.pc = page.wrapping_add(offset + 4),
         Flow::Jump => {}
-        flow => {
-            regs.pc = page;
-            return behind(context, regs, flow, place);
+        flow => return stopped(context, regs, flow, page, place),
+    }
+    turned(context, (place >> 16) + 1)
+}
+
+/// Goes on behind an instruction that did not change the mode by itself, in the page at `page`; if
+/// it trapped, the supervisor is asked.
+#[cold]
+fn stopped(context: &mut Context<'_>, regs: &mut Regs, flow: Flow, page: u32, place: u32) -> u32 {
+    let (offset, done) = (place & 0xFFFF, place >> 16);
+    if flow == Flow::Call {
+        regs.pc = page.wrapping_add(offset + 4);
+    }
+    if matches!(flow, Flow::Trap | Flow::Call) {
+        let (answer, completed) = ask(context, regs, done);
+        if answer != Answer::Trap {
+            return turned(context, done + completed);
         }
     }
-    context.done = (place >> 16) + 1;
-    // SAFETY: as in `load`.
+    regs.pc = page;
+    behind(context, regs, flow, place)
+}
+
+/// Has translated code go on at `pc`, `done` instructions further than the budget says.
+#[inline]
+fn turned(context: &mut Context<'_>, done: u32) -> u32 {
+    context.done = done;
+    // SAFETY: `enter`'s caller lent it.
     let mmu = &unsafe { &*context.exec }.mmu;
     if let Some((data, fetch)) = mmu.fast_tables() {
         (context.data, context.fetch) = (data, fetch);
     }
     context.pin(mmu.pinned_loads());
-    0
+    TURNED
 }
 
-fn run(context: &mut Context, regs: &mut Regs, word: u32, place: u32) -> u32 {
-    let flow = operate(context, regs, word);
+/// Runs an operation, which accesses the page at an address, for stores or not; if it traps, the
+/// supervisor is asked.
+fn run(
+    context: &mut Context<'_>,
+    regs: &mut Regs,
+    word: u32,
+    place: u32,
+    access: Option<(u32, bool)>,
+) -> u32 {
+    fill_fast(context, access);
+    match operate(context, regs, word) {
+        Flow::Trap => trapped(context, regs, word, place, access),
+        flow => behind(context, regs, flow, place),
+    }
+}
+
+/// The rest of that, behind a trap.
+#[cold]
+fn trapped(
+    context: &mut Context<'_>,
+    regs: &mut Regs,
+    word: u32,
+    place: u32,
+    access: Option<(u32, bool)>,
+) -> u32 {
+    let (page, done) = (regs.pc, place >> 16);
+    regs.pc = page.wrapping_add(place & 0xFFFF);
+    let (answer, completed) = ask(context, regs, done);
+    if answer == Answer::GoOn {
+        return turned(context, done + completed);
+    }
+    regs.pc = page;
+    let flow = match answer {
+        Answer::Retry => {
+            fill_fast(context, access);
+            operate(context, regs, word)
+        }
+        _ => Flow::Trap,
+    };
     behind(context, regs, flow, place)
 }
 
+/// Gives translated code the page of an access, if that is allowed.
+fn fill_fast(context: &mut Context<'_>, access: Option<(u32, bool)>) {
+    let Some((ea, store)) = access else {
+        return;
+    };
+    // SAFETY: `enter`'s caller lent it.
+    let mmu = &mut unsafe { &mut *context.exec }.mmu;
+    mmu.fill_fast(ea, store);
+    if store {
+        context.uncached = mmu.has_uncached();
+    }
+}
+
+/// Asks the supervisor about the trap of the instruction at `pc`, before which `done` are complete
+/// that the budget still counts; gives how many it completed.
+fn ask(context: &mut Context<'_>, regs: &mut Regs, done: u32) -> (Answer, u32) {
+    // SAFETY: `enter`'s caller lent both. The supervisor gets the tables, which translated code
+    // reads, while none runs: what has become of them it finds out in `turned`, and a page that was
+    // added is no change to what it knows. It reaches neither the operations nor any code.
+    let (exec, entry) = unsafe { (&mut *context.exec, &mut *context.entry) };
+    let before = context.rest + (context.budget as u32).wrapping_sub(done);
+    let mut left = before;
+    let answer = entry.ask(&mut exec.mmu, regs, exec.trap, &mut left);
+    (answer, before - left)
+}
+
 /// Runs an instruction's operation.
-fn operate(context: &mut Context, regs: &mut Regs, word: u32) -> Flow {
+fn operate(context: &mut Context<'_>, regs: &mut Regs, word: u32) -> Flow {
     // SAFETY: `enter`'s caller lent both.
     let (exec, ops) = unsafe { (&mut *context.exec, &mut *context.ops) };
     run_one(ops.get(word), exec, regs)
 }
 
 /// How translated code goes on behind an operation of the interpreter: [`stop`], or 0.
-fn behind(context: &mut Context, regs: &mut Regs, flow: Flow, place: u32) -> u32 {
+fn behind(context: &mut Context<'_>, regs: &mut Regs, flow: Flow, place: u32) -> u32 {
     let (offset, done) = (place & 0xFFFF, place >> 16);
     let (behind, completed, stop) = match flow {
         Flow::Next if regs.xer.so && !context.summary => (offset + 4, done + 1, stop::SUMMARY),

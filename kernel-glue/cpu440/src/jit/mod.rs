@@ -18,9 +18,9 @@
 //!
 //! † holds `unsafe`.
 //!
-//! Translated code gives exactly the interpreter's results. It runs until it has to come back:
-//! for a trap, for a block or a jump that is not there yet, or when its instructions are used up.
-//! What is rare is left to the interpreter, one operation at a time.
+//! Translated code gives exactly the interpreter's results. It runs until it has to come back: for a
+//! trap that the core does not deal with on the way, for a block or a jump that is not there yet, or
+//! when its instructions are used up. What is rare is left to the interpreter, one operation at a time.
 
 // The assembler converts register numbers to numbers of their own type.
 #![allow(clippy::useless_conversion)]
@@ -40,12 +40,13 @@ mod x64;
 
 use std::io;
 
-use ppc440_isa::{ProgramCause, Regs, Trap, regs::msr};
+use ppc440_isa::{Regs, Trap, regs::msr};
 
 use crate::code::TranslatorStatistics;
 use crate::fast::Fast;
 use crate::interp::Exec;
 use crate::pins::Pins;
+use crate::supervisor::{Answer, Entry};
 use crate::watch::Keeper;
 use blocks::{Blocks, Link, Made};
 use exec::{Context, Shared, stop};
@@ -151,7 +152,14 @@ impl Jit {
     }
 
     /// Runs translated code at `regs.pc` for at most `left` instructions; what ran is taken off.
-    pub fn run(&mut self, exec: &mut Exec, regs: &mut Regs, left: &mut u32, pins: &Pins) -> Ran {
+    pub fn run(
+        &mut self,
+        exec: &mut Exec,
+        regs: &mut Regs,
+        left: &mut u32,
+        pins: &Pins,
+        entry: &mut Entry<'_>,
+    ) -> Ran {
         // A jump that waits for its target.
         let mut link = None;
         loop {
@@ -180,7 +188,12 @@ impl Jit {
             let pc = regs.pc;
             let (fetch_space, _) = exec.mmu.selected();
             let Some(ram) = exec.mmu.fetch_page(pc) else {
-                return Ran::Trapped(Trap::Fetch);
+                match entry.ask(&mut exec.mmu, regs, Trap::Fetch, left) {
+                    Answer::Trap => return Ran::Trapped(Trap::Fetch),
+                    Answer::Retry => {}
+                    Answer::GoOn => link = None,
+                }
+                continue;
             };
             let (ram_page, word) = (ram >> 12, (pc >> 2 & 0x3FF) as usize);
             self.emitter.windows = !direct && exec.mmu.shows_at_once();
@@ -209,6 +222,8 @@ impl Jit {
             let mut context = Context {
                 exec,
                 ops: &raw mut self.ops,
+                entry,
+                rest: *left - slice,
                 budget: slice as i32,
                 data,
                 pinned_start: self.pinned,
@@ -217,7 +232,6 @@ impl Jit {
                 fetch,
                 entries: self.blocks.tables(),
                 code: self.memory.address(0),
-                word: 0,
                 done: 0,
                 summary: self.emitter.summary,
                 uncached,
@@ -238,25 +252,27 @@ impl Jit {
             status::settle(&mut context.pending, &mut regs.fpscr);
             let unused = context.budget - context.done as i32;
             *left -= slice - unused as u32;
-            match why & 0xFF {
-                stop::MISS | stop::SUMMARY => {}
-                stop::LINK => link = Some(why >> 8),
+            let trap = match why & 0xFF {
+                stop::MISS | stop::SUMMARY => continue,
+                stop::LINK => {
+                    link = Some(why >> 8);
+                    continue;
+                }
                 stop::BUDGET => {
                     self.used_up = true;
                     if *left != 0 && slice == *left + (slice - unused as u32) {
                         return Ran::Short;
                     }
+                    continue;
                 }
                 stop::CODE_CHANGED => return Ran::CodeChanged,
-                stop::PRIVILEGED => {
-                    return Ran::Trapped(Trap::Program {
-                        cause: ProgramCause::Privileged,
-                        word: context.word,
-                    });
-                }
-                stop::ATTENTION => return Ran::Trapped(Trap::Attention),
-                stop::FP_UNAVAILABLE => return Ran::Trapped(Trap::FpUnavailable),
+                stop::ATTENTION => Trap::Attention,
+                stop::FP_UNAVAILABLE => Trap::FpUnavailable,
+                // The supervisor was asked where it happened.
                 _ => return Ran::Trapped(exec.trap),
+            };
+            if entry.ask(&mut exec.mmu, regs, trap, left) == Answer::Trap {
+                return Ran::Trapped(trap);
             }
         }
     }
@@ -418,7 +434,7 @@ fn enter(entry: *const u8, regs: &mut Regs, context: &mut Context, code: *const 
 mod tests {
     use std::sync::Arc;
 
-    use ppc440_isa::Mapping;
+    use ppc440_isa::{Mapping, NoSupervisor, ProgramCause};
 
     use super::*;
     use crate::mmu::Mmu;
@@ -456,13 +472,19 @@ mod tests {
         exec
     }
 
+    fn run(jit: &mut Jit, exec: &mut Exec, regs: &mut Regs, left: &mut u32) -> Ran {
+        let mut nobody = NoSupervisor;
+        let mut entry = Entry::new(&mut nobody, u64::from(*left));
+        jit.run(exec, regs, left, &Pins::new(), &mut entry)
+    }
+
     fn lap(jit: &mut Jit, exec: &mut Exec, laps: u32) -> u32 {
         let mut regs = Regs {
             ctr: laps,
             ..Regs::default()
         };
         let mut left = u32::MAX;
-        match jit.run(exec, &mut regs, &mut left, &Pins::new()) {
+        match run(jit, exec, &mut regs, &mut left) {
             Ran::Trapped(Trap::Program {
                 cause: ProgramCause::Illegal,
                 ..
@@ -526,7 +548,7 @@ mod tests {
             ..Regs::default()
         };
         let mut left = 10_000;
-        let ran = jit.run(&mut exec, &mut regs, &mut left, &Pins::new());
+        let ran = run(&mut jit, &mut exec, &mut regs, &mut left);
         assert!(matches!(ran, Ran::Trapped(Trap::Program { .. })), "{ran:?}");
         assert_eq!((regs.gpr[3], regs.pc), (24, (7 << 12) + 8));
     }
@@ -563,7 +585,7 @@ mod tests {
         };
         regs.gpr[5] = 0x8000_0000;
         let mut left = u32::MAX;
-        let ran = jit.run(&mut exec, &mut regs, &mut left, &Pins::new());
+        let ran = run(&mut jit, &mut exec, &mut regs, &mut left);
         assert!(matches!(ran, Ran::Trapped(Trap::Program { .. })), "{ran:?}");
         assert_eq!((u32::MAX - left, regs.gpr[3]), (800_000, 1_400_000));
         assert_eq!(exec.mmu.ram.load(0x3020), Some(1_400_000u32));

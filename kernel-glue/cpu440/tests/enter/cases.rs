@@ -2,7 +2,10 @@
 use std::sync::Arc;
 
 use ppc440_cpu::{Clock, Cpu, GuestMemory, Pins, Region, memory_file};
-use ppc440_isa::{Access, Mapping, Mode, ProgramCause, Regs, TlbWrite, TlbWrites, Trap, regs::msr};
+use ppc440_isa::{
+    Access, Mapping, Mode, NoSupervisor, ProgramCause, Regs, Spaces, Supervisor, TlbWrite, TlbWrites, Trap,
+    regs::msr,
+};
 use vm_memory::{Bytes, GuestAddress, GuestRegionMmap};
 
 const RAM: u32 = 1 << 20;
@@ -118,7 +121,11 @@ impl Machine {
     }
 
     fn enter(&mut self) -> Trap {
-        self.cpu.enter(&mut self.regs, 1_000_000)
+        self.enter_for(1_000_000)
+    }
+
+    fn enter_for(&mut self, budget: u32) -> Trap {
+        self.cpu.enter(&mut self.regs, budget, &mut NoSupervisor)
     }
 }
 
@@ -160,11 +167,11 @@ fn a_fault_in_the_middle_of_a_block_leaves_everything_before_it_and_nothing_of_i
 fn a_budget_ends_at_exactly_that_instruction() {
     let mut m = Machine::new(&[addi(3, 3, 1), addi(3, 3, 1), addi(3, 3, 1), b(-12)]);
     for done in 1..20u32 {
-        assert_eq!(m.cpu.enter(&mut m.regs, 1), Trap::Budget);
+        assert_eq!(m.enter_for(1), Trap::Budget);
         assert_eq!(m.regs.pc, 0x1000 + 4 * (done % 4));
         assert_eq!(m.regs.gpr[3], done - done / 4);
     }
-    assert_eq!(m.cpu.enter(&mut m.regs, 1_000), Trap::Budget);
+    assert_eq!(m.enter_for(1_000), Trap::Budget);
     assert_eq!(m.cpu.retired(), 1_019);
 }
 
@@ -449,7 +456,7 @@ fn an_input_change_stops_at_a_block_boundary() {
     let mut m = Machine::new(&[b(0)]);
     m.pins.set_external(true);
     assert_eq!((m.enter(), m.cpu.retired()), (Trap::Attention, 0));
-    assert_eq!(m.cpu.enter(&mut m.regs, 100), Trap::Budget);
+    assert_eq!(m.enter_for(100), Trap::Budget);
     let pins = m.pins.clone();
     let other = std::thread::spawn(move || pins.kick());
     while m.enter() != Trap::Attention {}
@@ -647,7 +654,7 @@ fn a_system_call_and_its_return_need_no_core_once_both_modes_are_known() {
     m.regs.msr = msr::ME;
     m.regs.system_call = 0x2C00;
     // To the user, the call, and back again.
-    assert_eq!(m.cpu.enter(&mut m.regs, 6), Trap::Budget);
+    assert_eq!(m.enter_for(6), Trap::Budget);
     assert_eq!((m.regs.pc, m.cpu.retired()), (0x1008, 6));
     // The second call finds no vector.
     m.regs.system_call = 0;
@@ -722,4 +729,221 @@ fn writes_to_the_tlb_wait_for_the_next_synchronising_instruction() {
     m.regs.msr = msr::PR;
     assert!(matches!(m.enter(), Trap::Program { .. }));
     assert!(m.regs.tlb_writes.is_empty());
+}
+
+/// Records what it is asked, and does with it what a function says.
+struct Asked<F> {
+    traps: Vec<(Trap, u32, u64)>,
+    deal: F,
+}
+
+impl<F: FnMut(&mut dyn Spaces, &mut Regs, Trap) -> bool> Supervisor for Asked<F> {
+    fn trap(&mut self, spaces: &mut dyn Spaces, regs: &mut Regs, trap: Trap) -> bool {
+        self.traps.push((trap, regs.pc, spaces.retired()));
+        (self.deal)(spaces, regs, trap)
+    }
+}
+
+impl Machine {
+    /// Enters with a supervisor; gives the last trap, and those that it was asked about: each with
+    /// `pc` and the instructions before it.
+    fn ask(
+        &mut self,
+        budget: u32,
+        deal: impl FnMut(&mut dyn Spaces, &mut Regs, Trap) -> bool,
+    ) -> (Trap, Vec<(Trap, u32, u64)>) {
+        let mut asked = Asked {
+            traps: Vec::new(),
+            deal,
+        };
+        let trap = self.cpu.enter(&mut self.regs, budget, &mut asked);
+        (trap, asked.traps)
+    }
+}
+
+/// Page `ea` of RAM at an effective address, with all allowed.
+fn page(ea: u32, ram: u32) -> Mapping {
+    Mapping {
+        ea,
+        bytes: 4096,
+        ram,
+        read: true,
+        write: true,
+        execute: true,
+        cached: true,
+    }
+}
+
+#[test]
+fn a_page_that_the_supervisor_adds_lets_the_access_go_on_where_it_is() {
+    // A load and a store to pages that are not there, in the middle of a loop.
+    let words = [
+        addi(3, 3, 1),
+        lwz(5, 4, 0),
+        addi(6, 5, 1),
+        stw(6, 7, 0),
+        bdnz(-16),
+        SC,
+    ];
+    let mut m = Machine::new(&words);
+    m.write(0x2000, &[41]);
+    (m.regs.gpr[4], m.regs.gpr[7], m.regs.ctr) = (0x2_0000, 0x3_0008, 100);
+    let (trap, asked) = m.ask(1_000_000, |spaces, _, trap| {
+        let Trap::Data { ea, .. } = trap else {
+            return false;
+        };
+        spaces.map(0, ea, &page(ea & !0xFFF, ea >> 4 & 0xF000));
+        true
+    });
+    assert_eq!(trap, Trap::Syscall);
+    let expected = [
+        (0x2_0000, Access::Load, words[1], 0x1004, 1),
+        (0x3_0008, Access::Store, words[3], 0x100C, 3),
+    ]
+    .map(|(ea, access, word, pc, before)| (Trap::Data { ea, access, word }, pc, before));
+    assert_eq!(asked[..2], expected);
+    assert_eq!(asked[2..], [(Trap::Syscall, 0x1018, 500)]);
+    assert_eq!((m.regs.gpr[3], m.regs.gpr[6], m.word(0x3008)), (100, 42, 42));
+    assert_eq!((m.regs.pc, m.cpu.retired()), (0x1018, 500));
+}
+
+#[test]
+fn a_large_page_that_the_supervisor_adds_serves_what_follows() {
+    // The block goes on with loads that look in the pinned range first, once there is one.
+    let words = [lwz(5, 4, 0), lwz(6, 4, 0x7FF0), stw(6, 4, 0x7FF4), bdnz(-12), SC];
+    let mut m = Machine::new(&words);
+    m.write(0x2000, &[7]);
+    m.write(0x9FF0, &[8]);
+    (m.regs.gpr[4], m.regs.ctr) = (0xC000_2000, 100);
+    for lap in 0..2 {
+        m.regs.pc = 0x1000;
+        let (trap, asked) = m.ask(1_000_000, |spaces, _, trap| {
+            let Trap::Data { ea, .. } = trap else {
+                return false;
+            };
+            let large = Mapping {
+                bytes: RAM,
+                ..page(0xC000_0000, 0)
+            };
+            spaces.map(0, ea, &large);
+            true
+        });
+        assert_eq!(trap, Trap::Syscall);
+        assert_eq!((asked.len(), m.word(0x9FF4)), (2 - lap, 8));
+        assert_eq!(m.regs.gpr[5..7], [7, 8]);
+        m.regs.ctr = 100;
+    }
+}
+
+#[test]
+fn a_trap_that_the_supervisor_leaves_comes_back_as_if_it_had_not_been_asked() {
+    let mtdcr = 31 << 26 | 3 << 21 | 451 << 1;
+    let tw = x_form(31, 0, 0, 4);
+    let program = |cause, word| Trap::Program { cause, word };
+    for (word, at, expected) in [
+        (mtdcr, 0x1004, program(ProgramCause::Privileged, mtdcr)),
+        (tw, 0x1004, program(ProgramCause::Trap, tw)),
+        (0, 0x1004, program(ProgramCause::Illegal, 0)),
+        (0xFC22_182A, 0x1004, Trap::FpUnavailable),
+        (SC, 0x1008, Trap::Syscall),
+        (b(0x2_0000), 0x2_1004, Trap::Fetch),
+    ] {
+        let mut m = Machine::new(&[addi(3, 3, 1), word, addi(3, 3, 1)]);
+        let (trap, asked) = m.ask(1_000_000, |_, _, _| false);
+        assert_eq!(trap, expected, "{word:08x}");
+        let before = if trap == Trap::Fetch { 2 } else { 1 };
+        assert_eq!(asked, [(expected, at, before)], "{word:08x}");
+        let after = (m.regs.pc, m.cpu.retired(), m.regs.gpr[3]);
+        assert_eq!(after, (at, before, 1), "{word:08x}");
+    }
+}
+
+#[test]
+fn what_the_supervisor_completes_is_part_of_the_budget() {
+    // tlbsx r5,0,r4
+    let tlbsx = x_form(5, 0, 4, 914);
+    for budget in 1..12 {
+        let mut m = Machine::new(&[addi(3, 3, 1), tlbsx, addi(6, 5, 1), b(-12)]);
+        let (trap, asked) = m.ask(budget, |spaces, regs, _| {
+            regs.gpr[5] += 7;
+            regs.pc += 4;
+            spaces.retire();
+            true
+        });
+        assert_eq!((trap, m.cpu.retired()), (Trap::Budget, budget.into()));
+        assert_eq!(m.regs.pc, 0x1000 + 4 * (budget % 4));
+        assert_eq!(m.regs.gpr[5], 7 * ((budget + 2) / 4));
+        let counts: Vec<_> = asked.iter().map(|(_, pc, before)| (*pc, *before)).collect();
+        let expected: Vec<_> = (0..asked.len() as u64).map(|n| (0x1004, 4 * n + 1)).collect();
+        assert_eq!(counts, expected);
+    }
+}
+
+#[test]
+fn an_interrupt_that_the_supervisor_takes_goes_on_in_its_mode() {
+    // The user misses; the handler, the supervisor's, returns, and the user finds the page.
+    for fetch in [false, true] {
+        let mut m = two_modes(&[RFI]);
+        let access = if fetch { b(0x2_0000) } else { lwz(5, 4, 0) };
+        m.write(0x5000, &[bl(8), SC, access, BLR]);
+        m.write(0x2000, &[addi(6, 6, 1), RFI]);
+        m.write(0x6000, &[0x55, BLR, BLR]);
+        m.regs.gpr[4] = 0x2_1000;
+        (m.regs.srr0, m.regs.srr1) = (0x1000, msr::PR);
+        let mut misses = 0;
+        let (trap, asked) = m.ask(1_000_000, |spaces, regs, trap| {
+            let ea = match trap {
+                Trap::Data { ea, .. } => ea,
+                Trap::Fetch => regs.pc,
+                _ => return false,
+            };
+            misses += 1;
+            if misses == 1 {
+                regs.interrupt(regs.pc, 0x2000);
+                spaces.select(Mode::new(regs.msr, regs.pid), 0, 0);
+            } else {
+                spaces.map(1, ea, &page(ea & !0xFFF, 0x6000));
+            }
+            true
+        });
+        assert_eq!(trap, Trap::Syscall);
+        assert_eq!((asked.len(), m.regs.gpr[6]), (3, 1), "{asked:x?}");
+        assert_eq!(asked[1].2, asked[0].2 + 2);
+        assert_eq!((m.regs.pc, m.regs.msr), (0x1008, msr::PR));
+        assert!(fetch || m.regs.gpr[5] == 0x55);
+    }
+}
+
+#[test]
+fn a_fetch_that_may_not_happen_yet_is_nothing_to_ask_about() {
+    // An indirect branch to a page that is not there, as the last instruction.
+    let mut m = Machine::new(&[addi(3, 3, 1), BLR]);
+    m.regs.lr = 0x2_0000;
+    let (trap, asked) = m.ask(2, |_, _, _| false);
+    assert_eq!((trap, m.regs.pc, asked.len()), (Trap::Budget, 0x2_0000, 0));
+    let (trap, asked) = m.ask(1, |_, _, _| false);
+    assert_eq!((trap, asked), (Trap::Fetch, vec![(Trap::Fetch, 0x2_0000, 2)]));
+}
+
+#[test]
+fn a_page_that_the_supervisor_removes_is_gone_at_once() {
+    // Three loads with a base in common, of which the translator looks the page up once; the one
+    // between them misses, and the supervisor takes that page away.
+    let words = [lwz(5, 4, 0), lwz(6, 4, 4), lwz(8, 7, 0), lwz(9, 4, 8), SC];
+    let mut m = Machine::new(&words);
+    (m.regs.gpr[4], m.regs.gpr[7]) = (0x3000, 0x2_0000);
+    let (trap, _) = m.ask(1_000_000, |spaces, _, trap| match trap {
+        Trap::Data { ea: 0x2_0000, .. } => {
+            spaces.map(0, 0x2_0000, &page(0x2_0000, 0x4000));
+            spaces.unmap(0, 0x3000, 0x1000);
+            true
+        }
+        _ => false,
+    });
+    let missing = Trap::Data {
+        ea: 0x3008,
+        access: Access::Load,
+        word: words[3],
+    };
+    assert_eq!((trap, m.regs.pc, m.cpu.retired()), (missing, 0x100C, 3));
 }

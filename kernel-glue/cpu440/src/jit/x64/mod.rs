@@ -175,13 +175,7 @@ enum Cold {
         stop: u32,
         place: i32,
     },
-    /// Leaves for a privileged instruction.
-    Privileged {
-        from: DynamicLabel,
-        word: u32,
-        place: i32,
-    },
-    /// Goes on with an instruction that may change the mode.
+    /// Goes on with an instruction that may change the mode, or is the core's.
     Turn {
         from: DynamicLabel,
         word: u32,
@@ -703,12 +697,6 @@ impl Emitter {
             Cold::Leave { from, stop, place } => {
                 asm!(self, ; =>from);
                 self.leave(stop, place);
-            }
-            Cold::Privileged { from, word, place } => {
-                asm!(self, ; =>from);
-                self.leave_loop();
-                asm!(self, ; mov edx, word as i32 ; mov ecx, place);
-                self.go(self.shared.leave_with_word);
             }
             Cold::Turn { from, word, place } => {
                 asm!(self, ; =>from);

@@ -47,7 +47,7 @@ impl Emitter {
         let word = self.item.word;
         let rt = word.rt();
         if goes_to_core(insn, word) {
-            return Some(self.privileged());
+            return Some(self.turn());
         }
         match insn {
             Insn::Isync => {
@@ -165,7 +165,7 @@ impl Emitter {
             }
             Insn::Tlbwe => {
                 self.supervisor_only();
-                let full = self.privileged_cold();
+                let full = self.turn_cold();
                 self.load(RAX, word.ra());
                 let value = self.value(rt, RDX);
                 let write = at::TLB_WRITES + offset_of!(TlbWrites, writes) as i32;
@@ -221,7 +221,7 @@ impl Emitter {
         }
     }
 
-    /// Goes on with the current instruction where it may change the mode.
+    /// Goes on with the current instruction where it may change the mode, or is the core's.
     fn turn(&mut self) -> bool {
         self.leave_loop();
         asm!(self, ; mov ecx, self.item.word.0 as i32 ; mov edx, self.place());
@@ -268,25 +268,9 @@ impl Emitter {
         }
     }
 
-    /// Leaves for the core, which knows the instruction.
-    fn privileged(&mut self) -> bool {
-        self.leave_loop();
-        asm!(self, ; mov edx, self.item.word.0 as i32 ; mov ecx, self.place());
-        self.go(self.shared.leave_with_word);
-        false
-    }
-
-    /// Leaves for the core if a jump to the returned label is taken.
-    fn privileged_cold(&mut self) -> DynamicLabel {
-        let from = self.asm.new_dynamic_label();
-        let (word, place) = (self.item.word.0, self.place());
-        self.cold.push(Cold::Privileged { from, word, place });
-        from
-    }
-
-    /// Leaves for the core in problem state.
+    /// Goes to the core in problem state.
     fn supervisor_only(&mut self) {
-        let from = self.privileged_cold();
+        let from = self.turn_cold();
         asm!(self,
             ; test DWORD [BYTE rbp + at::MSR], msr::PR as i32
             ; jnz =>from
