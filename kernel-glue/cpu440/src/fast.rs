@@ -372,13 +372,13 @@ impl Fast {
         unsafe { *self.spaces[index].state(page) |= bits };
     }
 
-    /// Enters a RAM page's number for fetches.
-    pub fn fill_fetch(&mut self, space: SpaceId, ea: u32, ram_page: u32) {
+    /// Enters a RAM page's number for fetches; says whether it was not there.
+    pub fn fill_fetch(&mut self, space: SpaceId, ea: u32, ram_page: u32) -> bool {
         let page = (ea >> 12) as usize;
         let tables = &mut self.spaces[usize::from(space) % SPACES];
         tables.touched.insert(page);
         // SAFETY: as in `fill`.
-        unsafe { tables.fetch(page).write(ram_page + 1) };
+        unsafe { tables.fetch(page).replace(ram_page + 1) != ram_page + 1 }
     }
 
     /// Notes that a space's page leads to a RAM page for stores; an older entry that finds no room

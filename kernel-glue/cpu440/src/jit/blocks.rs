@@ -156,6 +156,14 @@ impl Graph {
         Some(found)
     }
 
+    /// Whether a link leads to the block that begins at a word.
+    fn leads_to(&self, link: LinkId, ram_page: u32, word: usize) -> bool {
+        self.links
+            .get(link)
+            .and_then(|connection| self.blocks.get(connection.target))
+            .is_some_and(|block| block.ram_page == ram_page && usize::from(block.first) == word)
+    }
+
     /// Takes a link out of its target's list.
     fn disconnect(&mut self, link: LinkId) {
         let Some(connection) = self.links.get_mut(link) else {
@@ -307,8 +315,12 @@ impl Blocks {
         self.graph.links.next()
     }
 
-    /// A link, to be made to lead to the block that begins at a word; none when either is gone.
+    /// A link, to be made to lead to the block that begins at a word; none when either is gone, or
+    /// it leads there already.
     pub fn link(&mut self, id: LinkId, ram_page: u32, word: usize) -> Option<Link> {
+        if self.graph.leads_to(id, ram_page, word) {
+            return None;
+        }
         let target = self.find(ram_page, word)?;
         self.graph.connect(id, target)
     }

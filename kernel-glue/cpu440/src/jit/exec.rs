@@ -26,7 +26,7 @@
 use std::mem::offset_of;
 
 use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm, x64::X64Relocation};
-use ppc440_isa::Regs;
+use ppc440_isa::{Regs, Trap};
 
 use super::groups::WIDEST;
 use super::ops::Ops;
@@ -180,7 +180,7 @@ pub(super) struct Shared {
     pub leave: u32,
     /// Adds the low half of `ecx` to `pc` and takes the high half off the budget, then leaves.
     pub leave_at: u32,
-    /// Where an indirect jump ends that finds no code: `eax` is the target.
+    /// Where an indirect jump leads that finds no code: `eax` is the target.
     pub miss: u32,
     /// Called with an instruction in `ecx` and its place in `edx`: runs its operation.
     pub interpret: u32,
@@ -351,7 +351,19 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
         ; .align 16
     );
     shared.miss = at(&asm);
-    asm!(; mov [rbp + pc], eax ; mov eax, stop::MISS as i32 ; jmp ->leave ; .align 16);
+    asm!(; mov [rbp + pc], eax);
+    spill(&mut asm);
+    asm!(
+        ; mov rdi, [rbp + frame::CONTEXT]
+        ; lea rsi, [rbp - BIAS]
+        ; mov [rdi + offset_of!(Context, budget) as i32], r14d
+        ; mov rax, QWORD miss as *const () as i64
+        ; call rax
+    );
+    fill(&mut asm);
+    asm!(; cmp eax, TURNED as i32 ; je ->turned ; test eax, eax ; jnz ->leave ; mov eax, [rbp + pc]);
+    find_block!(asm);
+    asm!(; jmp rcx ; .align 16);
 
     for (offset, function) in [
         (&mut shared.interpret, interpret as *const () as usize),
@@ -624,6 +636,36 @@ fn stopped(context: &mut Context<'_>, regs: &mut Regs, flow: Flow, page: u32, pl
     }
     regs.pc = page;
     behind(context, regs, flow, place)
+}
+
+/// An indirect jump to `pc` that found no code: 0 when it may find it now, in the mode that it was
+/// made in.
+///
+/// # Safety
+/// As for [`interpret`].
+unsafe extern "sysv64" fn miss(context: *mut Context<'_>, regs: *mut Regs) -> u32 {
+    // SAFETY: as in `interpret`.
+    let (context, regs) = unsafe { (&mut *context, &mut *regs) };
+    if context.budget == 0 {
+        // The instruction at `pc` may not run, and what its fetch would do not happen.
+        return stop::MISS;
+    }
+    // SAFETY: `enter`'s caller lent it; `ask` is called when this is not used any more.
+    let exec = unsafe { &mut *context.exec };
+    let (space, _) = exec.mmu.selected();
+    if let (Some(ram), Some(fast)) = (exec.mmu.fetch_page(regs.pc), &mut exec.mmu.fast) {
+        return match fast.fill_fetch(space, regs.pc, ram >> 12) {
+            true => 0,
+            false => stop::MISS,
+        };
+    }
+    exec.trap = Trap::Fetch;
+    match ask(context, regs, 0) {
+        (Answer::Trap, _) => stop::TRAP,
+        // This comes here again, and finds the page.
+        (Answer::Retry, _) => 0,
+        (Answer::GoOn, completed) => turned(context, completed),
+    }
 }
 
 /// Has translated code go on at `pc`, `done` instructions further than the budget says.
