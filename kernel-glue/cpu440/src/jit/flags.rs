@@ -45,6 +45,11 @@ pub(super) fn unseen(items: &[Item], unseen: &mut Vec<Flags>) {
     }
 }
 
+/// The flags that an instruction sets, as far as that is known.
+pub(super) fn sets(insn: Insn, word: Word) -> Option<Flags> {
+    effect(insn, word).map(|effect| effect.sets)
+}
+
 /// What an instruction does with flags; none when it may branch, access memory, trap or be left to
 /// the interpreter, all of which show every flag.
 fn effect(insn: Insn, word: Word) -> Option<Effect> {

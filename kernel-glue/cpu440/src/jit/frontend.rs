@@ -1,6 +1,6 @@
 //! From guest words to the instructions of a block.
 
-use ppc440_isa::{Insn, Word, decode, spr};
+use ppc440_isa::{Flags, Insn, Operand, Word, decode, spr};
 
 use crate::interp::goes_to_core;
 use crate::ram::Ram;
@@ -58,6 +58,25 @@ fn ends(insn: Insn, word: Word) -> bool {
         Twi | Tw => word.to() == 31,
         _ => goes_to_core(insn, word),
     }
+}
+
+/// Whether an instruction writes a GPR.
+pub(super) fn writes(item: &Item, gpr: usize) -> bool {
+    let Some(insn) = item.insn else {
+        return false;
+    };
+    if matches!(insn, Insn::Lmw | Insn::Lswi | Insn::Lswx) {
+        return true;
+    }
+    let (word, operands) = (item.word, insn.operands());
+    if gpr == word.rt() && operands.contains(&Operand::Rt) {
+        return true;
+    }
+    // Of a move, a store, a compare or a trap, RA is only read; of logic it is the target.
+    let ra_is_target = operands.contains(&Operand::Rs)
+        && operands.contains(&Operand::Ra)
+        && !insn.flags().contains(Flags::STORE);
+    gpr == word.ra() && (ra_is_target || updates(insn) || insn == Insn::Dlmzb)
 }
 
 /// Whether the instruction gives RA the address that it accesses.

@@ -1,9 +1,9 @@
 //! Which accesses of a block have one look-up in common: loads, or stores, at small offsets from a
 //! base that does not change between them, such as the registers that a function saves on its stack.
 
-use ppc440_isa::{Flags, Insn, Operand};
+use ppc440_isa::Insn;
 
-use super::frontend::{Block, Item, updates};
+use super::frontend::{Block, Item, writes};
 
 /// Groups that may be in use at once.
 pub(super) const SLOTS: usize = 4;
@@ -144,24 +144,9 @@ impl Groups {
 
     /// Ends the groups whose base an instruction writes.
     fn close_written(&mut self, item: &Item) {
-        let Some(insn) = item.insn.filter(|_| !self.open.is_empty()) else {
-            return;
-        };
-        let word = item.word;
-        let several = matches!(insn, Insn::Lmw | Insn::Lswi | Insn::Lswx);
-        let names_target = insn.operands().contains(&Operand::Rt);
-        // Of a move, a store, a compare or a trap, RA is only read; of logic it is the target.
-        let ra_is_target = insn.operands().contains(&Operand::Rs)
-            && insn.operands().contains(&Operand::Ra)
-            && !insn.flags().contains(Flags::STORE);
-        let (rt, ra) = (word.rt(), word.ra());
-        let updates = updates(insn) || insn == Insn::Dlmzb;
         let mut n = 0;
         while let Some(group) = self.open.get(n).copied() {
-            let written = several
-                || names_target && group.base == rt
-                || (ra_is_target || updates) && group.base == ra;
-            if written {
+            if writes(item, group.base) {
                 self.closed.push(group);
                 self.open.swap_remove(n);
             } else {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `frontend.rs` | guest words to the instructions of a block; knows no host |
 //! | `flags.rs` | which flags nobody can see; knows no host either |
+//! | `conditions.rs` | which branches can compare anew; likewise |
 //! | `loops.rs` | which registers a loop uses; likewise |
 //! | `groups.rs` | which accesses have one look-up in common; likewise |
 //! | `x64/` | instructions to host code, one pass, one function for each kind; knows no cache |
@@ -26,6 +27,7 @@
 #![allow(clippy::useless_conversion)]
 
 mod blocks;
+mod conditions;
 mod exec;
 mod flags;
 mod frontend;

@@ -3,9 +3,10 @@
 use ppc440_isa::Insn;
 
 use super::super::blocks::Link;
+use super::super::conditions::With;
 use super::super::exec::{find_block, frame, place, stop};
 use super::assembler::DynamicLabel;
-use super::{Cold, Emitter, Home, RAX, asm, at};
+use super::{Cold, Emitter, Home, RAX, alu, asm, at};
 
 const PAGE: i32 = 4096;
 
@@ -216,9 +217,45 @@ impl Emitter {
         }
         if tests {
             let when = (bo & 8 != 0) == holds;
-            self.jump_on_bit(bi, when, label);
+            if !self.jump_anew(bi, when, label) {
+                self.jump_on_bit(bi, when, label);
+            } else if counts {
+                // There is a way here without the comparison.
+                self.flags = None;
+            }
         }
         asm!(self, ; =>skip);
+    }
+
+    /// Makes the comparison anew that set a CR bit, LT, GT or EQ, and jumps if that is `when`; says
+    /// whether it could, and had to.
+    fn jump_anew(&mut self, bit: usize, when: bool, label: DynamicLabel) -> bool {
+        let field = bit / 4;
+        let Some(comparison) = self.comparison.filter(|_| self.flags != Some(field)) else {
+            return false;
+        };
+        let Home::Host(a) = self.home(comparison.register) else {
+            return false;
+        };
+        match comparison.with {
+            With::Number(0) => asm!(self, ; test Rd(a), Rd(a)),
+            With::Number(number) => asm!(self, ; cmp Rd(a), number),
+            With::Register(b) => alu!(self, cmp, a, b),
+        }
+        self.flags = comparison.signed.then_some(field);
+        match (bit % 4, when, comparison.signed) {
+            (0, true, true) => asm!(self, ; jl =>label),
+            (0, false, true) => asm!(self, ; jge =>label),
+            (0, true, false) => asm!(self, ; jb =>label),
+            (0, false, false) => asm!(self, ; jae =>label),
+            (1, true, true) => asm!(self, ; jg =>label),
+            (1, false, true) => asm!(self, ; jle =>label),
+            (1, true, false) => asm!(self, ; ja =>label),
+            (1, false, false) => asm!(self, ; jbe =>label),
+            (_, true, _) => asm!(self, ; je =>label),
+            (_, false, _) => asm!(self, ; jne =>label),
+        }
+        true
     }
 
     /// Jumps if a CR bit is `when`.

@@ -18,6 +18,7 @@ use std::mem::offset_of;
 use ppc440_isa::{Insn, Regs, Word};
 
 use super::blocks::{Link, LinkId};
+use super::conditions::{self, Comparison};
 use super::exec::{BIAS, NOWHERE, PINNED, Shared, place, stop};
 use super::flags::{self, Flags};
 use super::frontend::{Block, Item};
@@ -228,6 +229,10 @@ pub(super) struct Emitter {
     unseen: Vec<Flags>,
     /// Those of the current one.
     item_unseen: Flags,
+    /// For each instruction of the block, the comparison that it can make anew.
+    comparisons: Vec<Option<Comparison>>,
+    /// That of the current one.
+    comparison: Option<Comparison>,
     /// Instructions before the current one that `r14d` still counts.
     done: u32,
     /// The current instruction is counted already.
@@ -276,6 +281,8 @@ impl Emitter {
             },
             unseen: Vec::new(),
             item_unseen: 0,
+            comparisons: Vec::new(),
+            comparison: None,
             done: 0,
             counted: false,
             flags: None,
@@ -312,6 +319,7 @@ impl Emitter {
             assert!(self.asm.has_room(), "a block's code is bounded");
             (self.item, self.item_unseen) = (*item, self.unseen[n]);
             self.member = self.groups.member(n);
+            self.comparison = self.comparisons[n];
             self.arrive();
             open = self.instruction();
             if !open {
@@ -406,6 +414,11 @@ impl Emitter {
         let inside = &self.inside[1..];
         self.groups
             .find(block, |offset| inside.iter().any(|(at, _)| *at == offset));
+        conditions::find(
+            &block.items,
+            |offset| inside.iter().any(|(at, _)| *at == offset),
+            &mut self.comparisons,
+        );
         let Some(uses) = loops::uses(block) else {
             return;
         };
