@@ -55,6 +55,9 @@ const HEAT: i32 = SHOWN + (4 * PAGES) as i32;
 /// Bytes from the bytes to the window.
 pub(crate) const WINDOW: i32 = HEAT + PAGES as i32;
 
+/// Pages that wait to be shown at the most; others ask again.
+const MOST_WANTED: usize = 64;
+
 /// What of the tables is ever written; the rest reads as zeros.
 const WRITTEN: [Range<usize>; 4] = [
     0..PAGES,
@@ -241,6 +244,8 @@ pub(crate) struct Fast {
     /// What windows show; `None` when they cannot.
     source: Option<Shown>,
     pub windows: Windows,
+    /// Pages to be shown.
+    wanted: Vec<(SpaceId, usize)>,
     /// Pages that are shown.
     shown: usize,
     /// An uncached page was entered for stores, once: `dcbz` must look at the page from then on.
@@ -263,6 +268,7 @@ impl Fast {
             spaces: memory.into_iter().map(Space::new).collect(),
             ram: ram.host_address(),
             windows: Windows::default(),
+            wanted: Vec::new(),
             shown: 0,
             uncached: false,
             writers: vec![[0; 2]; ram.bytes() >> 12].into_boxed_slice(),
@@ -307,12 +313,27 @@ impl Fast {
             }
         }
         if self.windows.after == 0 {
+            self.ask_for(space, page);
+        }
+    }
+
+    fn ask_for(&mut self, space: SpaceId, page: usize) {
+        if self.source.is_some() && self.wanted.len() < MOST_WANTED {
+            self.wanted.push((space, page));
+        }
+    }
+
+    /// Shows the pages that were asked for. Translated code must not run meanwhile: it may still
+    /// know where in a window a page is.
+    #[inline]
+    pub fn show_wanted(&mut self) {
+        while let Some((space, page)) = self.wanted.pop() {
             self.show(space, page);
         }
     }
 
-    /// Accesses to the page at `ea` were counted, and go on being slower than need be: shows it, if
-    /// it is worth it by now.
+    /// Accesses to the page at `ea` were counted, and go on being slower than need be: asks for it to be
+    /// shown, if it is worth it by now.
     #[cold]
     pub fn warm(&mut self, space: SpaceId, ea: u32) {
         let page = (ea >> 12) as usize;
@@ -322,7 +343,7 @@ impl Fast {
         *heat = heat.saturating_add(1);
         if u32::from(*heat) * COUNTED >= self.windows.after {
             *heat = 0;
-            self.show(space, page);
+            self.ask_for(space, page);
         }
     }
 
@@ -535,6 +556,8 @@ mod tests {
         fast.fill(4, 0xFFFF_F000, 0x3000, false);
         for shown in [false, false, true] {
             fast.warm(4, 0xFFFF_F123);
+            assert_eq!(state(&fast, 4, 0xF_FFFF), 0, "not while code runs");
+            fast.show_wanted();
             assert_eq!(state(&fast, 4, 0xF_FFFF), u8::from(shown) * LOAD_SHOWN);
         }
         assert_eq!((seen(&fast, 4, 0xFFFF_F123), fast.shown()), (77, 1));
@@ -543,6 +566,7 @@ mod tests {
         // What has no entry is not worth anything.
         for _ in 0..10 {
             fast.warm(4, 0x5000);
+            fast.show_wanted();
         }
         assert_eq!((state(&fast, 4, 5), fast.shown()), (0, 1));
     }
@@ -554,31 +578,37 @@ mod tests {
             ram.store(u32::from(page) << 12, page);
         }
         fast.fill(1, 0x5000, 0x3000, false);
+        fast.show_wanted();
         assert_eq!(
             (state(&fast, 1, 5), seen(&fast, 1, 0x5000)),
             (LOAD_SHOWN, 3)
         );
         fast.fill(1, 0x5000, 0x3000, true);
+        fast.show_wanted();
         assert_eq!(state(&fast, 1, 5), LOAD_SHOWN | STORE_SHOWN);
         // Code comes into the page, and goes again.
         fast.forbid_stores(0x3000);
         assert_eq!(state(&fast, 1, 5), LOAD_SHOWN);
         fast.fill(1, 0x5000, 0x3000, true);
+        fast.show_wanted();
         assert_eq!(state(&fast, 1, 5), LOAD_SHOWN | STORE_SHOWN);
         // It is mapped elsewhere, back, and elsewhere again.
         for (ram, page) in [(0x4000, 4), (0x3000, 3), (0x6000, 6)] {
             fast.unmap(1, 0x5000, 0x1000);
             assert_eq!(state(&fast, 1, 5), 0);
             fast.fill(1, 0x5000, ram, false);
+            fast.show_wanted();
             assert_eq!((seen(&fast, 1, 0x5000), fast.shown()), (page, 1));
         }
         // As before, without being shown anew.
         fast.unmap(1, 0x5000, 0x1000);
         fast.windows.after = 1000;
         fast.fill(1, 0x5000, 0x6000, true);
+        fast.show_wanted();
         assert_eq!(state(&fast, 1, 5), STORE_SHOWN);
         fast.unmap(1, 0x5000, 0x1000);
         fast.fill(1, 0x5000, 0x7000, true);
+        fast.show_wanted();
         assert_eq!(state(&fast, 1, 5), 0);
     }
 
@@ -588,6 +618,7 @@ mod tests {
         ram.store(0x9000, 99u8);
         for page in 0..25u32 {
             fast.fill(page as SpaceId % 3, page << 12, 0x9000, false);
+            fast.show_wanted();
             assert_eq!(seen(&fast, page as usize % 3, page << 12), 99);
         }
         let shown = (0..25).filter(|page| state(&fast, page % 3, *page) != 0);
@@ -600,6 +631,7 @@ mod tests {
         fast.windows.after = 0;
         fast.fill(1, 0x5000, 0x3000, false);
         fast.warm(1, 0x5000);
+        fast.show_wanted();
         assert_eq!((state(&fast, 1, 5), fast.shown()), (0, 0));
     }
 }

@@ -203,6 +203,8 @@ struct Page {
     /// still be set.
     translated: [u32; WORDS / 32],
     blocks: Vec<BlockId>,
+    /// Some block here was one that runs much.
+    hot: bool,
 }
 
 impl Page {
@@ -302,8 +304,10 @@ impl Blocks {
                 entries: [self.miss; WORDS],
                 translated: [0; WORDS / 32],
                 blocks: Vec::new(),
+                hot: false,
             })
         });
+        page.hot |= hot;
         self.tables[ram_page as usize + 1] = page.entries.as_ptr();
         page.entries[first] = code;
         page.blocks.push(id);
@@ -331,6 +335,12 @@ impl Blocks {
         block
             .and_then(|id| self.graph.blocks.get(id))
             .is_some_and(|block| block.hot)
+    }
+
+    /// Whether a page has, or had, code that runs much.
+    pub fn has_hot(&self, ram_page: u32) -> bool {
+        let page = self.pages.get(ram_page as usize);
+        page.is_some_and(|page| page.as_ref().is_some_and(|page| page.hot))
     }
 
     /// The block that begins at a word.

@@ -215,6 +215,7 @@ impl Jit {
             {
                 self.make(link, ram_page, code);
             }
+            fast.show_wanted();
             let uncached = fast.uncached;
             let Some((data, fetch)) = exec.mmu.fast_tables() else {
                 return Ran::Short;
@@ -283,7 +284,9 @@ impl Jit {
     /// forgotten, to be made anew as such.
     fn sample(&mut self, exec: &mut Exec, ram_page: u32, word: usize) {
         let ram = (ram_page << 12) + 4 * word as u32;
-        if self.samples.take(ram) && !self.blocks.is_hot(ram_page, word) {
+        // What is beside code that runs much is likely to be called by it, or to be part of its loop.
+        let hot = self.samples.take(ram) || self.blocks.has_hot(ram_page);
+        if hot && !self.blocks.is_hot(ram_page, word) {
             self.forget(ram_page, ram % PAGE, ram % PAGE, exec);
             self.emitter.windows = true;
             self.statistics.hot += 1;

@@ -406,9 +406,10 @@ impl Emitter {
                 2 => Extent::Half,
                 _ => Extent::AlignedWord,
             };
-            // Not in a window: by the next access, that may show something else.
-            self.look_for_entry(store, extent, alone);
-            asm!(self, ; add rcx, rax);
+            match self.look_up(store, extent, false, alone) {
+                Place::Entry => asm!(self, ; add rcx, rax),
+                Place::Window(at) => asm!(self, ; lea rcx, [r15 + Rq(at) + WINDOW]),
+            }
             asm!(self, ; mov [rbp + kept], rcx);
         } else {
             if self.pointer != Some(member.slot) {
