@@ -202,7 +202,13 @@ impl Emitter {
             // CTR is 0 after counting: branch, or do not.
             match self.ctr() {
                 Home::Host(h) => asm!(self, ; dec Rd(h)),
-                Home::Memory(m) => asm!(self, ; dec DWORD [BYTE rbp + m]),
+                // The host's processors forward what was stored to a load more quickly than to an
+                // instruction that works on memory.
+                Home::Memory(m) => asm!(self,
+                    ; mov ecx, [BYTE rbp + m]
+                    ; dec ecx
+                    ; mov [BYTE rbp + m], ecx
+                ),
             }
             let on_zero = bo & 2 != 0;
             match (tests, holds) {

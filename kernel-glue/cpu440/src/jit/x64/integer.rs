@@ -318,13 +318,6 @@ impl Emitter {
             }
             return;
         }
-        if let Home::Memory(m) = self.home(rt)
-            && rt == ra
-            && self.flags.is_none()
-        {
-            asm!(self, ; add DWORD [BYTE rbp + m], imm);
-            return;
-        }
         let a = self.value(ra, RAX);
         match i8::try_from(imm) {
             Ok(imm) => asm!(self, ; lea Rd(d), [BYTE Rq(a) + imm]),
