@@ -78,9 +78,10 @@ pub struct Windows {
 
 impl Default for Windows {
     fn default() -> Self {
-        // Showing a page costs as much as that many accesses have lost.
+        // Showing a page costs as much as some hundred accesses lose; what is worth it has many
+        // more, and most pages of a short program do not come to them.
         Windows {
-            after: 512,
+            after: 4096,
             most: 8192,
         }
     }
