@@ -456,13 +456,8 @@ mod tests {
 
     fn page(ea: u32, bytes: u32, ram: u32) -> Mapping {
         Mapping {
-            ea,
             bytes,
-            ram,
-            read: true,
-            write: true,
-            execute: true,
-            cached: true,
+            ..Mapping::page(ea, ram)
         }
     }
 

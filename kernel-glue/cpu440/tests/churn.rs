@@ -104,16 +104,7 @@ impl Guest {
     }
 
     fn map(&mut self, ea: u32, ram: u32) {
-        let mapping = Mapping {
-            ea,
-            bytes: 4096,
-            ram,
-            read: true,
-            write: true,
-            execute: true,
-            cached: true,
-        };
-        self.cpu.map(0, ea, &mapping);
+        self.cpu.map(0, ea, &Mapping::page(ea, ram));
     }
 
     /// Maps each of two pages where the other was.

@@ -54,6 +54,21 @@ pub struct Mapping {
     pub cached: bool,
 }
 
+impl Mapping {
+    /// One page of 4096 bytes of ordinary memory: all is allowed, and it is cached.
+    pub fn page(ea: u32, ram: u32) -> Self {
+        Mapping {
+            ea,
+            bytes: 4096,
+            ram,
+            read: true,
+            write: true,
+            execute: true,
+            cached: true,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -126,8 +126,7 @@ fn sets(item: &Item, field: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use ppc440_isa::{Word, decode};
-
+    use super::super::frontend::block;
     use super::*;
 
     const ANDI: u32 = 0x7088_0001; // andi. r8,r4,1
@@ -150,17 +149,12 @@ mod tests {
 
     /// What the last of the instructions compares anew.
     fn last(words: &[u32], inside: &[u32]) -> Option<Comparison> {
-        let items: Vec<Item> = words
-            .iter()
-            .zip((0..).step_by(4))
-            .map(|(&word, offset)| Item {
-                insn: decode(word),
-                word: Word(word),
-                offset,
-            })
-            .collect();
         let mut found = Vec::new();
-        find(&items, |offset| inside.contains(&offset), &mut found);
+        find(
+            &block(words).items,
+            |offset| inside.contains(&offset),
+            &mut found,
+        );
         assert_eq!(found.len(), words.len());
         found.pop().flatten()
     }

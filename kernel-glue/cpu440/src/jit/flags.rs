@@ -121,8 +121,7 @@ pub(super) fn records(insn: Insn, rc: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use ppc440_isa::decode;
-
+    use super::super::frontend::block;
     use super::*;
 
     const ADDI: u32 = 0x3863_0001; // addi r3,r3,1
@@ -145,15 +144,7 @@ mod tests {
     const TWI: u32 = 0x0C83_0000; // tweqi r3,0
 
     fn flags(words: &[u32]) -> Vec<Flags> {
-        let items: Vec<Item> = words
-            .iter()
-            .zip((0..).step_by(4))
-            .map(|(&word, offset)| Item {
-                insn: decode(word),
-                word: Word(word),
-                offset,
-            })
-            .collect();
+        let items = block(words).items;
         assert!(items.iter().all(|item| item.insn.is_some()));
         let mut flags = Vec::new();
         unseen(&items, &mut flags);

@@ -107,3 +107,16 @@ pub(super) fn updates(insn: Insn) -> bool {
             | Stfdux
     )
 }
+
+/// The block of these words, at the start of a page.
+#[cfg(test)]
+pub(super) fn block(words: &[u32]) -> Block {
+    let items = (0..).step_by(4).zip(words).map(|(offset, word)| Item {
+        insn: decode(*word),
+        word: Word(*word),
+        offset,
+    });
+    Block {
+        items: items.collect(),
+    }
+}

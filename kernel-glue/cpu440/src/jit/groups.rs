@@ -182,23 +182,8 @@ fn access(item: &Item) -> Option<Group> {
 
 #[cfg(test)]
 mod tests {
-    use ppc440_isa::{Word, decode};
-
+    use super::super::frontend::block;
     use super::*;
-
-    fn block(words: &[u32]) -> Block {
-        let items = words
-            .iter()
-            .zip((0..).step_by(4))
-            .map(|(word, offset)| Item {
-                insn: decode(*word),
-                word: Word(*word),
-                offset,
-            });
-        Block {
-            items: items.collect(),
-        }
-    }
 
     /// Slot, whether it is the first, lowest displacement, span, alignment.
     type Found = (usize, bool, i16, u8, u8);

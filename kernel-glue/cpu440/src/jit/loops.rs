@@ -60,20 +60,8 @@ fn count(item: &Item, uses: &mut Uses) {
 
 #[cfg(test)]
 mod tests {
-    use ppc440_isa::{Word, decode};
-
+    use super::super::frontend::block;
     use super::*;
-
-    fn block(words: &[u32]) -> Block {
-        let items = words.iter().enumerate().map(|(n, word)| Item {
-            insn: decode(*word),
-            word: Word(*word),
-            offset: 4 * n as u32,
-        });
-        Block {
-            items: items.collect(),
-        }
-    }
 
     #[test]
     fn a_loop_uses_what_it_names_and_an_address_that_moves_twice() {

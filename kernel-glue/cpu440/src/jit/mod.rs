@@ -463,16 +463,8 @@ mod tests {
         }
         let mut exec = Exec::new(Mmu::new(ram).expect("tables"));
         for page in 0..PAGES {
-            let mapping = Mapping {
-                ea: page << 12,
-                bytes: 4096,
-                ram: page << 12,
-                read: true,
-                write: true,
-                execute: true,
-                cached: true,
-            };
-            exec.mmu.map(0, page << 12, &mapping);
+            exec.mmu
+                .map(0, page << 12, &Mapping::page(page << 12, page << 12));
         }
         exec
     }
@@ -538,16 +530,7 @@ mod tests {
         assert_eq!(lap(&mut jit, &mut exec, 2), 400);
         // Page 7 becomes what page 199 is: the laps are short, and the last ends in its trap.
         exec.mmu.unmap(0, 7 << 12, 4096);
-        let mapping = Mapping {
-            ea: 7 << 12,
-            bytes: 4096,
-            ram: 199 << 12,
-            read: true,
-            write: true,
-            execute: true,
-            cached: true,
-        };
-        exec.mmu.map(0, 7 << 12, &mapping);
+        exec.mmu.map(0, 7 << 12, &Mapping::page(7 << 12, 199 << 12));
         let mut regs = Regs {
             ctr: 3,
             ..Regs::default()
@@ -572,16 +555,7 @@ mod tests {
         assert!(ram.store(0x3010, 7u32));
         let mut exec = Exec::new(Mmu::new(ram).expect("tables"));
         for (ea, ram) in [(0, 0), (0x8000_0000, 0x3000)] {
-            let mapping = Mapping {
-                ea,
-                bytes: 4096,
-                ram,
-                read: true,
-                write: true,
-                execute: true,
-                cached: true,
-            };
-            exec.mmu.map(0, ea, &mapping);
+            exec.mmu.map(0, ea, &Mapping::page(ea, ram));
         }
         let mut jit = Jit::new(&mut exec).expect("code memory");
         let mut regs = Regs {
