@@ -304,6 +304,18 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
         }
     };
 
+    // Calls a function of ours with the context, the registers, and what is in `edx`, `ecx` and `r8d`;
+    // the guest's registers are in memory.
+    let call = |asm: &mut Assembler, function: *const ()| {
+        dynasm!(asm ; .arch x64
+            ; mov rdi, [rbp + frame::CONTEXT]
+            ; lea rsi, [rbp - BIAS]
+            ; mov [rdi + offset_of!(Context, budget) as i32], r14d
+            ; mov rax, QWORD function as i64
+            ; call rax
+        );
+    };
+
     shared.enter = at(&asm);
     asm!(
         ; push rbx ; push rbp ; push r12 ; push r13 ; push r14 ; push r15
@@ -353,33 +365,23 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
     shared.miss = at(&asm);
     asm!(; mov [rbp + pc], eax);
     spill(&mut asm);
-    asm!(
-        ; mov rdi, [rbp + frame::CONTEXT]
-        ; lea rsi, [rbp - BIAS]
-        ; mov [rdi + offset_of!(Context, budget) as i32], r14d
-        ; mov rax, QWORD miss as *const () as i64
-        ; call rax
-    );
+    call(&mut asm, miss as *const ());
     fill(&mut asm);
     asm!(; cmp eax, TURNED as i32 ; je ->turned ; test eax, eax ; jnz ->leave ; mov eax, [rbp + pc]);
     find_block!(asm);
     asm!(; jmp rcx ; .align 16);
 
     for (offset, function) in [
-        (&mut shared.interpret, interpret as *const () as usize),
-        (&mut shared.load, load as *const () as usize),
-        (&mut shared.store, store as *const () as usize),
+        (&mut shared.interpret, interpret as *const ()),
+        (&mut shared.load, load as *const ()),
+        (&mut shared.store, store as *const ()),
     ] {
         *offset = asm.offset().0 as u32;
         asm!(; sub rsp, 8);
         spill(&mut asm);
+        asm!(; mov r8d, eax);
+        call(&mut asm, function);
         asm!(
-            ; mov rdi, [rbp + frame::CONTEXT]
-            ; lea rsi, [rbp - BIAS]
-            ; mov [rdi + offset_of!(Context, budget) as i32], r14d
-            ; mov r8d, eax
-            ; mov rax, QWORD function as i64
-            ; call rax
             ; add rsp, 8
             ; test eax, eax
             ; jnz >stops
@@ -392,13 +394,7 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
     }
     shared.turn = at(&asm);
     spill(&mut asm);
-    asm!(
-        ; mov rdi, [rbp + frame::CONTEXT]
-        ; lea rsi, [rbp - BIAS]
-        ; mov [rdi + offset_of!(Context, budget) as i32], r14d
-        ; mov rax, QWORD turn as *const () as i64
-        ; call rax
-    );
+    call(&mut asm, turn as *const ());
     fill(&mut asm);
     asm!(
         ; cmp eax, TURNED as i32
