@@ -131,7 +131,7 @@ impl std::fmt::Debug for Vm {
 impl Vm {
     /// Runs the guest until the run ends. Console output is with its destination by then.
     ///
-    /// The guest runs on the calling thread, and translated code uses up to 320 KB of its stack: a
+    /// The guest runs on the calling thread, and translated code uses up to 640 KB of its stack: a
     /// thread of one's own should have 1 MiB or more.
     pub fn run(&mut self) -> Outcome {
         match self.run_until(Until::end()) {

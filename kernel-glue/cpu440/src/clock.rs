@@ -12,9 +12,10 @@ pub enum Clock {
     Virtual,
 }
 
-/// Instructions between two looks at the host's clock. At a hundred million instructions a
-/// second this is 100 µs, well below the guest's tick, and the look costs 30 ns.
-const HOST_SLICE: u32 = 10_000;
+/// Instructions between two looks at the host's clock. At four hundred million instructions a second,
+/// which the interpreter comes near, this is 100 µs, well below the guest's tick; to come back, look
+/// and enter again costs the translator as much as a thousand instructions.
+const HOST_SLICE: u32 = 40_000;
 
 /// A free-running counter at the timer clock's rate.
 #[derive(Debug)]

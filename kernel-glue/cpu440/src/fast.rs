@@ -6,9 +6,9 @@
 //! tables say what is allowed; this is a cache in front of it, and a removal there is a removal
 //! here.
 //!
-//! Code that is known to run much looks at a byte for each page instead, which says whether the space's
-//! window (`window.rs`) shows the page. If it does, the access goes there. If not, it goes by the
-//! page's number, and is counted: a page that has had many goes into the window.
+//! Code that is known to run much looks nothing up: it accesses the space's window (`window.rs`), which
+//! shows pages that have entries, to load from, and to store to if they have entries for stores. Where
+//! the window shows nothing, the host's MMU sends the access here, and the page is shown.
 //!
 //! A store needs no look at the code watch: a page that holds code has no entry for stores.
 //!
@@ -23,7 +23,7 @@ use std::ops::Range;
 use ppc440_isa::{SPACES, SpaceId};
 
 use crate::ram::Ram;
-use crate::window::{Shown, Window};
+use crate::window::{GUARD, Shown, Window};
 
 /// Effective pages.
 const PAGES: usize = 1 << 20;
@@ -33,44 +33,33 @@ const GROUP: usize = 64;
 /// Indices of the longest access, aligned or not.
 const INDICES: usize = PAGES * 8;
 
-/// The window shows the page, and it may be loaded from.
-pub(crate) const LOAD_SHOWN: u8 = 1;
-/// The window shows the page, and it may be stored to.
-pub(crate) const STORE_SHOWN: u8 = 2;
-/// Added for an access that goes by the page's number all the same; a carry out of the byte asks for
-/// [`Fast::warm`].
-pub(crate) const COUNT: u8 = 4;
-/// As many accesses make a carry.
-const COUNTED: u32 = 256 / COUNT as u32;
-
-/// Bytes from the bytes to the numbers for loads.
-pub(crate) const LOADS: i32 = INDICES as i32;
-/// Bytes from the bytes to the numbers for stores.
+/// Bytes from the tables' start to the numbers for loads.
+pub(crate) const LOADS: i32 = 0;
+/// Bytes from there to the numbers for stores.
 pub(crate) const STORES: i32 = LOADS + (8 * INDICES) as i32;
 const FETCHES: i32 = STORES + (8 * INDICES) as i32;
-/// What the window shows: the number of the RAM page plus 1.
+/// What the window shows: the number of the RAM page plus 1, and [`WRITABLE`].
 const SHOWN: i32 = FETCHES + (4 * PAGES) as i32;
-/// How often a page was found warm.
-const HEAT: i32 = SHOWN + (4 * PAGES) as i32;
-/// Bytes from the bytes to the window.
-pub(crate) const WINDOW: i32 = HEAT + PAGES as i32;
+const END: i32 = SHOWN + (4 * PAGES) as i32;
+/// Bytes from there to the window.
+pub(crate) const WINDOW: i32 = END + GUARD as i32;
 
-/// Pages that wait to be shown at the most; others ask again.
-const MOST_WANTED: usize = 64;
+/// The window lets the page be stored to.
+const WRITABLE: u32 = 1 << 31;
 
 /// What of the tables is ever written; the rest reads as zeros.
-const WRITTEN: [Range<usize>; 4] = [
-    0..PAGES,
+const WRITTEN: [Range<usize>; 3] = [
     LOADS as usize..LOADS as usize + 8 * PAGES,
     STORES as usize..STORES as usize + 8 * PAGES,
-    FETCHES as usize..WINDOW as usize,
+    FETCHES as usize..END as usize,
 ];
 
 /// When the translator shows pages of guest RAM in windows (`window.rs`), to code that runs much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Windows {
-    /// Accesses that a page has had by then; 0: at once, and to all code but the supervisor's.
-    pub after: u32,
+    /// All code but the supervisor's is taken to run much, from its first execution on, and every page
+    /// that it accesses to be worth showing.
+    pub at_once: bool,
     /// Pages that are shown at the same time, in all spaces. Each is a mapping of the process, of which
     /// Linux allows 65,530, unless its neighbours are its neighbours in RAM too.
     pub most: usize,
@@ -78,10 +67,8 @@ pub struct Windows {
 
 impl Default for Windows {
     fn default() -> Self {
-        // Showing a page costs as much as some hundred accesses lose; what is worth it has many
-        // more, and most pages of a short program do not come to them.
         Windows {
-            after: 4096,
+            at_once: false,
             most: 8192,
         }
     }
@@ -170,10 +157,6 @@ impl Space {
         unsafe { self.memory.base().as_ptr().add(at).cast() }
     }
 
-    fn state(&self, page: usize) -> *mut u8 {
-        self.at(0, page)
-    }
-
     fn data(&self, page: usize, store: bool) -> *mut u64 {
         self.at(if store { STORES } else { LOADS }, page)
     }
@@ -186,19 +169,18 @@ impl Space {
         self.at(SHOWN, page)
     }
 
-    fn heat(&self, page: usize) -> *mut u8 {
-        self.at(HEAT, page)
-    }
-
-    /// Zeroes the entries of pages `from..to`. What the window shows stays there.
-    fn clear(&mut self, mut from: usize, to: usize) {
+    /// Zeroes the entries of pages `from..to`, and hides them; gives how many were shown.
+    fn clear(&mut self, mut from: usize, to: usize) -> usize {
+        let hidden = match self.showing.next(from, to) {
+            Some(_) => self.hide(from, to),
+            None => 0,
+        };
         while let Some(run) = self.touched.next(from, to) {
             let Run { first, count } = run;
             // SAFETY: these are pages, and the pointers are to their elements, which are adjacent;
             // nobody else reads or writes them now: translated code runs only while `enter` borrows
             // the CPU, and not while it has called here.
             unsafe {
-                self.state(first).write_bytes(0, count);
                 self.data(first, false).write_bytes(0, count);
                 self.data(first, true).write_bytes(0, count);
                 self.fetch(first).write_bytes(0, count);
@@ -206,33 +188,38 @@ impl Space {
             self.touched.remove(run);
             from = run.end();
         }
+        hidden
     }
 
-    /// Takes bits from the bytes of all pages.
-    fn revoke(&mut self, bits: u8) {
-        let mut from = 0;
-        while let Some(run) = self.touched.next(from, PAGES) {
+    /// Hides pages `from..to`; gives how many were shown.
+    #[cold]
+    fn hide(&mut self, from: usize, to: usize) -> usize {
+        let all = from == 0 && to == PAGES;
+        let (mut hidden, mut next) = (0, from);
+        while let Some(run) = self.showing.next(next, to) {
             for page in run.first..run.end() {
                 // SAFETY: as in `clear`.
-                unsafe { *self.state(page) &= !bits };
+                if unsafe { self.shown(page).replace(0) } != 0 {
+                    hidden += 1;
+                    if !all && !self.memory.hide(page..page + 1) {
+                        return hidden + self.hide_all();
+                    }
+                }
             }
-            from = run.end();
-        }
-    }
-
-    /// Shows nothing any more.
-    fn hide_all(&mut self) {
-        self.revoke(LOAD_SHOWN | STORE_SHOWN);
-        let mut from = 0;
-        while let Some(run) = self.showing.next(from, PAGES) {
-            // SAFETY: as in `clear`.
-            unsafe { self.shown(run.first).write_bytes(0, run.count) };
             self.showing.remove(run);
-            from = run.end();
+            next = run.end();
         }
-        if from != 0 {
+        if all && hidden != 0 {
             self.memory.hide_all();
         }
+        hidden
+    }
+
+    /// Shows nothing any more; gives how many pages were shown.
+    fn hide_all(&mut self) -> usize {
+        let hidden = self.hide(0, PAGES);
+        self.memory.hide_all();
+        hidden
     }
 }
 
@@ -245,8 +232,6 @@ pub(crate) struct Fast {
     /// What windows show; `None` when they cannot.
     source: Option<Shown>,
     pub windows: Windows,
-    /// Pages to be shown.
-    wanted: Vec<(SpaceId, usize)>,
     /// Pages that are shown.
     shown: usize,
     /// An uncached page was entered for stores, once: `dcbz` must look at the page from then on.
@@ -261,15 +246,14 @@ impl Fast {
     pub fn new(ram: &Ram) -> io::Result<Self> {
         let source = Shown::new(ram);
         let memory = match source {
-            Some(_) => Window::several(SPACES, WINDOW as usize, &WRITTEN)?,
-            None => Window::none(SPACES, WINDOW as usize, &WRITTEN)?,
+            Some(_) => Window::several(SPACES, END as usize, &WRITTEN)?,
+            None => Window::none(SPACES, END as usize, &WRITTEN)?,
         };
         Ok(Fast {
             source: source.filter(|_| memory.iter().all(Window::is_there)),
             spaces: memory.into_iter().map(Space::new).collect(),
             ram: ram.host_address(),
             windows: Windows::default(),
-            wanted: Vec::new(),
             shown: 0,
             uncached: false,
             writers: vec![[0; 2]; ram.bytes() >> 12].into_boxed_slice(),
@@ -280,7 +264,7 @@ impl Fast {
     /// fetches.
     pub fn tables(&self, space: SpaceId) -> (*const u8, *const u32) {
         let space = &self.spaces[usize::from(space) % SPACES];
-        (space.state(0), space.fetch(0))
+        (space.memory.base().as_ptr(), space.fetch(0))
     }
 
     /// Whether pages can be shown in windows.
@@ -305,93 +289,53 @@ impl Fast {
         }
         let tables = &mut self.spaces[usize::from(space) % SPACES];
         tables.touched.insert(page);
-        // SAFETY: the pointers are to the page's elements, and nobody else reads them meanwhile: it
-        // is called by translated code or while none runs.
-        unsafe {
-            tables.data(page, store).write(entry);
-            if tables.shown(page).read() == (ram >> 12) + 1 {
-                *tables.state(page) |= if store { STORE_SHOWN } else { LOAD_SHOWN };
-            }
-        }
-        if self.windows.after == 0 {
-            self.ask_for(space, page);
-        }
+        // SAFETY: the pointer is to the page's element, and nobody else reads it meanwhile: it is
+        // called by translated code or while none runs.
+        unsafe { tables.data(page, store).write(entry) };
     }
 
-    fn ask_for(&mut self, space: SpaceId, page: usize) {
-        if self.source.is_some() && self.wanted.len() < MOST_WANTED {
-            self.wanted.push((space, page));
-        }
-    }
-
-    /// Shows the pages that were asked for. Translated code must not run meanwhile: it may still
-    /// know where in a window a page is.
-    #[inline]
-    pub fn show_wanted(&mut self) {
-        while let Some((space, page)) = self.wanted.pop() {
-            self.show(space, page);
-        }
-    }
-
-    /// Accesses to the page at `ea` were counted, and go on being slower than need be: asks for it to be
-    /// shown, if it is worth it by now.
+    /// Shows the page at `ea` in its window, as far as it has entries.
     #[cold]
-    pub fn warm(&mut self, space: SpaceId, ea: u32) {
+    pub fn show(&mut self, space: SpaceId, ea: u32) {
         let page = (ea >> 12) as usize;
-        let tables = &mut self.spaces[usize::from(space) % SPACES];
-        // SAFETY: as in `fill`.
-        let heat = unsafe { &mut *tables.heat(page) };
-        *heat = heat.saturating_add(1);
-        if u32::from(*heat) * COUNTED >= self.windows.after {
-            *heat = 0;
-            self.ask_for(space, page);
-        }
-    }
-
-    /// Shows a page in its window, if it has an entry.
-    fn show(&mut self, space: SpaceId, page: usize) {
         let Some(source) = &self.source else {
             return;
         };
-        let index = usize::from(space) % SPACES;
-        let tables = &self.spaces[index];
+        let tables = &mut self.spaces[usize::from(space) % SPACES];
         // SAFETY: as in `fill`.
-        let entries = unsafe {
-            [
-                (tables.data(page, false).read(), LOAD_SHOWN),
-                (tables.data(page, true).read(), STORE_SHOWN),
-            ]
+        let (load, store, shown) = unsafe {
+            let [load, store] = [false, true].map(|store| tables.data(page, store).read());
+            (load, store, tables.shown(page).read())
         };
-        let entries = entries.into_iter().filter(|(entry, _)| *entry != 0);
-        let Some((entry, _)) = entries.clone().next() else {
+        if load == 0 {
+            // The host knows no pages that can only be stored to.
             return;
-        };
-        let ram = entry
+        }
+        let ram = load
             .wrapping_add((page as u64) << 12)
             .wrapping_sub(self.ram) as u32;
-        // SAFETY: as in `fill`.
-        if unsafe { tables.shown(page).read() } != (ram >> 12) + 1 {
-            if self.shown >= self.windows.most {
-                self.spaces.iter_mut().for_each(Space::hide_all);
-                self.shown = 0;
-            }
-            let tables = &mut self.spaces[index];
-            // SAFETY: as in `fill`.
-            unsafe {
-                *tables.state(page) &= !(LOAD_SHOWN | STORE_SHOWN);
-                self.shown -= usize::from(tables.shown(page).replace(0) != 0);
-            }
-            if !tables.memory.show(page, source, ram) {
-                return;
-            }
-            // SAFETY: as in `fill`.
-            unsafe { tables.shown(page).write((ram >> 12) + 1) };
-            tables.showing.insert(page);
-            self.shown += 1;
+        let writable = store == load;
+        let wanted = ((ram >> 12) + 1) | if writable { WRITABLE } else { 0 };
+        if shown == wanted {
+            return;
         }
-        let bits = entries.fold(0, |bits, (_, bit)| bits | bit);
+        if shown == 0 && self.shown >= self.windows.most {
+            self.shown = 0;
+            for space in &mut self.spaces {
+                space.hide(0, PAGES);
+            }
+        }
+        let tables = &mut self.spaces[usize::from(space) % SPACES];
         // SAFETY: as in `fill`.
-        unsafe { *self.spaces[index].state(page) |= bits };
+        self.shown -= usize::from(unsafe { tables.shown(page).replace(0) } != 0);
+        if !tables.memory.show(page, source, ram, writable) {
+            self.shown -= tables.hide_all();
+            return;
+        }
+        // SAFETY: as in `fill`.
+        unsafe { tables.shown(page).write(wanted) };
+        tables.showing.insert(page);
+        self.shown += 1;
     }
 
     /// Enters a RAM page's number for fetches; says whether it was not there.
@@ -429,12 +373,19 @@ impl Fast {
             .ram
             .wrapping_add(u64::from(ram & !0xFFF))
             .wrapping_sub((page as u64) << 12);
-        let space = &self.spaces[space];
+        let space = &mut self.spaces[space];
         // SAFETY: as in `fill`.
-        unsafe {
-            if space.data(page, true).read() == leads {
-                space.data(page, true).write(0);
-                *space.state(page) &= !STORE_SHOWN;
+        let shown = unsafe {
+            if space.data(page, true).read() != leads {
+                return;
+            }
+            space.data(page, true).write(0);
+            &mut *space.shown(page)
+        };
+        if *shown & WRITABLE != 0 {
+            *shown &= !WRITABLE;
+            if !space.memory.protect(page) {
+                self.shown -= space.hide_all();
             }
         }
     }
@@ -452,7 +403,7 @@ impl Fast {
     pub fn unmap(&mut self, space: SpaceId, ea: u32, bytes: u32) {
         let first = (ea >> 12) as usize;
         let end = (first + (bytes >> 12) as usize).min(PAGES);
-        self.spaces[usize::from(space) % SPACES].clear(first, end);
+        self.shown -= self.spaces[usize::from(space) % SPACES].clear(first, end);
     }
 }
 
@@ -471,23 +422,45 @@ mod tests {
     }
 
     /// Tables with windows, and the RAM that they show.
-    fn windows(after: u32, most: usize) -> (Fast, Ram) {
+    fn windows(most: usize) -> (Fast, Ram) {
         let region = memory_file(BYTES).expect("a memory file");
         let ram = Ram::new(Arc::new(region)).expect("RAM");
         let mut fast = Fast::new(&ram).expect("tables");
-        fast.windows = Windows { after, most };
+        fast.windows.most = most;
         (fast, ram)
     }
 
-    /// How a page's accesses may go on.
-    fn state(fast: &Fast, space: usize, page: usize) -> u8 {
-        // SAFETY: the pointer is to an element of a table that `fast` owns.
-        unsafe { fast.spaces[space].state(page).read() }
+    /// Enters a page and shows it.
+    fn enter(fast: &mut Fast, space: SpaceId, ea: u32, ram: u32, store: bool) {
+        fast.fill(space, ea, ram, false);
+        if store {
+            fast.fill(space, ea, ram, true);
+        }
+        fast.show(space, ea);
+    }
+
+    /// What a window allows at an effective address, by the host's account.
+    fn rights(fast: &Fast, space: usize, ea: i64) -> &'static str {
+        let window = fast.spaces[space].memory.base().as_ptr().addr() + WINDOW as usize;
+        let at = window.wrapping_add_signed(ea as isize);
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("a process has maps");
+        let rights = maps.lines().find_map(|line| {
+            let (range, rest) = line.split_once(' ')?;
+            let (from, to) = range.split_once('-')?;
+            let parse = |number| usize::from_str_radix(number, 16).ok();
+            (parse(from)? <= at && at < parse(to)?).then(|| rest[..3].to_owned())
+        });
+        match rights.as_deref() {
+            Some("rw-") => "rw",
+            Some("r--") => "r",
+            Some("---") => "",
+            other => panic!("{other:?}"),
+        }
     }
 
     /// What the window has at an effective address that it shows.
     fn seen(fast: &Fast, space: usize, ea: u32) -> u8 {
-        assert_ne!(state(fast, space, ea as usize >> 12) & LOAD_SHOWN, 0);
+        assert_ne!(rights(fast, space, ea.into()), "");
         let at = WINDOW as usize + ea as usize;
         // SAFETY: the page is mapped there.
         unsafe { fast.spaces[space].memory.base().as_ptr().add(at).read() }
@@ -551,88 +524,90 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_shown_when_it_has_had_its_accesses() {
-        let (mut fast, ram) = windows(3 * COUNTED, 100);
+    fn a_window_shows_what_has_entries_and_no_more() {
+        let (mut fast, ram) = windows(100);
         ram.store(0x3123, 77u8);
-        fast.fill(4, 0xFFFF_F000, 0x3000, false);
-        for shown in [false, false, true] {
-            fast.warm(4, 0xFFFF_F123);
-            assert_eq!(state(&fast, 4, 0xF_FFFF), 0, "not while code runs");
-            fast.show_wanted();
-            assert_eq!(state(&fast, 4, 0xF_FFFF), u8::from(shown) * LOAD_SHOWN);
-        }
-        assert_eq!((seen(&fast, 4, 0xFFFF_F123), fast.shown()), (77, 1));
+        assert_eq!(rights(&fast, 4, 0xFFFF_F123), "");
+        fast.show(4, 0xFFFF_F123);
+        assert_eq!((rights(&fast, 4, 0xFFFF_F123), fast.shown()), ("", 0));
+        enter(&mut fast, 4, 0xFFFF_F000, 0x3000, false);
+        assert_eq!((rights(&fast, 4, 0xFFFF_F123), fast.shown()), ("r", 1));
+        assert_eq!(seen(&fast, 4, 0xFFFF_F123), 77);
         ram.store(0x3123, 78u8);
         assert_eq!(seen(&fast, 4, 0xFFFF_F123), 78);
-        // What has no entry is not worth anything.
-        for _ in 0..10 {
-            fast.warm(4, 0x5000);
-            fast.show_wanted();
+        // The host shows nothing to be stored to alone.
+        fast.fill(4, 0x7000, 0x3000, true);
+        fast.show(4, 0x7000);
+        assert_eq!((rights(&fast, 4, 0x7000), fast.shown()), ("", 1));
+        // Neither its neighbours, nor what displacements lead to, nor other spaces.
+        let guard = GUARD as i64;
+        for (space, ea) in [
+            (4, 0xFFFF_E000),
+            (4, 0),
+            (4, -1),
+            (4, -guard),
+            (4, 1 << 32),
+            (4, (1 << 32) + guard - 1),
+            (3, 0xFFFF_F000),
+        ] {
+            assert_eq!(rights(&fast, space, ea), "", "{space} {ea:x}");
         }
-        assert_eq!((state(&fast, 4, 5), fast.shown()), (0, 1));
+        assert_eq!(rights(&fast, 4, -guard - 1), "rw", "the tables");
     }
 
     #[test]
-    fn what_a_window_shows_counts_only_while_it_is_allowed_and_the_same_page() {
-        let (mut fast, ram) = windows(0, 100);
+    fn what_has_no_entry_any_more_is_hidden() {
+        let (mut fast, ram) = windows(100);
         for page in 0..8u8 {
             ram.store(u32::from(page) << 12, page);
         }
-        fast.fill(1, 0x5000, 0x3000, false);
-        fast.show_wanted();
-        assert_eq!(
-            (state(&fast, 1, 5), seen(&fast, 1, 0x5000)),
-            (LOAD_SHOWN, 3)
-        );
-        fast.fill(1, 0x5000, 0x3000, true);
-        fast.show_wanted();
-        assert_eq!(state(&fast, 1, 5), LOAD_SHOWN | STORE_SHOWN);
+        enter(&mut fast, 1, 0x5000, 0x3000, false);
+        enter(&mut fast, 1, 0x5000, 0x3000, true);
+        assert_eq!((rights(&fast, 1, 0x5000), fast.shown()), ("rw", 1));
         // Code comes into the page, and goes again.
         fast.forbid_stores(0x3000);
-        assert_eq!(state(&fast, 1, 5), LOAD_SHOWN);
-        fast.fill(1, 0x5000, 0x3000, true);
-        fast.show_wanted();
-        assert_eq!(state(&fast, 1, 5), LOAD_SHOWN | STORE_SHOWN);
-        // It is mapped elsewhere, back, and elsewhere again.
+        assert_eq!((rights(&fast, 1, 0x5000), fast.shown()), ("r", 1));
+        fast.show(1, 0x5000);
+        assert_eq!(rights(&fast, 1, 0x5000), "r");
+        enter(&mut fast, 1, 0x5000, 0x3000, true);
+        assert_eq!(rights(&fast, 1, 0x5000), "rw");
+        // It is mapped elsewhere.
+        enter(&mut fast, 1, 0x4000, 0x7000, true);
         for (ram, page) in [(0x4000, 4), (0x3000, 3), (0x6000, 6)] {
             fast.unmap(1, 0x5000, 0x1000);
-            assert_eq!(state(&fast, 1, 5), 0);
-            fast.fill(1, 0x5000, ram, false);
-            fast.show_wanted();
-            assert_eq!((seen(&fast, 1, 0x5000), fast.shown()), (page, 1));
+            assert_eq!((rights(&fast, 1, 0x5000), fast.shown()), ("", 1));
+            enter(&mut fast, 1, 0x5000, ram, false);
+            assert_eq!((seen(&fast, 1, 0x5000), fast.shown()), (page, 2));
         }
-        // As before, without being shown anew.
-        fast.unmap(1, 0x5000, 0x1000);
-        fast.windows.after = 1000;
-        fast.fill(1, 0x5000, 0x6000, true);
-        fast.show_wanted();
-        assert_eq!(state(&fast, 1, 5), STORE_SHOWN);
-        fast.unmap(1, 0x5000, 0x1000);
-        fast.fill(1, 0x5000, 0x7000, true);
-        fast.show_wanted();
-        assert_eq!(state(&fast, 1, 5), 0);
+        assert_eq!(seen(&fast, 1, 0x4000), 7);
+        // Other spaces keep theirs when one is cleared.
+        enter(&mut fast, 2, 0x5000, 0x3000, false);
+        fast.unmap(1, 0, !0xFFF);
+        assert_eq!(fast.shown(), 1);
+        assert_eq!(
+            (rights(&fast, 1, 0x4000), rights(&fast, 2, 0x5000)),
+            ("", "r")
+        );
     }
 
     #[test]
     fn only_so_many_pages_are_shown() {
-        let (mut fast, ram) = windows(0, 10);
+        let (mut fast, ram) = windows(10);
         ram.store(0x9000, 99u8);
         for page in 0..25u32 {
-            fast.fill(page as SpaceId % 3, page << 12, 0x9000, false);
-            fast.show_wanted();
+            enter(&mut fast, page as SpaceId % 3, page << 12, 0x9000, false);
             assert_eq!(seen(&fast, page as usize % 3, page << 12), 99);
         }
-        let shown = (0..25).filter(|page| state(&fast, page % 3, *page) != 0);
+        let shown = (0..25)
+            .filter(|page| !rights(&fast, *page as usize % 3, (page << 12).into()).is_empty());
         assert_eq!((shown.count(), fast.shown()), (5, 5));
     }
 
     #[test]
     fn memory_that_cannot_be_mapped_twice_is_not_shown() {
         let mut fast = fast();
-        fast.windows.after = 0;
-        fast.fill(1, 0x5000, 0x3000, false);
-        fast.warm(1, 0x5000);
-        fast.show_wanted();
-        assert_eq!((state(&fast, 1, 5), fast.shown()), (0, 0));
+        enter(&mut fast, 1, 0x5000, 0x3000, false);
+        assert!(!fast.has_windows());
+        assert_eq!(fast.shown(), 0);
     }
 }

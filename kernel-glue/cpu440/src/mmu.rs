@@ -387,16 +387,18 @@ impl Mmu {
         self.fast.as_ref().is_some_and(Fast::has_windows)
     }
 
-    /// Whether windows show every page from its first access on.
+    /// Whether all code but the supervisor's is made for windows.
     pub fn shows_at_once(&self) -> bool {
         let fast = self.fast.as_ref();
-        fast.is_some_and(|fast| fast.has_windows() && fast.windows.after == 0)
+        fast.is_some_and(|fast| fast.has_windows() && fast.windows.at_once)
     }
 
-    /// Translated code goes on loading and storing in the page at `ea`, which no window shows.
-    pub fn warm(&mut self, ea: u32) {
+    /// Shows the page at `ea` in its window, with all rights that it has.
+    pub fn show(&mut self, ea: u32) {
+        self.fill_fast(ea, false);
+        self.fill_fast(ea, true);
         if let Some(fast) = &mut self.fast {
-            fast.warm(self.data_space, ea);
+            fast.show(self.data_space, ea);
         }
     }
 

@@ -2,22 +2,24 @@
 //! sees it.
 //!
 //! A space's window is 4 GiB of host addresses, one for each effective address. A page of guest RAM
-//! that translated code reaches often is mapped there once more, at its place; an access to it is
-//! then an access to window plus effective address, and what it waits for is the address alone, not
-//! an entry of a table. Whether a page is there is `fast.rs`'s to know.
+//! that the space translates is mapped there once more, at its place and with the guest's rights; an
+//! access to it is then an access to window plus effective address, with nothing to look up and
+//! nothing to test. What the window does not show, the host's MMU refuses (`jit/signal.rs`). So a page
+//! is there only as long as the space translates it: `fast.rs` sees to that.
 //!
-//! To show a page is a call to the host's kernel and a mapping of its own, of which a process may have
-//! some 65,000; so only pages that are worth it are shown, and not too many.
+//! To show a page and to take it away are calls to the host's kernel, and each page is a mapping of its
+//! own, of which a process may have some 65,000; so only pages that are worth it are shown, and not too
+//! many.
 #![allow(unsafe_code)]
 
+use std::ffi::c_void;
 use std::fs::File;
 use std::io;
-use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprotect};
 use vm_memory::FileOffset;
 
 use crate::ram::Ram;
@@ -26,16 +28,15 @@ use crate::table::Reservation;
 const PAGE: usize = 4096;
 /// Bytes of a window.
 const BYTES: usize = 1 << 32;
+/// Bytes before and behind a window that nobody may access: displacements lead at most so far beyond it.
+pub(crate) const GUARD: usize = 1 << 16;
 
 /// Tables, and a window behind them if the host had room for it.
 #[derive(Debug)]
 pub(crate) struct Window {
-    memory: ManuallyDrop<Reservation>,
+    memory: Reservation,
     /// Where the window begins in `memory`.
     start: usize,
-    /// The host refused to map a page, and may have taken away what was there before: the addresses
-    /// may be somebody else's by now.
-    has_holes: bool,
 }
 
 /// What is shown in windows: the memory file of guest RAM.
@@ -66,7 +67,8 @@ impl Window {
     /// # Errors
     /// When there is no room for the tables either.
     pub fn several(count: usize, tables: usize, written: &[Range<usize>]) -> io::Result<Vec<Self>> {
-        match Reservation::sparse(count, tables + BYTES, 0..tables, written) {
+        let bytes = tables + GUARD + BYTES + GUARD;
+        match Reservation::sparse(count, bytes, 0..tables, written) {
             Ok(memory) => Ok(Self::behind(tables, memory)),
             Err(_) => Self::none(count, tables, written),
         }
@@ -83,9 +85,8 @@ impl Window {
 
     fn behind(tables: usize, memory: Vec<Reservation>) -> Vec<Self> {
         let window = |memory| Window {
-            memory: ManuallyDrop::new(memory),
-            start: tables,
-            has_holes: false,
+            memory,
+            start: tables + GUARD,
         };
         memory.into_iter().map(window).collect()
     }
@@ -95,58 +96,79 @@ impl Window {
         self.memory.bytes() > self.start
     }
 
-    /// Where the tables begin; the window begins as many bytes behind as the tables have.
+    /// Where the tables begin; the window begins [`GUARD`] behind them.
     #[inline(always)]
     pub fn base(&self) -> NonNull<u8> {
         self.memory.base()
     }
 
     /// Shows the page of RAM at offset `ram` at effective page `page`, in place of what was there;
-    /// `false` when it cannot be shown, and then nothing is there.
-    pub fn show(&mut self, page: usize, shown: &Shown, ram: u32) -> bool {
-        let (at, ram) = (self.start + page * PAGE, ram as usize & !(PAGE - 1));
-        if self.has_holes || at + PAGE > self.memory.bytes() || ram + PAGE > shown.bytes {
+    /// `false` when it cannot be shown, and then what is there is not known.
+    #[must_use]
+    pub fn show(&mut self, page: usize, shown: &Shown, ram: u32, writable: bool) -> bool {
+        let ram = ram as usize & !(PAGE - 1);
+        if !self.is_there() || ram + PAGE > shown.bytes {
             return false;
         }
+        let access = match writable {
+            true => ProtFlags::READ | ProtFlags::WRITE,
+            false => ProtFlags::READ,
+        };
         // SAFETY: the page is inside this reservation, to which no Rust reference exists; translated
-        // code, which alone reaches it, does so only after a look at tables that do not say so yet.
+        // code, which alone reaches it, expects there what its guest may see, and this is it.
         let mapped = unsafe {
             mmap(
-                self.base().as_ptr().add(at).cast(),
+                self.page(page),
                 PAGE,
-                ProtFlags::READ | ProtFlags::WRITE,
+                access,
                 MapFlags::SHARED | MapFlags::FIXED | MapFlags::POPULATE,
                 &shown.file,
                 shown.start + ram as u64,
             )
         };
-        self.has_holes = mapped.is_err();
         mapped.is_ok()
     }
 
-    /// Shows nothing any more.
-    pub fn hide_all(&mut self) {
-        if self.has_holes || !self.is_there() {
-            return;
+    /// Lets nobody store to a page that is shown; `false` when the host refuses.
+    #[must_use]
+    pub fn protect(&mut self, page: usize) -> bool {
+        // SAFETY: as in `show`; and nobody has a right less than before to what is not the window's.
+        self.is_there() && unsafe { mprotect(self.page(page), PAGE, MprotectFlags::READ) }.is_ok()
+    }
+
+    /// Shows nothing at `pages` any more; `false` when the host refuses, as it may at its limit of
+    /// mappings.
+    #[must_use]
+    pub fn hide(&mut self, pages: Range<usize>) -> bool {
+        if !self.is_there() {
+            return true;
         }
-        // SAFETY: as in `show`: the tables say already that nothing is shown.
+        // SAFETY: as in `show`.
         let hidden = unsafe {
             mmap_anonymous(
-                self.base().as_ptr().add(self.start).cast(),
-                BYTES,
+                self.page(pages.start),
+                pages.len() * PAGE,
                 ProtFlags::empty(),
                 MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE,
             )
         };
-        self.has_holes = hidden.is_err();
+        hidden.is_ok()
     }
-}
 
-impl Drop for Window {
-    fn drop(&mut self) {
-        if !self.has_holes {
-            // SAFETY: it is dropped here alone, and not used afterwards.
-            unsafe { ManuallyDrop::drop(&mut self.memory) };
+    /// Shows nothing any more.
+    pub fn hide_all(&mut self) {
+        if !self.hide(0..BYTES / PAGE) {
+            // That frees mappings and needs none. To go on would leave the guest memory that is not
+            // its own.
+            eprintln!("ppckvm: the host's kernel has no memory to take back guest pages with");
+            std::process::abort();
         }
+    }
+
+    /// Where an effective page is.
+    fn page(&self, page: usize) -> *mut c_void {
+        assert!(page < BYTES / PAGE, "an effective page has 20 bits");
+        // SAFETY: whoever calls has a window behind the tables, and the page is in it.
+        unsafe { self.base().as_ptr().add(self.start + page * PAGE).cast() }
     }
 }

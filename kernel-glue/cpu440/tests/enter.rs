@@ -28,5 +28,8 @@ over!(translator, Translator, None);
 over!(
     windows,
     Translator,
-    Some(ppc440_cpu::Windows { after: 0, most: 3 })
+    Some(ppc440_cpu::Windows {
+        at_once: true,
+        most: 3,
+    })
 );

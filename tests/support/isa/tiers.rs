@@ -72,7 +72,10 @@ impl Tier for Windowed {
 
     fn cpu(&self, ram: Arc<Region>, pins: Pins) -> Cpu {
         let mut cpu = Translator.cpu(ram, pins);
-        cpu.set_windows(Windows { after: 0, most: 5 });
+        cpu.set_windows(Windows {
+            at_once: true,
+            most: 5,
+        });
         cpu
     }
 }

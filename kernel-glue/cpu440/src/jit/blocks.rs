@@ -47,7 +47,16 @@ pub(super) struct Made<'a> {
     /// Its links.
     pub links: &'a [Link],
     /// Its code is that of one that runs much.
-    pub hot: bool,
+    pub hot: Option<Hot>,
+}
+
+/// What is known of the code of a block that runs much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hot {
+    /// Its instructions.
+    pub words: u8,
+    /// How many of them are accesses that go by the tables nevertheless.
+    pub by_tables: u8,
 }
 
 /// A queue whose items are found by their numbers.
@@ -115,10 +124,12 @@ struct Block {
     code: u32,
     /// The first of the links that lead to it.
     incoming: LinkId,
-    /// How many links of its own it has; they are the next in their queue.
+    /// The first of its own links.
+    own: LinkId,
+    /// How many it has; they are the next in their queue.
     links: u16,
     /// Its code is that of one that runs much.
-    hot: bool,
+    hot: Option<Hot>,
     /// What it was made from is still there.
     live: bool,
 }
@@ -285,6 +296,7 @@ impl Blocks {
             last: (behind - 1) as u16,
             code,
             incoming: NONE,
+            own: self.graph.links.next(),
             links: links.len() as u16,
             hot,
             live: true,
@@ -307,7 +319,7 @@ impl Blocks {
                 hot: false,
             })
         });
-        page.hot |= hot;
+        page.hot |= hot.is_some();
         self.tables[ram_page as usize + 1] = page.entries.as_ptr();
         page.entries[first] = code;
         page.blocks.push(id);
@@ -329,12 +341,30 @@ impl Blocks {
         self.graph.connect(id, target)
     }
 
-    /// Whether the code of the block that begins at a word is that of one that runs much.
-    pub fn is_hot(&self, ram_page: u32, word: usize) -> bool {
+    /// What is known of the code of the block that begins at a word, if it is that of one that runs
+    /// much.
+    pub fn hot(&self, ram_page: u32, word: usize) -> Option<Hot> {
         let block = self.find(ram_page, word);
-        block
-            .and_then(|id| self.graph.blocks.get(id))
-            .is_some_and(|block| block.hot)
+        block.and_then(|id| self.graph.blocks.get(id)?.hot)
+    }
+
+    /// Makes the jumps of the block that begins at a word lead nowhere, and calls `unlink` for each that
+    /// did. Gives how many instructions the block has.
+    pub fn open(&mut self, ram_page: u32, word: usize, mut unlink: impl FnMut(Link)) -> u32 {
+        let block = self.find(ram_page, word);
+        let Some(block) = block.and_then(|id| self.graph.blocks.get(id)).copied() else {
+            return 0;
+        };
+        for link in (block.own..).take(block.links.into()) {
+            let link = link & ((1 << BITS) - 1);
+            if let Some(connection) = self.graph.links.get(link)
+                && connection.target != NONE
+            {
+                unlink(connection.link);
+                self.graph.disconnect(link);
+            }
+        }
+        u32::from(block.last - block.first) + 1
     }
 
     /// Whether a page has, or had, code that runs much.
@@ -461,7 +491,7 @@ mod tests {
     }
 
     fn made(code: u32, links: &[Link]) -> Made<'_> {
-        let hot = false;
+        let hot = None;
         Made { code, links, hot }
     }
 
@@ -528,6 +558,22 @@ mod tests {
         assert_eq!(give_up(&mut blocks), (true, true, vec![]));
         assert_eq!(give_up(&mut blocks), (false, false, vec![]));
         assert_eq!(blocks.oldest(), None);
+    }
+
+    #[test]
+    fn a_block_that_is_opened_leads_nowhere_until_it_is_linked_anew() {
+        let mut blocks = Blocks::new(4, 7);
+        blocks.add(2, 8, 3, made(50, &[link(51)]));
+        let id = blocks.next_link();
+        blocks.add(2, 0, 5, made(100, &[link(101), link(102), link(103)]));
+        assert!(blocks.link(id, 2, 0).is_some() && blocks.link(id + 2, 2, 8).is_some());
+        let mut unlinked = Vec::new();
+        let words = blocks.open(2, 0, |link| unlinked.push(link.jump));
+        assert_eq!((words, unlinked), (5, vec![101, 103]));
+        assert_eq!(blocks.open(2, 0, |link| panic!("{link:?}")), 5);
+        assert_eq!(blocks.open(2, 1, |link| panic!("{link:?}")), 0);
+        assert!(blocks.link(id, 2, 0).is_some());
+        assert_eq!(forget(&mut blocks, 32), (3, false, vec![]));
     }
 
     #[test]

@@ -4,17 +4,17 @@
 //! | host register | holds |
 //! |---|---|
 //! | `rbp` | address of [`Regs`], and [`BIAS`] more |
-//! | `r15` | the data space's tables (`fast.rs`); its window follows |
+//! | `r15` | the data space's tables (`fast.rs`); its window follows behind them |
 //! | `r14d` | instructions that may still run |
 //! | `rax` `rcx` `rdx` `xmm0`-`xmm5` | nothing for long |
-//! | the other nine | the guest's most used registers, see [`PINNED`] |
+//! | the other nine | the guest's most used registers, see [`PINNED`]; zeros above bit 31, on which addresses in the window rely |
 //! | `rsp` | the calls that wait for their return: guest and host address of each |
 //!
 //! A guest's call is a host's call, so that the host predicts where it returns to: the branch pushes
 //! what LR becomes, and calls. A return compares LR with what is there, and returns; where they
 //! differ, all calls are forgotten. They are forgotten too when translated code is left, and when the
 //! mode changes: what a call knows of its page and of code holds as long as neither happens. As
-//! translated code comes back after twenty thousand instructions, they take 320 KB of the thread's
+//! translated code comes back after forty thousand instructions, they take 640 KB of the thread's
 //! stack at the most.
 //!
 //! While translated code runs, `Regs::pc` is the start of the page that it runs in, and the pinned
@@ -30,8 +30,10 @@ use ppc440_isa::{Regs, Trap};
 
 use super::groups::WIDEST;
 use super::ops::Ops;
+use super::signal::{self, Running};
 use super::status::{Pending, settle, take_inexact};
-use crate::fast::{COUNT, LOADS, STORES, WINDOW};
+use super::unshown::Unshown;
+use crate::fast::{LOADS, STORES};
 use crate::interp::{Exec, Flow, run_one};
 use crate::mmu::PinnedLoads;
 use crate::supervisor::{Answer, Entry};
@@ -117,6 +119,8 @@ pub(super) mod stop {
     pub const ATTENTION: u32 = 9;
     /// XER\[SO\] became 1, which translated code does not look at; `pc` is behind the instruction.
     pub const SUMMARY: u32 = 10;
+    /// An access to the window is to go by the tables from now on; `pc` is behind it.
+    pub const UNSHOWN: u32 = 11;
 }
 
 /// What translated code and its caller give each other.
@@ -129,6 +133,8 @@ pub(super) struct Context<'a> {
     pub ops: *mut Ops,
     /// Likewise: whom traps are for.
     pub entry: *mut Entry<'a>,
+    /// Likewise: which accesses go by the tables.
+    pub unshown: *mut Unshown,
     /// Instructions that may run; afterwards those that were not, and so in the functions that
     /// translated code calls.
     pub budget: i32,
@@ -188,6 +194,10 @@ pub(super) struct Shared {
     pub load: u32,
     /// Likewise for a store.
     pub store: u32,
+    /// As `load`, for a page that the window does not show.
+    pub show_load: u32,
+    /// As `store`, likewise.
+    pub show_store: u32,
     /// Goes on here with an instruction that may change the mode, or is the core's: its word in
     /// `ecx` and its place in `edx`, as above.
     pub turn: u32,
@@ -199,11 +209,6 @@ pub(super) struct Shared {
     pub find_load: [u32; Extent::COUNT],
     /// Likewise for a store.
     pub find_store: [u32; Extent::COUNT],
-    /// As `find_load`, for an access that the window does not show, which is counted; `rcx` is where it
-    /// would be in the window.
-    pub count_load: [u32; Extent::COUNT],
-    /// Likewise for a store.
-    pub count_store: [u32; Extent::COUNT],
     /// Called with the addresses of the first byte of a load in `eax` and of the last in `edx`: looks
     /// them up. Gives the host address in `rcx` and clears ZF; or sets ZF, when there is no entry, or
     /// not one for both. It keeps all registers but `edx`.
@@ -375,6 +380,8 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
         (&mut shared.interpret, interpret as *const ()),
         (&mut shared.load, load as *const ()),
         (&mut shared.store, store as *const ()),
+        (&mut shared.show_load, show_load as *const ()),
+        (&mut shared.show_store, show_store as *const ()),
     ] {
         *offset = asm.offset().0 as u32;
         asm!(; sub rsp, 8);
@@ -421,10 +428,8 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
     find_block!(asm);
     asm!(; jmp rcx ; .align 16);
     for extent in Extent::ALL {
-        shared.find_load[extent as usize] = find(&mut asm, extent, LOADS, false);
-        shared.find_store[extent as usize] = find(&mut asm, extent, STORES, false);
-        shared.count_load[extent as usize] = find(&mut asm, extent, LOADS, true);
-        shared.count_store[extent as usize] = find(&mut asm, extent, STORES, true);
+        shared.find_load[extent as usize] = find(&mut asm, extent, LOADS);
+        shared.find_store[extent as usize] = find(&mut asm, extent, STORES);
     }
     shared.find = at(&asm);
     asm!(
@@ -448,9 +453,8 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
     (code, shared)
 }
 
-/// Makes what finds an access by its page's entry in `table`; gives its offset. With `counted`, the
-/// access is counted, and what is found is where it would be in the window.
-fn find(asm: &mut Assembler, extent: Extent, table: i32, counted: bool) -> u32 {
+/// Makes what finds an access by its page's entry in `table`; gives its offset.
+fn find(asm: &mut Assembler, extent: Extent, table: i32) -> u32 {
     let offset = asm.offset().0 as u32;
     let last = (1 << extent.zeros()) - 1;
     if extent.must_be_aligned() {
@@ -463,44 +467,17 @@ fn find(asm: &mut Assembler, extent: Extent, table: i32, counted: bool) -> u32 {
             ; jnz >none
         );
     }
-    dynasm!(asm ; .arch x64 ; mov ecx, eax ; shr ecx, 12);
-    if counted {
-        dynasm!(asm ; .arch x64
-            ; add BYTE [r15 + rcx], COUNT as i8
-            ; jc >warm
-            ; look:
-        );
-    }
     dynasm!(asm ; .arch x64
+        ; mov ecx, eax
+        ; shr ecx, 12
         ; mov rcx, [r15 + 8 * rcx + table]
         ; test rcx, rcx
-        ; jz >missing
+        ; ret
+        ; none:
+        ; cmp eax, eax
+        ; ret
+        ; .align 16
     );
-    if counted {
-        // Neither a host address nor what is left of it is 0: guest RAM is not in the window.
-        dynasm!(asm ; .arch x64
-            ; add rcx, rax
-            ; sub rcx, r15
-            ; sub rcx, WINDOW
-        );
-    }
-    dynasm!(asm ; .arch x64 ; missing: ; ret ; none: ; cmp eax, eax ; ret);
-    if counted {
-        // What the caller keeps in registers is its own; seven of them, and the stack is aligned.
-        dynasm!(asm ; .arch x64
-            ; warm:
-            ; push rax ; push rsi ; push rdi ; push r8 ; push r9 ; push r10 ; push r11
-            ; mov rdi, [rbp + frame::CONTEXT]
-            ; mov esi, eax
-            ; mov rax, QWORD warm as *const () as i64
-            ; call rax
-            ; pop r11 ; pop r10 ; pop r9 ; pop r8 ; pop rdi ; pop rsi ; pop rax
-            ; mov ecx, eax
-            ; shr ecx, 12
-            ; jmp <look
-        );
-    }
-    dynasm!(asm ; .arch x64 ; .align 16);
     offset
 }
 
@@ -519,11 +496,12 @@ pub(super) unsafe fn enter(
     regs: &mut Regs,
     context: &mut Context<'_>,
     code: *const u8,
+    running: &Running<'_>,
 ) -> u32 {
     // SAFETY: `shared` made a function of this type there.
     let function: extern "sysv64" fn(*mut Regs, *mut Context<'_>, *const u8) -> u32 =
         unsafe { std::mem::transmute(entry) };
-    function(regs, context, code)
+    signal::during(running, || function(regs, context, code))
 }
 
 /// What the functions below return, besides 0 and [`stop`], when code goes on at `pc`, in the tables
@@ -583,14 +561,36 @@ unsafe extern "sysv64" fn store(
     run(context, regs, word, place, Some((ea, true)))
 }
 
-/// Accesses to the page at `ea` were counted.
+/// A load that the window did not show.
 ///
 /// # Safety
 /// As for [`interpret`].
-unsafe extern "sysv64" fn warm(context: *mut Context<'_>, ea: u32) {
-    // SAFETY: `enter` lends the context, and its caller what it names.
-    let exec = unsafe { &mut *(*context).exec };
-    exec.mmu.warm(ea);
+unsafe extern "sysv64" fn show_load(
+    context: *mut Context<'_>,
+    regs: *mut Regs,
+    place: u32,
+    word: u32,
+    ea: u32,
+) -> u32 {
+    // SAFETY: as in `interpret`.
+    let (context, regs) = unsafe { (&mut *context, &mut *regs) };
+    run_unshown(context, regs, word, place, (ea, false))
+}
+
+/// A store that the window did not show, or not for stores.
+///
+/// # Safety
+/// As for [`interpret`].
+unsafe extern "sysv64" fn show_store(
+    context: *mut Context<'_>,
+    regs: *mut Regs,
+    place: u32,
+    word: u32,
+    ea: u32,
+) -> u32 {
+    // SAFETY: as in `interpret`.
+    let (context, regs) = unsafe { (&mut *context, &mut *regs) };
+    run_unshown(context, regs, word, place, (ea, true))
 }
 
 /// An instruction that may change the mode, or is the core's: goes on at `pc`, with `context` saying
@@ -690,6 +690,33 @@ fn run(
     match operate(context, regs, word) {
         Flow::Trap => trapped(context, regs, word, place, access),
         flow => behind(context, regs, flow, place),
+    }
+}
+
+/// The same for an access that the window did not show: shows its page for the next one. Comes back if
+/// it is to go by the tables from now on.
+fn run_unshown(
+    context: &mut Context<'_>,
+    regs: &mut Regs,
+    word: u32,
+    place: u32,
+    access: (u32, bool),
+) -> u32 {
+    let pc = regs.pc.wrapping_add(place & 0xFFFF);
+    let stop = run(context, regs, word, place, Some(access));
+    if stop != 0 {
+        return stop;
+    }
+    // SAFETY: `enter`'s caller lent both.
+    let (exec, unshown) = unsafe { (&mut *context.exec, &mut *context.unshown) };
+    exec.mmu.show(access.0);
+    match exec.mmu.fetch_page(pc) {
+        Some(ram) if unshown.refuse(ram | pc & 0xFFF) => {
+            regs.pc = pc.wrapping_add(4);
+            context.done = (place >> 16) + 1;
+            stop::UNSHOWN
+        }
+        _ => 0,
     }
 }
 

@@ -55,12 +55,17 @@ pub(super) struct Groups {
 const NONE: usize = usize::MAX;
 
 impl Groups {
-    /// Finds those of a block, in which branches lead to `inside`, offsets in the page.
-    pub fn find(&mut self, block: &Block, inside: impl Fn(u32) -> bool) {
+    /// No groups.
+    pub fn clear(&mut self) {
         self.open.clear();
         self.closed.clear();
         self.of.clear();
         self.members.clear();
+    }
+
+    /// Finds those of a block, in which branches lead to `inside`, offsets in the page.
+    pub fn find(&mut self, block: &Block, inside: impl Fn(u32) -> bool) {
+        self.clear();
         // Most blocks are short.
         if block.items.iter().filter_map(access).count() < FEWEST {
             return;

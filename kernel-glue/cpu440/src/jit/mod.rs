@@ -9,6 +9,8 @@
 //! | `groups.rs` | which accesses have one look-up in common; likewise |
 //! | `x64/` | instructions to host code, one pass, one function for each kind; knows no cache |
 //! | `samples.rs` | which code runs much |
+//! | `unshown.rs` | which accesses of it go by the tables all the same |
+//! | `signal.rs`† | accesses that the host's MMU refuses |
 //! | `blocks.rs` | which blocks there are, and the jumps between them |
 //! | `memory.rs`† | the memory that host code lies in |
 //! | `ops.rs` | what the interpreter runs in code's place |
@@ -36,8 +38,10 @@ mod loops;
 mod memory;
 mod ops;
 mod samples;
+mod signal;
 mod status;
 mod stopwatch;
+mod unshown;
 mod x64;
 
 use std::io;
@@ -50,14 +54,16 @@ use crate::interp::Exec;
 use crate::pins::Pins;
 use crate::supervisor::{Answer, Entry};
 use crate::watch::Keeper;
-use blocks::{Blocks, Link, Made};
+use blocks::{Blocks, Hot, Link, Made};
 use exec::{Context, Shared, stop};
 use frontend::Block;
 use memory::CodeMemory;
 use ops::Ops;
-use samples::Samples;
+use samples::{Next, Samples};
+use signal::{Running, Sites};
 use status::Pending;
 use stopwatch::{Start, ticks};
+use unshown::Unshown;
 use x64::{Emitter, MOST_BYTES};
 
 const PAGE: u32 = 4096;
@@ -65,8 +71,8 @@ const PAGE: u32 = 4096;
 /// Bytes of translated code that are kept.
 const CODE_BYTES: usize = 32 << 20;
 
-/// Instructions between two looks at the pins: some ten microseconds.
-const SLICE: u32 = 20_000;
+/// Instructions between two looks at the pins: ten or twenty microseconds.
+const SLICE: u32 = 40_000;
 
 /// How often all code is made anew because the supervisor's pinned range begins somewhere else: a
 /// loader has another one than the kernel, but no kernel has several in turn.
@@ -95,8 +101,8 @@ pub(crate) struct Jit {
     blocks: Blocks,
     block: Block,
     samples: Samples,
-    /// Code came back because its instructions were used up: the next is a sample.
-    used_up: bool,
+    sites: Sites,
+    unshown: Unshown,
     /// Some code does floating-point arithmetic or comparisons.
     uses_float: bool,
     /// Where the supervisor's pinned range begins, as its code has it.
@@ -129,6 +135,7 @@ impl Jit {
     }
 
     fn with_code_memory(exec: &mut Exec, bytes: usize) -> io::Result<Self> {
+        signal::install()?;
         let mut memory = CodeMemory::new(bytes)?;
         let (code, shared) = exec::shared(memory.address(0));
         memory.push(&code);
@@ -143,7 +150,8 @@ impl Jit {
             shared,
             block: Block::default(),
             samples: Samples::new(),
-            used_up: false,
+            sites: Sites::default(),
+            unshown: Unshown::new(),
             uses_float: false,
             pinned: 0,
             moves: 0,
@@ -199,7 +207,12 @@ impl Jit {
             };
             let (ram_page, word) = (ram >> 12, (pc >> 2 & 0x3FF) as usize);
             self.emitter.windows = !direct && exec.mmu.shows_at_once();
-            if std::mem::take(&mut self.used_up) && !direct && exec.mmu.has_windows() {
+            self.unshown.is_patient = exec.mmu.shows_at_once();
+            let next = match direct || !exec.mmu.has_windows() {
+                true => Next::default(),
+                false => self.samples.next((ram_page << 12) + 4 * word as u32),
+            };
+            if next.is_sample {
                 self.sample(exec, ram_page, word);
             }
             let code = match self.blocks.entry(ram_page, word) {
@@ -215,17 +228,20 @@ impl Jit {
             {
                 self.make(link, ram_page, code);
             }
-            fast.show_wanted();
             let uncached = fast.uncached;
             let Some((data, fetch)) = exec.mmu.fast_tables() else {
                 return Ran::Short;
             };
-            let slice = (*left).min(SLICE);
+            let slice = (*left).min(match next.alone {
+                true => self.open(ram_page, word),
+                false => SLICE,
+            });
             regs.pc = pc & !(PAGE - 1);
             let mut context = Context {
                 exec,
                 ops: &raw mut self.ops,
                 entry,
+                unshown: &raw mut self.unshown,
                 rest: *left - slice,
                 budget: slice as i32,
                 data,
@@ -246,11 +262,16 @@ impl Jit {
                 status::take_inexact();
             }
             self.statistics.entries += 1;
+            let running = Running {
+                code: self.memory.address(0).addr(),
+                sites: &self.sites,
+            };
             let why = enter(
                 self.memory.address(self.shared.enter),
                 regs,
                 &mut context,
                 self.memory.address(code),
+                &running,
             );
             status::settle(&mut context.pending, &mut regs.fpscr);
             let unused = context.budget - context.done as i32;
@@ -262,13 +283,19 @@ impl Jit {
                     continue;
                 }
                 stop::BUDGET => {
-                    self.used_up = true;
+                    self.samples.slice_ended();
+                    self.unshown.tick();
                     if *left != 0 && slice == *left + (slice - unused as u32) {
                         return Ran::Short;
                     }
                     continue;
                 }
                 stop::CODE_CHANGED => return Ran::CodeChanged,
+                stop::UNSHOWN => {
+                    let ram = self.unshown.last;
+                    self.forget(ram >> 12, ram % PAGE, ram % PAGE, exec);
+                    continue;
+                }
                 stop::ATTENTION => Trap::Attention,
                 stop::FP_UNAVAILABLE => Trap::FpUnavailable,
                 // The supervisor was asked where it happened.
@@ -286,11 +313,37 @@ impl Jit {
         let ram = (ram_page << 12) + 4 * word as u32;
         // What is beside code that runs much is likely to be called by it, or to be part of its loop.
         let hot = self.samples.take(ram) || self.blocks.has_hot(ram_page);
-        if hot && !self.blocks.is_hot(ram_page, word) {
-            self.forget(ram_page, ram % PAGE, ram % PAGE, exec);
-            self.emitter.windows = true;
+        if !hot {
+            return;
+        }
+        if let Some(block) = self.blocks.hot(ram_page, word) {
+            // Perhaps it was refused windows, and that is long ago.
+            let now = self.by_tables(ram, block.words as usize).count_ones();
+            if now >= block.by_tables.into() {
+                return;
+            }
+        } else {
             self.statistics.hot += 1;
         }
+        self.forget(ram_page, ram % PAGE, ram % PAGE, exec);
+        self.emitter.windows = true;
+    }
+
+    /// Which of `words` instructions from a RAM address on go by the tables, one bit each.
+    fn by_tables(&self, ram: u32, words: usize) -> u64 {
+        let instructions = (ram..).step_by(4).take(words).zip(0..);
+        let by_tables = instructions.filter(|(ram, _)| self.unshown.is_by_tables(*ram));
+        by_tables.fold(0, |all, (_, n)| all | 1 << n)
+    }
+
+    /// Sees to it that a block comes back when it has run, and leads nowhere by itself; gives how many
+    /// instructions it has.
+    fn open(&mut self, ram_page: u32, word: usize) -> u32 {
+        let memory = &mut self.memory;
+        let words = self
+            .blocks
+            .open(ram_page, word, |link| unlink(memory, link));
+        words.max(1)
     }
 
     /// Translates the block that begins at a word of a RAM page; gives where its code is.
@@ -308,14 +361,23 @@ impl Jit {
         let code = self.memory.next();
         let first_link = self.blocks.next_link();
         let hot = self.emitter.windows;
+        let words = self.block.items.len();
+        let by_tables = match hot {
+            true => self.by_tables(ram + 4 * word as u32, words),
+            false => 0,
+        };
+        self.emitter.unshown = by_tables;
         let made = self.emitter.compile(&self.block, code, first_link);
         self.uses_float |= made.uses_float;
         self.memory.push(made.bytes);
-        let words = self.block.items.len();
+        self.sites.set(code, made.bytes.len() as u32, made.sites);
         let made = Made {
             code,
             links: made.links,
-            hot,
+            hot: hot.then_some(Hot {
+                words: words as u8,
+                by_tables: by_tables.count_ones() as u8,
+            }),
         };
         self.blocks.add(ram_page, word, words, made);
         self.statistics.blocks += 1;
@@ -391,6 +453,7 @@ impl Jit {
             if !self.blocks.holds_code(ram_page, from, to) {
                 continue;
             }
+            self.unshown.forget(base + from..base + to + 1);
             let gone = self.forget(ram_page, from, to, exec);
             self.statistics.invalidated += u64::from(gone);
         }
@@ -429,10 +492,16 @@ fn unlink(memory: &mut CodeMemory, link: Link) {
 }
 
 #[allow(unsafe_code)]
-fn enter(entry: *const u8, regs: &mut Regs, context: &mut Context, code: *const u8) -> u32 {
+fn enter(
+    entry: *const u8,
+    regs: &mut Regs,
+    context: &mut Context,
+    code: *const u8,
+    running: &Running<'_>,
+) -> u32 {
     // SAFETY: `entry` is the shared entry code and `code` that of a block that was not forgotten;
     // the caller has filled in `context` from references that it holds alone until this returns.
-    unsafe { exec::enter(entry, regs, context, code) }
+    unsafe { exec::enter(entry, regs, context, code, running) }
 }
 
 #[cfg(test)]
@@ -570,5 +639,45 @@ mod tests {
         assert_eq!(exec.mmu.ram.load(0x3020), Some(1_400_000u32));
         assert_eq!(jit.statistics().hot, 1);
         assert_eq!(exec.mmu.fast.as_ref().map(Fast::shown), Some(1));
+    }
+
+    #[test]
+    fn what_goes_through_memory_is_not_all_shown() {
+        const PAGES: u32 = 256;
+        let region = memory_file((PAGES as usize) << 12).expect("a memory file");
+        let ram = Ram::new(Arc::new(region)).expect("RAM");
+        // lwzx r4,r5,r8; add r3,r3,r4; addi r5,r5,4096; and r5,r5,r6; bdnz to the start.
+        let code = [
+            0x7C85_402E,
+            0x7C63_2214,
+            0x38A5_1000,
+            0x7CA5_3038,
+            0x4200_FFF0,
+        ];
+        for (at, word) in (0..).step_by(4).zip(code) {
+            assert!(ram.store::<u32>(at, word));
+        }
+        let mut exec = Exec::new(Mmu::new(ram).expect("tables"));
+        exec.mmu.map(0, 0, &Mapping::page(0, 0));
+        for page in (0..PAGES).map(|page| page << 12) {
+            let ea = 0x8000_0000 + page;
+            exec.mmu.map(0, ea, &Mapping::page(ea, page));
+        }
+        let mut jit = Jit::new(&mut exec).expect("code memory");
+        let mut regs = Regs {
+            ctr: 1 << 20,
+            ..Regs::default()
+        };
+        (regs.gpr[6], regs.gpr[8]) = ((PAGES - 1) << 12, 0x8000_0000);
+        let mut left = u32::MAX;
+        let ran = run(&mut jit, &mut exec, &mut regs, &mut left);
+        assert!(matches!(ran, Ran::Trapped(Trap::Program { .. })), "{ran:?}");
+        assert_eq!(regs.gpr[3], 0x7C85_402Eu32.wrapping_mul(4096));
+        let statistics = jit.statistics();
+        let shown = exec.mmu.fast.as_ref().map_or(0, Fast::shown);
+        assert!(
+            statistics.hot > 0 && (64..200).contains(&shown),
+            "{shown} {statistics:?}"
+        );
     }
 }

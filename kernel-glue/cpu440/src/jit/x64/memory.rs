@@ -1,7 +1,7 @@
 //! Loads and stores. The usual one is a look-up in the table for its direction (`fast.rs`) and a host
-//! access; in code that runs much, a look whether the space's window shows the page, and an access
-//! there. A load in the supervisor's code looks in the pinned range first. Everything else -- no
-//! entry, across pages, over code, MMIO -- is the interpreter's, behind the block.
+//! access; in code that runs much, an access to the space's window and nothing else. A load in the
+//! supervisor's code looks in the pinned range first. Everything else -- no entry, not shown, across
+//! pages, over code, MMIO -- is the interpreter's, behind the block.
 
 use std::mem::offset_of;
 
@@ -10,8 +10,8 @@ use ppc440_isa::{Insn, regs::msr};
 use super::super::exec::{Context, Extent, frame, stop};
 use super::super::groups::Member;
 use super::assembler::DynamicLabel;
-use super::{Cold, Emitter, Home, RAX, RCX, RDX, asm, at};
-use crate::fast::{LOAD_SHOWN, LOADS, STORE_SHOWN, STORES, WINDOW};
+use super::{Cold, Emitter, Home, RAX, RDX, asm, at};
+use crate::fast::{LOADS, STORES, WINDOW};
 
 const PAGE: i32 = 4096;
 
@@ -47,8 +47,8 @@ macro_rules! write {
 }
 
 /// How an instruction forms its address.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
     /// (RA|0) + D.
     D,
     /// RA + D, which goes to RA.
@@ -77,15 +77,6 @@ enum Unit {
     Double,
 }
 
-/// Where an access goes in the host.
-#[derive(Clone, Copy, Debug)]
-enum Place {
-    /// To its address, in `rax`, and its page's number, in `rcx`.
-    Entry,
-    /// To the window and this register.
-    Window(u8),
-}
-
 impl Unit {
     fn extent(self) -> Extent {
         match self {
@@ -103,6 +94,10 @@ fn float_extent(double: bool) -> Extent {
     } else {
         Extent::AlignedWord
     }
+}
+
+fn float_unit(double: bool) -> Unit {
+    if double { Unit::Double } else { Unit::Word }
 }
 
 impl Emitter {
@@ -168,7 +163,7 @@ impl Emitter {
     }
 
     /// The effective address, in `eax`.
-    fn address_of(&mut self, form: Form) {
+    pub(super) fn address_of(&mut self, form: Form) {
         let word = self.item.word;
         let (ra, rb, d) = (word.ra(), word.rb(), word.d());
         let base = ra != 0 || form.updates();
@@ -195,18 +190,6 @@ impl Emitter {
         }
     }
 
-    /// Looks up the address in `eax`, and says where the access goes. With `keep`, `eax` still has the
-    /// address then. Goes to `slow`, with the address in `eax`, when its page has no entry, or
-    /// the address does not fit the extent.
-    fn look_up(&mut self, store: bool, extent: Extent, keep: bool, slow: DynamicLabel) -> Place {
-        if self.windows {
-            self.look_for_window(store, extent, keep, slow)
-        } else {
-            self.look_for_entry(store, extent, slow);
-            Place::Entry
-        }
-    }
-
     /// The index of the address in `eax`, in `rcx`.
     fn index(&mut self, extent: Extent) {
         match extent.zeros() {
@@ -215,31 +198,9 @@ impl Emitter {
         }
     }
 
-    fn look_for_window(
-        &mut self,
-        store: bool,
-        extent: Extent,
-        keep: bool,
-        slow: DynamicLabel,
-    ) -> Place {
-        let (routines, bit) = match store {
-            false => (&self.shared.count_load, LOAD_SHOWN),
-            true => (&self.shared.count_store, STORE_SHOWN),
-        };
-        let routine = routines[extent as usize];
-        let to = if keep { RCX } else { RAX };
-        let [from, back] = self.look_up_cold(routine, to, slow);
-        self.index(extent);
-        asm!(self, ; test BYTE [r15 + rcx], bit as i8 ; jz =>from);
-        if keep {
-            asm!(self, ; mov ecx, eax);
-        }
-        asm!(self, ; =>back);
-        Place::Window(to)
-    }
-
-    /// The number of the page of the address in `eax`, in `rcx`.
-    fn look_for_entry(&mut self, store: bool, extent: Extent, slow: DynamicLabel) {
+    /// Looks up the address in `eax`: gives in `rcx` what is to be added to it. Goes to `slow`, with the
+    /// address in `eax`, when its page has no entry, or the address does not fit the extent.
+    fn look_up(&mut self, store: bool, extent: Extent, slow: DynamicLabel) {
         self.index(extent);
         match store {
             false => asm!(self, ; mov rcx, [r15 + 8 * rcx + LOADS]),
@@ -255,36 +216,67 @@ impl Emitter {
             true => &self.shared.find_store,
         };
         let routine = routines[extent as usize];
-        let [from, back] = self.look_up_cold(routine, RCX, slow);
-        asm!(self, ; jz =>from ; =>back);
-    }
-
-    /// Calls `routine` if a jump to the first label is taken, and goes on at the second with what it
-    /// found in the register `to`.
-    fn look_up_cold(&mut self, routine: u32, to: u8, slow: DynamicLabel) -> [DynamicLabel; 2] {
         let [from, back] = [self.asm.new_dynamic_label(), self.asm.new_dynamic_label()];
         self.cold.push(Cold::LookUp {
             from,
             back,
             slow,
             routine,
-            to,
         });
-        [from, back]
+        asm!(self, ; jz =>from ; =>back);
     }
 
-    fn read(&mut self, unit: Unit, d: u8, from: Place) {
-        match from {
-            Place::Entry => read!(self, unit, d, rcx + rax),
-            Place::Window(at) => read!(self, unit, d, r15 + Rq(at) + WINDOW),
+    /// Whether the current access goes to the window.
+    fn is_windowed(&self) -> bool {
+        self.windows && !self.is_unshown
+    }
+
+    /// The current access's address in the window, a host register and a displacement from the window;
+    /// and whether the effective address is in `eax`.
+    fn in_window(&mut self, store: bool, form: Form) -> (u8, i32, bool) {
+        let (rt, ra, d) = (self.item.word.rt(), self.item.word.ra(), self.item.word.d());
+        // A load that gives RA two values; the interpreter decides which.
+        let is_invalid = form == Form::Du && rt == ra && !store;
+        if ra == 0 || is_invalid || matches!(form, Form::X | Form::Xu) {
+            self.address_of(form);
+            (RAX, 0, true)
+        } else {
+            // Guest registers have zeros above them in the host's. Where the displacement leads out
+            // of the address space, nothing is shown.
+            (self.value(ra, RAX), d, false)
         }
     }
 
-    fn write(&mut self, unit: Unit, s: u8, to: Place) {
-        match to {
-            Place::Entry => write!(self, unit, s, rcx + rax),
-            Place::Window(at) => write!(self, unit, s, r15 + Rq(at) + WINDOW),
+    /// The next instruction is an access to the window: where it is refused, `routine` is called with the
+    /// effective address, which is in `eax` already if it is `known`, and the block goes on at `back`.
+    fn may_be_refused(&mut self, store: bool, form: Form, known: bool, back: DynamicLabel) {
+        let routine = match store {
+            false => self.shared.show_load,
+            true => self.shared.show_store,
+        };
+        self.cold.push(Cold::Refused {
+            access: self.asm.offset().0 as u32,
+            back,
+            item: self.item,
+            form: (!known).then_some(form),
+            routine,
+            place: self.place(),
+        });
+    }
+
+    /// Puts the effective address into RA, whose host register may be `a`.
+    fn update(&mut self, form: Form, a: u8, known: bool) {
+        let (ra, d) = (self.item.word.ra(), self.item.word.d());
+        if !form.updates() {
+            return;
         }
+        if known {
+            self.set(ra, RAX);
+            return;
+        }
+        let to = self.target(ra, RAX);
+        asm!(self, ; lea Rd(to), [Rq(a) + d]);
+        self.set(ra, to);
     }
 
     /// The host address of what an integer load loads, in `rcx`, and its effective address in `eax` if
@@ -334,14 +326,23 @@ impl Emitter {
             asm!(self, ; =>back);
             return;
         }
+        if self.is_windowed() {
+            let (a, displacement, known) = self.in_window(false, form);
+            self.may_be_refused(false, form, known, back);
+            read!(self, unit, d, r15 + Rq(a) + WINDOW + displacement);
+            self.set(rt, d);
+            self.update(form, a, known);
+            asm!(self, ; =>back);
+            return;
+        }
         let slow = self.access_cold(self.shared.load, back);
         if let Some(start) = self.direct {
             self.find_direct(start, unit, form, slow);
             read!(self, unit, d, rcx);
         } else {
             self.address_of(form);
-            let from = self.look_up(false, unit.extent(), form.updates(), slow);
-            self.read(unit, d, from);
+            self.look_up(false, unit.extent(), slow);
+            read!(self, unit, d, rcx + rax);
         }
         self.set(rt, d);
         if form.updates() {
@@ -360,11 +361,20 @@ impl Emitter {
             asm!(self, ; =>back);
             return;
         }
+        if self.is_windowed() {
+            let (a, displacement, known) = self.in_window(true, form);
+            let s = self.value(rs, RDX);
+            self.may_be_refused(true, form, known, back);
+            write!(self, unit, s, r15 + Rq(a) + WINDOW + displacement);
+            self.update(form, a, known);
+            asm!(self, ; =>back);
+            return;
+        }
         let slow = self.access_cold(self.shared.store, back);
         self.address_of(form);
-        let to = self.look_up(true, unit.extent(), form.updates(), slow);
+        self.look_up(true, unit.extent(), slow);
         let s = self.value(rs, RDX);
-        self.write(unit, s, to);
+        write!(self, unit, s, rcx + rax);
         if form.updates() {
             self.set(ra, RAX);
         }
@@ -406,11 +416,8 @@ impl Emitter {
                 2 => Extent::Half,
                 _ => Extent::AlignedWord,
             };
-            match self.look_up(store, extent, false, alone) {
-                Place::Entry => asm!(self, ; add rcx, rax),
-                Place::Window(at) => asm!(self, ; lea rcx, [r15 + Rq(at) + WINDOW]),
-            }
-            asm!(self, ; mov [rbp + kept], rcx);
+            self.look_up(store, extent, alone);
+            asm!(self, ; add rcx, rax ; mov [rbp + kept], rcx);
         } else {
             if self.pointer != Some(member.slot) {
                 asm!(self, ; mov rcx, [rbp + kept]);
@@ -446,13 +453,13 @@ impl Emitter {
         let done = self.asm.new_dynamic_label();
         let slow = self.access_cold(routine, done);
         self.address_of(Form::D);
-        let place = self.look_up(store, unit.extent(), false, slow);
+        self.look_up(store, unit.extent(), slow);
         if store {
             let s = self.value(word.rs(), RDX);
-            self.write(unit, s, place);
+            write!(self, unit, s, rcx + rax);
         } else {
             let d = self.target(word.rt(), RDX);
-            self.read(unit, d, place);
+            read!(self, unit, d, rcx + rax);
             self.set(word.rt(), d);
         }
         asm!(self, ; =>done ; mov rcx, [rbp + kept] ; jmp =>back);
@@ -468,8 +475,8 @@ impl Emitter {
             asm!(self, ; movbe Rd(d), [rcx]);
         } else {
             self.address_of(Form::X);
-            let from = self.look_up(false, Extent::AlignedWord, false, slow);
-            self.read(Unit::Word, d, from);
+            self.look_up(false, Extent::AlignedWord, slow);
+            asm!(self, ; movbe Rd(d), [rcx + rax]);
         }
         asm!(self, ; mov BYTE [rbp + at::RESERVATION], 1);
         self.set(rt, d);
@@ -483,10 +490,10 @@ impl Emitter {
         let slow = self.access_cold(self.shared.store, back);
         self.address_of(Form::X);
         asm!(self, ; cmp BYTE [rbp + at::RESERVATION], 0 ; je =>slow);
-        let to = self.look_up(true, Extent::AlignedWord, false, slow);
+        self.look_up(true, Extent::AlignedWord, slow);
         let s = self.value(rs, RDX);
-        self.write(Unit::Word, s, to);
         asm!(self,
+            ; movbe [rcx + rax], Rd(s)
             ; mov BYTE [rbp + at::RESERVATION], 0
             ; xor eax, eax
         );
@@ -506,14 +513,11 @@ impl Emitter {
             ; cmp BYTE [rdx + offset_of!(Context, uncached) as i32], 0
             ; jne =>slow
         );
-        match self.look_up(true, Extent::Byte, false, slow) {
-            Place::Entry => asm!(self, ; add rcx, rax),
-            Place::Window(at) => asm!(self, ; lea rcx, [r15 + Rq(at) + WINDOW]),
-        }
+        self.look_up(true, Extent::Byte, slow);
         asm!(self,
             ; vpxor xmm0, xmm0, xmm0
-            ; vmovdqu [rcx], xmm0
-            ; vmovdqu [rcx + 16], xmm0
+            ; vmovdqu [rcx + rax], xmm0
+            ; vmovdqu [rcx + rax + 16], xmm0
             ; =>back
         );
     }
@@ -529,6 +533,12 @@ impl Emitter {
         }
     }
 
+    /// Goes to `slow` if the address in `eax` is not aligned as a look-up would ask for.
+    fn must_be_aligned(&mut self, double: bool, slow: DynamicLabel) {
+        let last = if double { 7 } else { 3 };
+        asm!(self, ; test al, last ; jnz =>slow);
+    }
+
     /// An access of a double that is no multiple of eight is left to the interpreter, which knows
     /// the ones that cross a quadword.
     fn load_float(&mut self, double: bool, form: Form) {
@@ -537,12 +547,16 @@ impl Emitter {
         let back = self.asm.new_dynamic_label();
         let slow = self.access_cold(self.shared.load, back);
         self.address_of(form);
-        let keep = !double || form.updates();
-        let from = self.look_up(false, float_extent(double), keep, slow);
-        if double {
-            self.read(Unit::Double, RDX, from);
+        let unit = float_unit(double);
+        if self.is_windowed() {
+            self.must_be_aligned(double, slow);
+            self.may_be_refused(false, form, true, back);
+            read!(self, unit, RDX, r15 + rax + WINDOW);
         } else {
-            self.read(Unit::Word, RDX, from);
+            self.look_up(false, float_extent(double), slow);
+            read!(self, unit, RDX, rcx + rax);
+        }
+        if !double {
             // Widening is exact; but the host would make a signalling NaN quiet.
             asm!(self,
                 ; lea ecx, [rdx + rdx]
@@ -566,12 +580,14 @@ impl Emitter {
         let back = self.asm.new_dynamic_label();
         let slow = self.access_cold(self.shared.store, back);
         self.address_of(form);
-        let keep = !double || form.updates();
-        let to = self.look_up(true, float_extent(double), keep, slow);
+        let windowed = self.is_windowed();
+        match windowed {
+            true => self.must_be_aligned(double, slow),
+            false => self.look_up(true, float_extent(double), slow),
+        }
         let from = at::fpr(frs);
         if double {
             asm!(self, ; mov rdx, [rbp + from]);
-            self.write(Unit::Double, RDX, to);
         } else {
             // Numbers too small for a normal single are the interpreter's, but for zeros.
             let fits = self.asm.new_dynamic_label();
@@ -587,7 +603,13 @@ impl Emitter {
                 ; mov rdx, [rbp + from]
                 ; pext rdx, rdx, [rbp + frame::SINGLE]
             );
-            self.write(Unit::Word, RDX, to);
+        }
+        let unit = float_unit(double);
+        if windowed {
+            self.may_be_refused(true, form, true, back);
+            write!(self, unit, RDX, r15 + rax + WINDOW);
+        } else {
+            write!(self, unit, RDX, rcx + rax);
         }
         if form.updates() {
             self.set(ra, RAX);

@@ -25,6 +25,7 @@ use super::frontend::{Block, Item};
 use super::groups::{Groups, Member};
 use super::loops::{self, CTR};
 use assembler::{Assembler, DynamicLabel};
+use memory::Form;
 
 pub(super) use assembler::ROOM as MOST_BYTES;
 
@@ -146,13 +147,22 @@ enum Cold {
         word: u32,
         place: i32,
     },
-    /// Finds an access by its page's entry, and goes on with what it found in a register.
+    /// Finds an access by its page's entry, and goes on with that.
     LookUp {
         from: DynamicLabel,
         back: DynamicLabel,
         slow: DynamicLabel,
         routine: u32,
-        to: u8,
+    },
+    /// Makes the effective address of an access that the window does not show, unless it is there
+    /// already; calls a shared routine, and goes on.
+    Refused {
+        access: u32,
+        back: DynamicLabel,
+        item: Item,
+        form: Option<Form>,
+        routine: u32,
+        place: i32,
     },
     /// Looks up what is loaded from outside the pinned range; see [`Emitter::check_pinned`].
     Find {
@@ -200,6 +210,8 @@ pub(super) struct Code<'a> {
     pub bytes: &'a [u8],
     /// Its links.
     pub links: &'a [Link],
+    /// Its accesses to the window, and where the code is that goes on with each if it is refused.
+    pub sites: &'a [(u32, u32)],
     /// It does floating-point arithmetic or comparisons.
     pub uses_float: bool,
 }
@@ -245,8 +257,13 @@ pub(super) struct Emitter {
     pub summary: bool,
     /// Where the pinned range begins, if code is to look there first for what it loads.
     pub direct: Option<u32>,
-    /// The code is one that runs much: what it loads and stores may be in windows.
+    /// The code is one that runs much: what it loads and stores is in windows.
     pub windows: bool,
+    /// Bit n: the block's instruction n goes by the tables all the same.
+    pub unshown: u64,
+    /// Whether the current one does.
+    is_unshown: bool,
+    sites: Vec<(u32, u32)>,
     /// MSR\[FP\] is known to be 1.
     fp_checked: bool,
     uses_float: bool,
@@ -290,6 +307,9 @@ impl Emitter {
             summary: false,
             direct: None,
             windows: false,
+            unshown: 0,
+            is_unshown: false,
+            sites: Vec::new(),
             fp_checked: false,
             uses_float: false,
         }
@@ -301,6 +321,7 @@ impl Emitter {
         (self.at, self.first_link) = (at, first_link);
         self.asm.clear();
         self.links.clear();
+        self.sites.clear();
         (self.done, self.counted) = (0, false);
         (self.flags, self.fp_checked, self.uses_float) = (None, false, false);
         (self.pointer, self.ctr_copy) = (None, None);
@@ -320,6 +341,7 @@ impl Emitter {
             (self.item, self.item_unseen) = (*item, self.unseen[n]);
             self.member = self.groups.member(n);
             self.comparison = self.comparisons[n];
+            self.is_unshown = self.unshown >> n & 1 != 0;
             self.arrive();
             open = self.instruction();
             if !open {
@@ -346,6 +368,7 @@ impl Emitter {
         Code {
             bytes: self.asm.finish(),
             links: &self.links,
+            sites: &self.sites,
             uses_float: self.uses_float,
         }
     }
@@ -412,8 +435,11 @@ impl Emitter {
             }
         }
         let inside = &self.inside[1..];
-        self.groups
-            .find(block, |offset| inside.iter().any(|(at, _)| *at == offset));
+        self.groups.clear();
+        if !self.windows {
+            self.groups
+                .find(block, |offset| inside.iter().any(|(at, _)| *at == offset));
+        }
         conditions::find(
             &block.items,
             |offset| inside.iter().any(|(at, _)| *at == offset),
@@ -616,6 +642,15 @@ impl Emitter {
         self.go(self.shared.leave_at);
     }
 
+    /// Calls shared code with an instruction, and goes on at `back`.
+    fn call_for(&mut self, routine: u32, word: u32, place: i32, back: DynamicLabel) {
+        self.leave_loop();
+        asm!(self, ; mov ecx, word as i32 ; mov edx, place);
+        self.call(routine);
+        self.enter_loop();
+        asm!(self, ; jmp =>back);
+    }
+
     /// Calls shared code.
     fn call(&mut self, routine: u32) {
         self.asm.push(0xE8);
@@ -659,26 +694,33 @@ impl Emitter {
                 place,
             } => {
                 asm!(self, ; =>from);
-                self.leave_loop();
-                asm!(self, ; mov ecx, word as i32 ; mov edx, place);
-                self.call(routine);
-                self.enter_loop();
-                asm!(self, ; jmp =>back);
+                self.call_for(routine, word, place, back);
             }
             Cold::LookUp {
                 from,
                 back,
                 slow,
                 routine,
-                to,
             } => {
                 asm!(self, ; =>from);
                 self.call(routine);
-                asm!(self, ; jz =>slow);
-                if to != RCX {
-                    asm!(self, ; mov Rq(to), rcx);
+                asm!(self, ; jnz =>back ; jmp =>slow);
+            }
+            Cold::Refused {
+                access,
+                back,
+                item,
+                form,
+                routine,
+                place,
+            } => {
+                let on = self.asm.offset().0 as u32;
+                self.sites.push((self.at + access, self.at + on));
+                if let Some(form) = form {
+                    self.item = item;
+                    self.address_of(form);
                 }
-                asm!(self, ; jmp =>back);
+                self.call_for(routine, item.word.0, place, back);
             }
             Cold::Find {
                 from,

@@ -1,0 +1,142 @@
+//! Which accesses of code that runs much go by the tables all the same, because the pages that they meet
+//! are not shown for long: those of short programs, of a copy that goes through memory once, of a guest
+//! whose TLB has fewer entries than its code uses pages.
+//!
+//! To be refused costs an access some five microseconds, and much of that again when its page is
+//! taken away. So there is an allowance, which time fills and refusals empty. An access that is refused
+//! when it is empty goes by the tables for a while; if it happens again, for twice as long.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Slices, of forty thousand instructions, that allow one refusal: two or three per cent of the time.
+const EACH: u32 = 8;
+/// Refusals that are allowed at once: all pages that a guest's TLB has entries for.
+const AT_ONCE: u32 = 64;
+/// Slices that an access goes by the tables for, the first time.
+const WHILE: u32 = 64;
+/// How often that doubles.
+const DOUBLINGS: u8 = 12;
+/// Accesses that are kept in mind; at more, all are forgotten.
+const REMEMBERED: usize = 1 << 16;
+
+/// An access that was refused too often.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    /// How often it was, but for the first time.
+    again: u8,
+    /// When it need not go by the tables any more, in slices.
+    until: u32,
+}
+
+/// The accesses, by the RAM address of their instructions.
+#[derive(Debug)]
+pub(super) struct Unshown {
+    refused: BTreeMap<u32, Refused>,
+    /// Slices so far.
+    now: u32,
+    /// Slices that were not used up by refusals.
+    allowance: u32,
+    /// Refusals count for nothing.
+    pub is_patient: bool,
+    /// The instruction that was refused last.
+    pub last: u32,
+}
+
+impl Unshown {
+    pub fn new() -> Self {
+        Unshown {
+            refused: BTreeMap::new(),
+            now: 0,
+            allowance: AT_ONCE * EACH,
+            is_patient: false,
+            last: 0,
+        }
+    }
+
+    /// A slice ended.
+    pub fn tick(&mut self) {
+        self.now = self.now.wrapping_add(1);
+        self.allowance = (self.allowance + 1).min(AT_ONCE * EACH);
+    }
+
+    /// The instruction at a RAM address was refused; says whether it goes by the tables now.
+    pub fn refuse(&mut self, ram: u32) -> bool {
+        self.last = ram;
+        if self.is_patient {
+            return false;
+        }
+        if let Some(left) = self.allowance.checked_sub(EACH) {
+            self.allowance = left;
+            return false;
+        }
+        if self.refused.len() >= REMEMBERED {
+            self.refused.clear();
+        }
+        let again = self.refused.get(&ram);
+        let again = again.map_or(0, |before| (before.again + 1).min(DOUBLINGS));
+        let until = self.now.wrapping_add(WHILE << again);
+        self.refused.insert(ram, Refused { again, until });
+        true
+    }
+
+    /// Whether the instruction at a RAM address goes by the tables.
+    pub fn is_by_tables(&self, ram: u32) -> bool {
+        let refused = self.refused.get(&ram);
+        refused.is_some_and(|refused| refused.until.wrapping_sub(self.now) as i32 > 0)
+    }
+
+    /// Other instructions are in a range of RAM now.
+    pub fn forget(&mut self, range: Range<u32>) {
+        while let Some((&ram, _)) = self.refused.range(range.clone()).next() {
+            self.refused.remove(&ram);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticks(unshown: &mut Unshown, slices: u32) {
+        (0..slices).for_each(|_| unshown.tick());
+    }
+
+    #[test]
+    fn refusals_beyond_the_allowance_count_for_longer_and_longer() {
+        let mut unshown = Unshown::new();
+        for ram in 0..AT_ONCE {
+            assert!(!unshown.refuse(4 * ram));
+        }
+        for again in 0..4 {
+            assert!(unshown.refuse(0x1000), "{again}");
+            for slice in 1..=WHILE << again {
+                assert!(unshown.is_by_tables(0x1000), "{again} {slice}");
+                unshown.tick();
+                // What time allows, somebody else uses up.
+                if slice.is_multiple_of(EACH) {
+                    assert!(!unshown.refuse(4));
+                }
+            }
+            assert!(!unshown.is_by_tables(0x1000), "{again}");
+        }
+        assert!(!unshown.is_by_tables(4));
+        // Other code does not inherit it.
+        assert!(unshown.refuse(0x1000));
+        unshown.forget(0x0FF0..0x1001);
+        assert!(!unshown.is_by_tables(0x1000));
+    }
+
+    #[test]
+    fn time_allows_so_many_refusals_and_no_more_at_once() {
+        let mut unshown = Unshown::new();
+        ticks(&mut unshown, 1000 * EACH);
+        let allowed = (0..100).filter(|_| !unshown.refuse(0)).count();
+        assert_eq!(allowed as u32, AT_ONCE);
+        ticks(&mut unshown, 3 * EACH);
+        let allowed = (0..100).filter(|_| !unshown.refuse(0)).count();
+        assert_eq!(allowed, 3);
+        unshown.is_patient = true;
+        assert!(!unshown.refuse(0));
+    }
+}
