@@ -57,8 +57,8 @@ const WRITTEN: [Range<usize>; 3] = [
 /// When the translator shows pages of guest RAM in windows (`window.rs`), to code that runs much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Windows {
-    /// All code but the supervisor's is taken to run much, from its first execution on, and every page
-    /// that it accesses to be worth showing.
+    /// All code but the supervisor's is taken to run much, from its first execution on, and most pages
+    /// that it accesses to be worth showing: for tests.
     pub at_once: bool,
     /// Pages that are shown at the same time, in all spaces. Each is a mapping of the process, of which
     /// Linux allows 65,530, unless its neighbours are its neighbours in RAM too.

@@ -207,7 +207,7 @@ impl Jit {
             };
             let (ram_page, word) = (ram >> 12, (pc >> 2 & 0x3FF) as usize);
             self.emitter.windows = !direct && exec.mmu.shows_at_once();
-            self.unshown.is_patient = exec.mmu.shows_at_once();
+            self.unshown.both_ways = exec.mmu.shows_at_once();
             let next = match direct || !exec.mmu.has_windows() {
                 true => Next::default(),
                 false => self.samples.next((ram_page << 12) + 4 * word as u32),
