@@ -401,9 +401,46 @@ impl Blocks {
         ram_page: u32,
         from: u32,
         to: u32,
-        mut unlink: impl FnMut(Link),
+        unlink: impl FnMut(Link),
     ) -> (u32, bool) {
         let (from, to) = ((from / 4) as u16, (to / 4) as u16);
+        let meets = |block: &Block| block.first <= to && block.last >= from;
+        self.forget_if(ram_page, meets, unlink)
+    }
+
+    /// Likewise the block that begins at a word, and no other.
+    pub fn forget_block(
+        &mut self,
+        ram_page: u32,
+        word: usize,
+        unlink: impl FnMut(Link),
+    ) -> (u32, bool) {
+        let begins = |block: &Block| usize::from(block.first) == word;
+        self.forget_if(ram_page, begins, unlink)
+    }
+
+    /// Likewise those that were made as ones that run much, from a word among others.
+    pub fn forget_hot(
+        &mut self,
+        ram_page: u32,
+        word: usize,
+        unlink: impl FnMut(Link),
+    ) -> (u32, bool) {
+        let meets = |block: &Block| (block.first..=block.last).contains(&(word as u16));
+        self.forget_if(
+            ram_page,
+            |block| block.hot.is_some() && meets(block),
+            unlink,
+        )
+    }
+
+    /// Likewise those of which `goes` says so.
+    fn forget_if(
+        &mut self,
+        ram_page: u32,
+        goes: impl Fn(&Block) -> bool,
+        mut unlink: impl FnMut(Link),
+    ) -> (u32, bool) {
         let Some(Some(page)) = self.pages.get_mut(ram_page as usize) else {
             return (0, false);
         };
@@ -415,7 +452,7 @@ impl Blocks {
                 return false;
             };
             let (first, last) = (block.first, block.last);
-            if first > to || last < from {
+            if !goes(block) {
                 page.mark(first.into()..usize::from(last) + 1);
                 return true;
             }
@@ -558,6 +595,22 @@ mod tests {
         assert_eq!(give_up(&mut blocks), (true, true, vec![]));
         assert_eq!(give_up(&mut blocks), (false, false, vec![]));
         assert_eq!(blocks.oldest(), None);
+    }
+
+    #[test]
+    fn one_block_can_be_forgotten_without_those_around_it() {
+        let mut blocks = Blocks::new(4, 7);
+        blocks.add(2, 0, 9, made(100, &[]));
+        let id = blocks.next_link();
+        blocks.add(2, 2, 3, made(200, &[link(201)]));
+        blocks.add(2, 4, 2, made(300, &[]));
+        assert!(blocks.link(id, 2, 2).is_some());
+        let mut unlinked = Vec::new();
+        let gone = blocks.forget_block(2, 2, |link| unlinked.push(link.jump));
+        assert_eq!((gone, unlinked), ((3, false), vec![201]));
+        let left = [0, 2, 4].map(|word| blocks.entry(2, word));
+        assert_eq!(left, [Some(100), None, Some(300)]);
+        assert!(blocks.holds_code(2, 32, 32) && !blocks.holds_code(2, 36, 40));
     }
 
     #[test]

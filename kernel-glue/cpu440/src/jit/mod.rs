@@ -213,7 +213,7 @@ impl Jit {
                 false => self.samples.next((ram_page << 12) + 4 * word as u32),
             };
             if next.is_sample {
-                self.sample(exec, ram_page, word);
+                self.sample(ram_page, word);
             }
             let code = match self.blocks.entry(ram_page, word) {
                 Some(code) => code,
@@ -292,8 +292,7 @@ impl Jit {
                 }
                 stop::CODE_CHANGED => return Ran::CodeChanged,
                 stop::UNSHOWN => {
-                    let ram = self.unshown.last;
-                    self.forget(ram >> 12, ram % PAGE, ram % PAGE, exec);
+                    self.forget_refused(exec);
                     continue;
                 }
                 stop::ATTENTION => Trap::Attention,
@@ -309,7 +308,7 @@ impl Jit {
 
     /// Takes note that a slice ended before the code at a word of a RAM page. If that runs much, it is
     /// forgotten, to be made anew as such.
-    fn sample(&mut self, exec: &mut Exec, ram_page: u32, word: usize) {
+    fn sample(&mut self, ram_page: u32, word: usize) {
         let ram = (ram_page << 12) + 4 * word as u32;
         // What is beside code that runs much is likely to be called by it, or to be part of its loop.
         let hot = self.samples.take(ram) || self.blocks.has_hot(ram_page);
@@ -325,8 +324,25 @@ impl Jit {
         } else {
             self.statistics.hot += 1;
         }
-        self.forget(ram_page, ram % PAGE, ram % PAGE, exec);
+        // It is made anew at once, so the page keeps its watch.
+        let memory = &mut self.memory;
+        self.blocks
+            .forget_block(ram_page, word, |link| unlink(memory, link));
         self.emitter.windows = true;
+    }
+
+    /// Forgets the code of the access that is to go by the tables now.
+    fn forget_refused(&mut self, exec: &mut Exec) {
+        let (ram_page, word) = (self.unshown.last >> 12, self.unshown.last % PAGE / 4);
+        let memory = &mut self.memory;
+        let unlink = |link| unlink(memory, link);
+        let (_, empty) = self.blocks.forget_hot(ram_page, word as usize, unlink);
+        if empty {
+            exec.mmu
+                .ram
+                .watch()
+                .set(ram_page, Keeper::Translator, false);
+        }
     }
 
     /// Which of `words` instructions from a RAM address on go by the tables, one bit each.
