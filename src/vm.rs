@@ -132,7 +132,8 @@ impl Vm {
     /// Runs the guest until the run ends. Console output is with its destination by then.
     ///
     /// The guest runs on the calling thread, and translated code uses up to 640 KB of its stack: a
-    /// thread of one's own should have 1 MiB or more.
+    /// thread of one's own should have 1 MiB or more. It handles SIGSEGV, which the thread must not
+    /// block; one that is not the guest's goes to the handler that the process had before.
     pub fn run(&mut self) -> Outcome {
         match self.run_until(Until::end()) {
             Reached::End(outcome) => outcome,

@@ -1,5 +1,4 @@
-//! Into translated code and back: the registers' roles, the code that every block shares, and the
-//! functions of ours that translated code calls.
+//! Into translated code and back: the registers' roles, and the code that every block shares.
 //!
 //! | host register | holds |
 //! |---|---|
@@ -26,17 +25,18 @@
 use std::mem::offset_of;
 
 use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm, x64::X64Relocation};
-use ppc440_isa::{Regs, Trap};
+use ppc440_isa::Regs;
 
+use super::calls::{self, TURNED};
 use super::groups::WIDEST;
 use super::ops::Ops;
 use super::signal::{self, Running};
-use super::status::{Pending, settle, take_inexact};
+use super::status::Pending;
 use super::unshown::Unshown;
 use crate::fast::{LOADS, STORES};
-use crate::interp::{Exec, Flow, run_one};
+use crate::interp::Exec;
 use crate::mmu::PinnedLoads;
-use crate::supervisor::{Answer, Entry};
+use crate::supervisor::Entry;
 
 /// The assembler of the shared code; blocks have one of their own.
 type Assembler = VecAssembler<X64Relocation>;
@@ -370,18 +370,18 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
     shared.miss = at(&asm);
     asm!(; mov [rbp + pc], eax);
     spill(&mut asm);
-    call(&mut asm, miss as *const ());
+    call(&mut asm, calls::miss as *const ());
     fill(&mut asm);
     asm!(; cmp eax, TURNED as i32 ; je ->turned ; test eax, eax ; jnz ->leave ; mov eax, [rbp + pc]);
     find_block!(asm);
     asm!(; jmp rcx ; .align 16);
 
     for (offset, function) in [
-        (&mut shared.interpret, interpret as *const ()),
-        (&mut shared.load, load as *const ()),
-        (&mut shared.store, store as *const ()),
-        (&mut shared.show_load, show_load as *const ()),
-        (&mut shared.show_store, show_store as *const ()),
+        (&mut shared.interpret, calls::interpret as *const ()),
+        (&mut shared.load, calls::load as *const ()),
+        (&mut shared.store, calls::store as *const ()),
+        (&mut shared.show_load, calls::show_load as *const ()),
+        (&mut shared.show_store, calls::show_store as *const ()),
     ] {
         *offset = asm.offset().0 as u32;
         asm!(; sub rsp, 8);
@@ -401,7 +401,7 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
     }
     shared.turn = at(&asm);
     spill(&mut asm);
-    call(&mut asm, turn as *const ());
+    call(&mut asm, calls::turn as *const ());
     fill(&mut asm);
     asm!(
         ; cmp eax, TURNED as i32
@@ -502,300 +502,4 @@ pub(super) unsafe fn enter(
     let function: extern "sysv64" fn(*mut Regs, *mut Context<'_>, *const u8) -> u32 =
         unsafe { std::mem::transmute(entry) };
     signal::during(running, || function(regs, context, code))
-}
-
-/// What the functions below return, besides 0 and [`stop`], when code goes on at `pc`, in the tables
-/// that the context names, and with [`Context::done`] to be taken off.
-const TURNED: u32 = 0xFF;
-
-/// Runs an operation in the interpreter; 0 when the block goes on behind it.
-///
-/// # Safety
-/// Called by translated code only, while `enter` lends it `context` and `regs`.
-unsafe extern "sysv64" fn interpret(
-    context: *mut Context<'_>,
-    regs: *mut Regs,
-    place: u32,
-    word: u32,
-) -> u32 {
-    // The arguments arrive as rdi, rsi, rdx, rcx.
-    // SAFETY: `enter` holds unique references to both for as long as translated code runs.
-    let (context, regs) = unsafe { (&mut *context, &mut *regs) };
-    if context.uses_float {
-        // The host may have tried the operation, and found it inexact, before it came here.
-        settle(&mut context.pending, &mut regs.fpscr);
-        take_inexact();
-    }
-    run(context, regs, word, place, None)
-}
-
-/// A load that found no entry: enters the page if it may be, and runs the operation.
-///
-/// # Safety
-/// As for [`interpret`].
-unsafe extern "sysv64" fn load(
-    context: *mut Context<'_>,
-    regs: *mut Regs,
-    place: u32,
-    word: u32,
-    ea: u32,
-) -> u32 {
-    // SAFETY: as in `interpret`.
-    let (context, regs) = unsafe { (&mut *context, &mut *regs) };
-    run(context, regs, word, place, Some((ea, false)))
-}
-
-/// A store that found no entry, likewise.
-///
-/// # Safety
-/// As for [`interpret`].
-unsafe extern "sysv64" fn store(
-    context: *mut Context<'_>,
-    regs: *mut Regs,
-    place: u32,
-    word: u32,
-    ea: u32,
-) -> u32 {
-    // SAFETY: as in `interpret`.
-    let (context, regs) = unsafe { (&mut *context, &mut *regs) };
-    run(context, regs, word, place, Some((ea, true)))
-}
-
-/// A load that the window did not show.
-///
-/// # Safety
-/// As for [`interpret`].
-unsafe extern "sysv64" fn show_load(
-    context: *mut Context<'_>,
-    regs: *mut Regs,
-    place: u32,
-    word: u32,
-    ea: u32,
-) -> u32 {
-    // SAFETY: as in `interpret`.
-    let (context, regs) = unsafe { (&mut *context, &mut *regs) };
-    run_unshown(context, regs, word, place, (ea, false))
-}
-
-/// A store that the window did not show, or not for stores.
-///
-/// # Safety
-/// As for [`interpret`].
-unsafe extern "sysv64" fn show_store(
-    context: *mut Context<'_>,
-    regs: *mut Regs,
-    place: u32,
-    word: u32,
-    ea: u32,
-) -> u32 {
-    // SAFETY: as in `interpret`.
-    let (context, regs) = unsafe { (&mut *context, &mut *regs) };
-    run_unshown(context, regs, word, place, (ea, true))
-}
-
-/// An instruction that may change the mode, or is the core's: goes on at `pc`, with `context` saying
-/// in which tables, and that the instruction is complete.
-///
-/// # Safety
-/// As for [`interpret`].
-unsafe extern "sysv64" fn turn(
-    context: *mut Context<'_>,
-    regs: *mut Regs,
-    place: u32,
-    word: u32,
-) -> u32 {
-    // SAFETY: as in `interpret`.
-    let (context, regs) = unsafe { (&mut *context, &mut *regs) };
-    let (page, offset) = (regs.pc, place & 0xFFFF);
-    regs.pc = page.wrapping_add(offset);
-    match operate(context, regs, word) {
-        Flow::Next => regs.pc = page.wrapping_add(offset + 4),
-        Flow::Jump => {}
-        flow => return stopped(context, regs, flow, page, place),
-    }
-    turned(context, (place >> 16) + 1)
-}
-
-/// Goes on behind an instruction that did not change the mode by itself, in the page at `page`; if
-/// it trapped, the supervisor is asked.
-#[cold]
-fn stopped(context: &mut Context<'_>, regs: &mut Regs, flow: Flow, page: u32, place: u32) -> u32 {
-    let (offset, done) = (place & 0xFFFF, place >> 16);
-    if flow == Flow::Call {
-        regs.pc = page.wrapping_add(offset + 4);
-    }
-    if matches!(flow, Flow::Trap | Flow::Call) {
-        let (answer, completed) = ask(context, regs, done);
-        if answer != Answer::Trap {
-            return turned(context, done + completed);
-        }
-    }
-    regs.pc = page;
-    behind(context, regs, flow, place)
-}
-
-/// An indirect jump to `pc` that found no code: 0 when it may find it now, in the mode that it was
-/// made in.
-///
-/// # Safety
-/// As for [`interpret`].
-unsafe extern "sysv64" fn miss(context: *mut Context<'_>, regs: *mut Regs) -> u32 {
-    // SAFETY: as in `interpret`.
-    let (context, regs) = unsafe { (&mut *context, &mut *regs) };
-    if context.budget == 0 {
-        // The instruction at `pc` may not run, and what its fetch would do not happen.
-        return stop::MISS;
-    }
-    // SAFETY: `enter`'s caller lent it; `ask` is called when this is not used any more.
-    let exec = unsafe { &mut *context.exec };
-    let (space, _) = exec.mmu.selected();
-    if let (Some(ram), Some(fast)) = (exec.mmu.fetch_page(regs.pc), &mut exec.mmu.fast) {
-        return match fast.fill_fetch(space, regs.pc, ram >> 12) {
-            true => 0,
-            false => stop::MISS,
-        };
-    }
-    exec.trap = Trap::Fetch;
-    match ask(context, regs, 0) {
-        (Answer::Trap, _) => stop::TRAP,
-        // This comes here again, and finds the page.
-        (Answer::Retry, _) => 0,
-        (Answer::GoOn, completed) => turned(context, completed),
-    }
-}
-
-/// Has translated code go on at `pc`, `done` instructions further than the budget says.
-#[inline]
-fn turned(context: &mut Context<'_>, done: u32) -> u32 {
-    context.done = done;
-    // SAFETY: `enter`'s caller lent it.
-    let mmu = &unsafe { &*context.exec }.mmu;
-    if let Some((data, fetch)) = mmu.fast_tables() {
-        (context.data, context.fetch) = (data, fetch);
-    }
-    context.pin(mmu.pinned_loads());
-    TURNED
-}
-
-/// Runs an operation, which accesses the page at an address, for stores or not; if it traps, the
-/// supervisor is asked.
-fn run(
-    context: &mut Context<'_>,
-    regs: &mut Regs,
-    word: u32,
-    place: u32,
-    access: Option<(u32, bool)>,
-) -> u32 {
-    fill_fast(context, access);
-    match operate(context, regs, word) {
-        Flow::Trap => trapped(context, regs, word, place, access),
-        flow => behind(context, regs, flow, place),
-    }
-}
-
-/// The same for an access that the window did not show: shows its page for the next one. Comes back if
-/// it is to go by the tables from now on.
-fn run_unshown(
-    context: &mut Context<'_>,
-    regs: &mut Regs,
-    word: u32,
-    place: u32,
-    access: (u32, bool),
-) -> u32 {
-    let pc = regs.pc.wrapping_add(place & 0xFFFF);
-    let stop = run(context, regs, word, place, Some(access));
-    if stop != 0 {
-        return stop;
-    }
-    // SAFETY: `enter`'s caller lent both.
-    let (exec, unshown) = unsafe { (&mut *context.exec, &mut *context.unshown) };
-    exec.mmu.show(access.0);
-    match exec.mmu.fetch_page(pc) {
-        Some(ram) if unshown.refuse(ram | pc & 0xFFF) => {
-            regs.pc = pc.wrapping_add(4);
-            context.done = (place >> 16) + 1;
-            stop::UNSHOWN
-        }
-        _ => 0,
-    }
-}
-
-/// The rest of that, behind a trap.
-#[cold]
-fn trapped(
-    context: &mut Context<'_>,
-    regs: &mut Regs,
-    word: u32,
-    place: u32,
-    access: Option<(u32, bool)>,
-) -> u32 {
-    let (page, done) = (regs.pc, place >> 16);
-    regs.pc = page.wrapping_add(place & 0xFFFF);
-    let (answer, completed) = ask(context, regs, done);
-    if answer == Answer::GoOn {
-        return turned(context, done + completed);
-    }
-    regs.pc = page;
-    let flow = match answer {
-        Answer::Retry => {
-            fill_fast(context, access);
-            operate(context, regs, word)
-        }
-        _ => Flow::Trap,
-    };
-    behind(context, regs, flow, place)
-}
-
-/// Gives translated code the page of an access, if that is allowed.
-fn fill_fast(context: &mut Context<'_>, access: Option<(u32, bool)>) {
-    let Some((ea, store)) = access else {
-        return;
-    };
-    // SAFETY: `enter`'s caller lent it.
-    let mmu = &mut unsafe { &mut *context.exec }.mmu;
-    mmu.fill_fast(ea, store);
-    if store {
-        context.uncached = mmu.has_uncached();
-    }
-}
-
-/// Asks the supervisor about the trap of the instruction at `pc`, before which `done` are complete
-/// that the budget still counts; gives how many it completed.
-fn ask(context: &mut Context<'_>, regs: &mut Regs, done: u32) -> (Answer, u32) {
-    // SAFETY: `enter`'s caller lent both. The supervisor gets the tables, which translated code
-    // reads, while none runs: what has become of them it finds out in `turned`, and a page that was
-    // added is no change to what it knows. It reaches neither the operations nor any code.
-    let (exec, entry) = unsafe { (&mut *context.exec, &mut *context.entry) };
-    let before = context.rest + (context.budget as u32).wrapping_sub(done);
-    let mut left = before;
-    let answer = entry.ask(&mut exec.mmu, regs, exec.trap, &mut left);
-    (answer, before - left)
-}
-
-/// Runs an instruction's operation.
-fn operate(context: &mut Context<'_>, regs: &mut Regs, word: u32) -> Flow {
-    // SAFETY: `enter`'s caller lent both.
-    let (exec, ops) = unsafe { (&mut *context.exec, &mut *context.ops) };
-    run_one(ops.get(word), exec, regs)
-}
-
-/// How translated code goes on behind an operation of the interpreter: [`stop`], or 0.
-fn behind(context: &mut Context<'_>, regs: &mut Regs, flow: Flow, place: u32) -> u32 {
-    let (offset, done) = (place & 0xFFFF, place >> 16);
-    let (behind, completed, stop) = match flow {
-        Flow::Next if regs.xer.so && !context.summary => (offset + 4, done + 1, stop::SUMMARY),
-        Flow::Next => return 0,
-        Flow::Trap | Flow::Undecoded => (offset, done, stop::TRAP),
-        Flow::Call => (offset + 4, done, stop::TRAP),
-        Flow::CodeChanged => (offset + 4, done + 1, stop::CODE_CHANGED),
-        Flow::Stop => (offset + 4, done + 1, stop::TRAP),
-        // No branch is given to the interpreter; were one, `pc` is where it leads.
-        Flow::Jump => {
-            context.done = done + 1;
-            return stop::MISS;
-        }
-    };
-    regs.pc = regs.pc.wrapping_add(behind);
-    context.done = completed;
-    stop
 }

@@ -16,7 +16,8 @@
 //! | `ops.rs` | what the interpreter runs in code's place |
 //! | `stopwatch.rs`† | a clock that costs next to nothing |
 //! | `status.rs`† | FPSCR behind translated arithmetic |
-//! | `exec.rs`† | the registers' roles, the code that all blocks share, calls both ways |
+//! | `exec.rs`† | the registers' roles, the code that all blocks share, and into it |
+//! | `calls.rs`† | the functions of ours that code calls |
 //! | `mod.rs` | translating, linking, forgetting, and running |
 //!
 //! † holds `unsafe`.
@@ -29,6 +30,7 @@
 #![allow(clippy::useless_conversion)]
 
 mod blocks;
+mod calls;
 mod conditions;
 mod exec;
 mod flags;
@@ -492,7 +494,7 @@ impl Jit {
     pub fn statistics(&self) -> TranslatorStatistics {
         TranslatorStatistics {
             code_bytes: self.memory.held() as u64,
-            table_bytes: self.blocks.bytes() as u64,
+            table_bytes: (self.blocks.bytes() + self.sites.bytes()) as u64,
             nanoseconds: (self.ticks as f64 * self.start.nanoseconds_per_tick()) as u64,
             ..self.statistics
         }

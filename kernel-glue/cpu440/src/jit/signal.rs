@@ -27,6 +27,11 @@ impl Sites {
         }
         self.0.extend(sites.iter().copied());
     }
+
+    /// Bytes that they take, about.
+    pub fn bytes(&self) -> usize {
+        self.0.len() * 2 * size_of::<(u32, u32)>()
+    }
 }
 
 /// The code that a thread runs.

@@ -37,8 +37,8 @@ pub(super) struct Unshown {
     now: u32,
     /// Slices that were not used up by refusals.
     allowance: u32,
-    /// Whatever time allows, one refusal in eight has its access go by the tables: all code is to go both
-    /// ways.
+    /// Whatever time allows, one access in eight goes by the tables, and code is made anew after one
+    /// refusal in eight: all is to go both ways.
     pub both_ways: bool,
     refusals: u32,
     /// The instruction that was refused last.
@@ -63,15 +63,14 @@ impl Unshown {
         self.allowance = (self.allowance + 1).min(AT_ONCE * EACH);
     }
 
-    /// The instruction at a RAM address was refused; says whether it goes by the tables now.
+    /// The instruction at a RAM address was refused; says whether its code is to be made anew.
     pub fn refuse(&mut self, ram: u32) -> bool {
         self.last = ram;
         self.refusals = self.refusals.wrapping_add(1);
-        let left = match self.both_ways {
-            true => (!self.refusals.is_multiple_of(8)).then_some(self.allowance),
-            false => self.allowance.checked_sub(EACH),
-        };
-        if let Some(left) = left {
+        if self.both_ways {
+            return self.refusals.is_multiple_of(8);
+        }
+        if let Some(left) = self.allowance.checked_sub(EACH) {
             self.allowance = left;
             return false;
         }
@@ -87,6 +86,9 @@ impl Unshown {
 
     /// Whether the instruction at a RAM address goes by the tables.
     pub fn is_by_tables(&self, ram: u32) -> bool {
+        if self.both_ways {
+            return (ram >> 2).wrapping_add(self.refusals).is_multiple_of(8);
+        }
         let refused = self.refused.get(&ram);
         refused.is_some_and(|refused| refused.until.wrapping_sub(self.now) as i32 > 0)
     }
@@ -142,7 +144,8 @@ mod tests {
         let allowed = (0..100).filter(|_| !unshown.refuse(0)).count();
         assert_eq!(allowed, 3);
         unshown.both_ways = true;
-        let refused = (0..100).filter(|_| unshown.refuse(0)).count();
-        assert!((12..=13).contains(&refused), "{refused}");
+        let anew = (0..800).filter(|_| unshown.refuse(0)).count();
+        let by_tables = (0..800).filter(|word| unshown.is_by_tables(4 * word));
+        assert_eq!((anew, by_tables.count()), (100, 100));
     }
 }
