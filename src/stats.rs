@@ -45,11 +45,17 @@ pub fn print(to: &mut impl Write, statistics: &Statistics, elapsed: Duration) ->
         code.bytes >> 10
     )?;
     if let Some(code) = &statistics.translator {
+        let windows = match code.shown_pages {
+            Some(pages) => {
+                format!("{} blocks run much, {pages} pages are in windows", code.hot)
+            }
+            None => "no windows, as the host has not the address space".to_owned(),
+        };
         writeln!(
             to,
             "translated: {} blocks of {} instructions in {:.1} ms ({:.0} ns each), {} links, \
              {} forgotten, {} blocks given up; {} KiB of code, {} KiB of tables; entered {} times; \
-             {} blocks run much, {} pages are in windows",
+             {windows}",
             code.blocks,
             code.instructions,
             code.nanoseconds as f64 / 1e6,
@@ -60,8 +66,6 @@ pub fn print(to: &mut impl Write, statistics: &Statistics, elapsed: Duration) ->
             code.code_bytes >> 10,
             code.table_bytes >> 10,
             code.entries,
-            code.hot,
-            code.shown_pages,
         )?;
     }
     let seconds = elapsed.as_secs_f64();

@@ -375,6 +375,28 @@ fn statistics_name_causes_instructions_and_memory() {
     assert!(stderr.contains("15 instructions in "), "{stderr}");
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_host_without_address_space_for_windows_runs_guests_and_says_so() {
+    let ppckvm = Ppckvm::new();
+    ppckvm.file("guest", Asm::new().print("hello").reset().elf(0, 0));
+    for (limit, said) in [
+        ("30000000", "no windows, as"),
+        ("unlimited", "pages are in windows"),
+    ] {
+        let output = Command::new("sh")
+            .args(["-c", "ulimit -v $0; exec \"$@\"", limit])
+            .args([env!("CARGO_BIN_EXE_ppckvm"), "run", "--stats", "--kernel"])
+            .arg(ppckvm.path("guest"))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!(text(&output.stdout), "hello", "{stderr}");
+        assert!(stderr.contains(said), "{limit}: {stderr}");
+    }
+}
+
 #[test]
 fn accesses_that_nothing_answers_are_logged_once() {
     let ppckvm = Ppckvm::new();

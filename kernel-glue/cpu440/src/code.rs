@@ -83,9 +83,9 @@ pub struct TranslatorStatistics {
     pub entries: u64,
     /// Blocks that were made anew because they run much.
     pub hot: u64,
-    /// Pages of guest RAM that are mapped a second time, because such blocks load and store much
-    /// there.
-    pub shown_pages: u64,
+    /// Pages of guest RAM that are mapped a second time, because such blocks load and store there;
+    /// `None` where that cannot be: guest RAM is no file, or the host has not the address space.
+    pub shown_pages: Option<u64>,
 }
 
 /// The decoded code of all of guest RAM.

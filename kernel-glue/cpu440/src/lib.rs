@@ -38,7 +38,6 @@ pub use watch::CodeWatch;
 
 use clock::TimeBase;
 use code::CodeCache;
-use fast::Fast;
 use interp::{Exec, Flow, predecode, run_one};
 use jit::{Jit, Ran};
 use mmu::Mmu;
@@ -327,7 +326,8 @@ impl Cpu {
 
     /// What the translator has done, where there is one.
     pub fn translator_statistics(&self) -> Option<TranslatorStatistics> {
-        let shown_pages = self.exec.mmu.fast.as_ref().map_or(0, Fast::shown) as u64;
+        let fast = self.exec.mmu.fast.as_ref();
+        let shown_pages = fast.and_then(|fast| fast.has_windows().then(|| fast.shown() as u64));
         self.jit.as_ref().map(|jit| TranslatorStatistics {
             shown_pages,
             ..jit.statistics()

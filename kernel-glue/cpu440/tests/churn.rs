@@ -207,8 +207,11 @@ fn churn(what: &str, windows: Option<Windows>, least: u64) {
         }
         let held = guest.cpu.translator_statistics().expect("a translator");
         assert!(held.code_bytes + held.table_bytes <= 64 << 20, "{held:?}");
-        let most = windows.map_or(0, |windows| windows.most as u64);
-        assert!(held.shown_pages <= most, "{held:?}");
+        let most = windows.map(|windows| windows.most as u64);
+        assert!(
+            held.shown_pages.is_some() == most.is_some() && held.shown_pages <= most,
+            "{held:?}"
+        );
         // Everything that grows does so until the code memory has been filled some times.
         if rounds == 2 * least / 3 {
             assert!(held.evicted > 100_000, "{held:?}");
