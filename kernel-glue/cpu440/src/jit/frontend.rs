@@ -60,27 +60,58 @@ fn ends(insn: Insn, word: Word) -> bool {
     }
 }
 
+/// RT is written.
+const RT: u8 = 1;
+/// RA is written.
+const RA: u8 = 2;
+/// Any GPR may be written.
+const ANY: u8 = 4;
+
+/// What each instruction writes.
+const WRITTEN: [u8; Insn::ALL.len()] = {
+    let mut written = [0; Insn::ALL.len()];
+    let mut n = 0;
+    while n < written.len() {
+        written[n] = written_by(Insn::ALL[n]);
+        n += 1;
+    }
+    written
+};
+
+const fn written_by(insn: Insn) -> u8 {
+    if matches!(insn, Insn::Lmw | Insn::Lswi | Insn::Lswx) {
+        return ANY;
+    }
+    let (mut rt, mut rs, mut ra) = (false, false, false);
+    let (operands, mut n) = (insn.operands(), 0);
+    while n < operands.len() {
+        match operands[n] {
+            Operand::Rt => rt = true,
+            Operand::Rs => rs = true,
+            Operand::Ra => ra = true,
+            _ => {}
+        }
+        n += 1;
+    }
+    // Of a move, a store, a compare or a trap, RA is only read; of logic it is the target.
+    let ra_is_target = rs && ra && !insn.flags().contains(Flags::STORE);
+    let ra = ra_is_target || updates(insn) || matches!(insn, Insn::Dlmzb);
+    (if rt { RT } else { 0 }) | (if ra { RA } else { 0 })
+}
+
 /// Whether an instruction writes a GPR.
 pub(super) fn writes(item: &Item, gpr: usize) -> bool {
     let Some(insn) = item.insn else {
         return false;
     };
-    if matches!(insn, Insn::Lmw | Insn::Lswi | Insn::Lswx) {
-        return true;
-    }
-    let (word, operands) = (item.word, insn.operands());
-    if gpr == word.rt() && operands.contains(&Operand::Rt) {
-        return true;
-    }
-    // Of a move, a store, a compare or a trap, RA is only read; of logic it is the target.
-    let ra_is_target = operands.contains(&Operand::Rs)
-        && operands.contains(&Operand::Ra)
-        && !insn.flags().contains(Flags::STORE);
-    gpr == word.ra() && (ra_is_target || updates(insn) || insn == Insn::Dlmzb)
+    let written = WRITTEN[insn as usize];
+    written & ANY != 0
+        || written & RT != 0 && gpr == item.word.rt()
+        || written & RA != 0 && gpr == item.word.ra()
 }
 
 /// Whether the instruction gives RA the address that it accesses.
-pub(super) fn updates(insn: Insn) -> bool {
+pub(super) const fn updates(insn: Insn) -> bool {
     use Insn::*;
     matches!(
         insn,

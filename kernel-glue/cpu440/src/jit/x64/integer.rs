@@ -492,14 +492,16 @@ impl Emitter {
                 }
                 self.set(ra, d);
             }
+            Andc => {
+                let b = self.value(rb, RAX);
+                let d = self.target(ra, RAX);
+                alu!(self, andn, d, b, rs);
+                self.set(ra, d);
+            }
             _ => {
                 self.load(RAX, rb);
                 asm!(self, ; not eax);
-                if insn == Andc {
-                    alu!(self, and, RAX, rs);
-                } else {
-                    alu!(self, or, RAX, rs);
-                }
+                alu!(self, or, RAX, rs);
                 self.set(ra, RAX);
             }
         }

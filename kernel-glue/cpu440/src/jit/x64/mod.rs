@@ -43,6 +43,12 @@ macro_rules! alu {
             Home::Memory(m) => asm!($e, ; $op Rd($host), [BYTE rbp + m]),
         }
     };
+    ($e:expr, $op:ident, $target:expr, $host:expr, $guest:expr) => {
+        match $e.home($guest) {
+            Home::Host(h) => asm!($e, ; $op Rd($target), Rd($host), Rd(h)),
+            Home::Memory(m) => asm!($e, ; $op Rd($target), Rd($host), [BYTE rbp + m]),
+        }
+    };
 }
 use alu;
 
