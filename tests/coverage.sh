@@ -8,7 +8,8 @@
 #                                     lockstep
 #
 # What no test reaches, and why:
-#   isa/decode.rs, isa/insn.rs, isa/pattern.rs   run while compiling: the tables are constants
+#   isa/decode.rs, isa/insn.rs, isa/pattern.rs, jit/frontend.rs   run while compiling: the tables are
+#                        constants
 #   isa/disasm.rs        operands that are part of the mnemonic (BO, OE, Rc, AA, LK) are not printed
 #   core/emulate.rs      a CPU that calls privileged or illegal what is not, a word 3 of a TLB entry
 #   core/tlb.rs          (no such instruction decodes), a `dcbi` that accesses nothing
@@ -20,11 +21,14 @@
 #   cpu440/mmu.rs, fast.rs, code.rs, jit/blocks.rs, interp/thread.rs   a space, a page, or a place in
 #                        a page that the callers never name; closing braces after a diverging arm
 #   cpu440/lib.rs        an engine that this host does not have
-#   cpu440/watch.rs, table.rs, jit/memory.rs   a query of vm-memory's bitmap trait that nothing of
-#                        ours makes; a host without memory or address space
-#   cpu440/jit/exec.rs   branches and what goes to the core, which translated code never leaves to the
+#   cpu440/watch.rs, table.rs, window.rs, jit/memory.rs   a query of vm-memory's bitmap trait that
+#                        nothing of ours makes; a host without memory or address space
+#   cpu440/supervisor.rs a space that one context takes from another while code runs: boots do
+#   cpu440/jit/signal.rs a kernel without SIGSEGV; a process that ends by it, and leaves no record
+#   cpu440/jit/calls.rs  branches and what goes to the core, which translated code never leaves to the
 #                        interpreter
 #   cpu440/jit/mod.rs    a translator without its tables; a guest that has code in 4096 pages
+#   cpu440/jit/unshown.rs   code with 65,536 accesses that were refused
 #   jit/x64/mod.rs, isa/context.rs   how things are shown when a test fails
 # Prints lines reached by file, then the lines that no test reached, and leaves both with the lcov
 # record in target/coverage. Needs LLVM's tools of the version that rustc is built with: a rustup

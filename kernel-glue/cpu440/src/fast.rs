@@ -194,32 +194,37 @@ impl Space {
     /// Hides pages `from..to`; gives how many were shown.
     #[cold]
     fn hide(&mut self, from: usize, to: usize) -> usize {
-        let all = from == 0 && to == PAGES;
-        let (mut hidden, mut next) = (0, from);
-        while let Some(run) = self.showing.next(next, to) {
-            for page in run.first..run.end() {
-                // SAFETY: as in `clear`.
-                if unsafe { self.shown(page).replace(0) } != 0 {
-                    hidden += 1;
-                    if !all && !self.memory.hide(page..page + 1) {
-                        return hidden + self.hide_all();
-                    }
-                }
-            }
-            self.showing.remove(run);
-            next = run.end();
-        }
-        if all && hidden != 0 {
-            self.memory.hide_all();
+        let (hidden, span) = self.forget_shown(from, to);
+        if hidden != 0 && !self.memory.hide(span) {
+            return hidden + self.hide_all();
         }
         hidden
     }
 
     /// Shows nothing any more; gives how many pages were shown.
+    #[cold]
     fn hide_all(&mut self) -> usize {
-        let hidden = self.hide(0, PAGES);
+        let (hidden, _) = self.forget_shown(0, PAGES);
         self.memory.hide_all();
         hidden
+    }
+
+    /// Notes that none of pages `from..to` is shown; gives how many were, and between which.
+    fn forget_shown(&mut self, from: usize, to: usize) -> (usize, Range<usize>) {
+        let (mut count, mut span) = (0, to..from);
+        let mut next = from;
+        while let Some(run) = self.showing.next(next, to) {
+            for page in run.first..run.end() {
+                // SAFETY: as in `clear`.
+                if unsafe { self.shown(page).replace(0) } != 0 {
+                    count += 1;
+                    span = span.start.min(page)..page + 1;
+                }
+            }
+            self.showing.remove(run);
+            next = run.end();
+        }
+        (count, span)
     }
 }
 

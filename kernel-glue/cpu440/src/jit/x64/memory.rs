@@ -233,11 +233,9 @@ impl Emitter {
 
     /// The current access's address in the window, a host register and a displacement from the window;
     /// and whether the effective address is in `eax`.
-    fn in_window(&mut self, store: bool, form: Form) -> (u8, i32, bool) {
-        let (rt, ra, d) = (self.item.word.rt(), self.item.word.ra(), self.item.word.d());
-        // A load that gives RA two values; the interpreter decides which.
-        let is_invalid = form == Form::Du && rt == ra && !store;
-        if ra == 0 || is_invalid || matches!(form, Form::X | Form::Xu) {
+    fn in_window(&mut self, form: Form) -> (u8, i32, bool) {
+        let (ra, d) = (self.item.word.ra(), self.item.word.d());
+        if ra == 0 || matches!(form, Form::X | Form::Xu) {
             self.address_of(form);
             (RAX, 0, true)
         } else {
@@ -327,7 +325,7 @@ impl Emitter {
             return;
         }
         if self.is_windowed() {
-            let (a, displacement, known) = self.in_window(false, form);
+            let (a, displacement, known) = self.in_window(form);
             self.may_be_refused(false, form, known, back);
             read!(self, unit, d, r15 + Rq(a) + WINDOW + displacement);
             self.set(rt, d);
@@ -362,7 +360,7 @@ impl Emitter {
             return;
         }
         if self.is_windowed() {
-            let (a, displacement, known) = self.in_window(true, form);
+            let (a, displacement, known) = self.in_window(form);
             let s = self.value(rs, RDX);
             self.may_be_refused(true, form, known, back);
             write!(self, unit, s, r15 + Rq(a) + WINDOW + displacement);
