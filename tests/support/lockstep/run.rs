@@ -165,7 +165,8 @@ impl Machine {
     }
 
     /// Runs one step; answers what the guest asks in a way that depends on the question alone.
-    fn step(&mut self, guest: &Guest, step: &Step) -> Vec<(Exit, u32)> {
+    /// Gives the exits, and where those came from of which the core says so.
+    fn step(&mut self, guest: &Guest, step: &Step) -> Vec<(Exit, Option<u32>)> {
         let mut exits = Vec::new();
         let mut fruitless = 0;
         self.hw.entry.until = self.hw.retired() + u64::from(step.instructions);
@@ -175,7 +176,8 @@ impl Machine {
             if exit == Exit::Interrupted {
                 break;
             }
-            exits.push((exit, self.vcpu.exit_pc()));
+            let access = matches!(exit, Exit::Mmio { .. } | Exit::Dcr { .. });
+            exits.push((exit, access.then(|| self.vcpu.exit_pc())));
             fruitless = match self.hw.retired() - before {
                 0 => fruitless + 1,
                 _ => 0,
