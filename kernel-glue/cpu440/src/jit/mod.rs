@@ -319,12 +319,13 @@ impl Jit {
         }
         if let Some(block) = self.blocks.hot(ram_page, word) {
             // Perhaps it was refused windows, and that is long ago.
-            let now = self.by_tables(ram, block.words as usize).count_ones();
-            if now >= block.by_tables.into() {
+            let by_tables = u32::from(block.by_tables);
+            if by_tables == 0 || self.by_tables(ram, block.words.into()).count_ones() >= by_tables {
                 return;
             }
         } else {
             self.statistics.hot += 1;
+            self.samples.found();
         }
         // It is made anew at once, so the page keeps its watch.
         let memory = &mut self.memory;

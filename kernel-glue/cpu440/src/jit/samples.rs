@@ -6,8 +6,10 @@
 
 /// Samples that are remembered.
 const REMEMBERED: usize = 8;
-/// Of as many slices, the end of one is followed up.
-const FOLLOWED: u32 = 8;
+/// Of as many slices, the end of one is followed up, when code was just found that runs much.
+const OFTEN: u32 = 8;
+/// And when none was found for long.
+const SELDOM: u32 = 128;
 /// Blocks that run alone then.
 const STEPS: u32 = 4;
 
@@ -16,10 +18,12 @@ const STEPS: u32 = 4;
 pub(super) struct Samples {
     last: [Option<u32>; REMEMBERED],
     next: usize,
-    /// Slices that ended.
-    slices: u32,
-    /// One has just ended.
+    /// A slice has just ended.
     ended: bool,
+    /// Slices from one that is followed up to the next.
+    interval: u32,
+    /// Slices until then.
+    wait: u32,
     /// Blocks that are to run alone yet.
     steps: u32,
     /// The block that runs alone, by its RAM address.
@@ -40,8 +44,9 @@ impl Samples {
         Samples {
             last: [None; REMEMBERED],
             next: 0,
-            slices: 0,
             ended: false,
+            interval: OFTEN,
+            wait: OFTEN,
             steps: 0,
             alone: None,
         }
@@ -50,15 +55,25 @@ impl Samples {
     /// A slice ended.
     pub fn slice_ended(&mut self) {
         self.ended = true;
-        self.slices = self.slices.wrapping_add(1);
+    }
+
+    /// Code was found that runs much, and was not known to.
+    pub fn found(&mut self) {
+        self.interval = OFTEN;
+        self.wait = self.wait.min(OFTEN);
     }
 
     /// The code at a RAM address is about to run.
     pub fn next(&mut self, ram: u32) -> Next {
         let ended = std::mem::take(&mut self.ended);
         let before = self.alone.take();
-        if ended && before.is_none() && self.slices.is_multiple_of(FOLLOWED) {
-            self.steps = STEPS;
+        if ended && before.is_none() {
+            self.wait -= 1;
+            if self.wait == 0 {
+                self.steps = STEPS;
+                self.interval = (2 * self.interval).min(SELDOM);
+                self.wait = self.interval;
+            }
         }
         let alone = self.steps != 0;
         if alone {
@@ -96,26 +111,51 @@ mod tests {
         assert!(!samples.take(4), "the ninth");
     }
 
-    #[test]
-    fn of_eight_slices_one_is_followed_up() {
-        let mut samples = Samples::new();
-        let next = |samples: &mut Samples, ram| {
-            let next = samples.next(ram);
-            (next.is_sample, next.alone)
-        };
-        assert_eq!(next(&mut samples, 0), (false, false));
-        for _ in 0..7 {
+    /// Ends slices until one is followed up, to its end; gives how many.
+    fn follow(samples: &mut Samples) -> u32 {
+        let mut slices = 0;
+        loop {
+            slices += 1;
             samples.slice_ended();
-            assert_eq!(next(&mut samples, 0), (true, false));
-            assert_eq!(next(&mut samples, 4), (false, false));
+            let mut next = samples.next(0);
+            assert!(next.is_sample);
+            if !next.alone {
+                assert!(!samples.next(4).is_sample);
+                continue;
+            }
+            let mut ram = 0;
+            while next.alone {
+                ram += 4;
+                next = samples.next(ram);
+                assert!(next.is_sample);
+            }
+            assert_eq!(ram, 4 * STEPS);
+            assert_eq!(samples.next(ram), Next::default());
+            return slices;
+        }
+    }
+
+    #[test]
+    fn slices_are_followed_up_while_there_is_something_to_find() {
+        let mut samples = Samples::new();
+        assert_eq!(samples.next(0), Next::default());
+        let intervals = [(); 6].map(|()| follow(&mut samples));
+        assert_eq!(intervals, [8, 16, 32, 64, 128, 128]);
+        samples.found();
+        let intervals = [(); 3].map(|()| follow(&mut samples));
+        assert_eq!(intervals, [8, 16, 32]);
+    }
+
+    #[test]
+    fn a_loop_that_comes_to_itself_is_no_new_sample() {
+        let mut samples = Samples::new();
+        for _ in 0..OFTEN {
+            samples.slice_ended();
+            samples.next(8);
         }
         samples.slice_ended();
-        assert_eq!(next(&mut samples, 0), (true, true));
-        assert_eq!(next(&mut samples, 8), (true, true));
-        samples.slice_ended();
-        assert_eq!(next(&mut samples, 8), (false, true), "it came to itself");
-        assert_eq!(next(&mut samples, 12), (true, true));
-        assert_eq!(next(&mut samples, 16), (true, false));
-        assert_eq!(next(&mut samples, 20), (false, false));
+        let itself = samples.next(8);
+        assert_eq!((itself.is_sample, itself.alone), (false, true));
+        assert!(samples.next(12).is_sample);
     }
 }
