@@ -303,9 +303,8 @@ impl Emitter {
 
     fn copy(&mut self, to: usize, from: usize) {
         if to != from {
-            let d = self.target(to, RAX);
-            self.load(d, from);
-            self.set(to, d);
+            let s = self.value(from, self.target(to, RAX));
+            self.set(to, s);
         }
     }
 
@@ -390,25 +389,31 @@ impl Emitter {
             if !self.is_unseen(CA) {
                 asm!(self, ; setnc [BYTE rbp + at::CA]);
             }
+            self.set(rt, RAX);
         } else {
-            self.load(RAX, ra);
+            // A term that the sum would come to lie over is still needed.
+            let d = match term {
+                Term::Register(rb) if rb == rt => RAX,
+                _ => self.target(rt, RAX),
+            };
+            self.load(d, ra);
             match (term, carry) {
                 (Term::Register(rb), Carry::Ca) => {
                     self.carry_in();
-                    alu!(self, adc, RAX, rb);
+                    alu!(self, adc, d, rb);
                 }
                 (Term::Immediate(imm), Carry::Ca) => {
                     self.carry_in();
-                    asm!(self, ; adc eax, imm);
+                    asm!(self, ; adc Rd(d), imm);
                 }
-                (Term::Register(rb), _) => alu!(self, add, RAX, rb),
-                (Term::Immediate(imm), _) => asm!(self, ; add eax, imm),
+                (Term::Register(rb), _) => alu!(self, add, d, rb),
+                (Term::Immediate(imm), _) => asm!(self, ; add Rd(d), imm),
             }
             if !self.is_unseen(CA) {
                 asm!(self, ; setc [BYTE rbp + at::CA]);
             }
+            self.set(rt, d);
         }
-        self.set(rt, RAX);
     }
 
     /// Division; by zero, and of the lowest number by -1, the interpreter knows what comes out.
