@@ -33,11 +33,12 @@ pub(super) unsafe extern "sysv64" fn interpret(
     run(context, regs, word, place, None)
 }
 
-/// A load that found no entry: enters the page if it may be, and runs the operation.
+/// A load or a store at `ea` that found no entry: enters the page if it may be, and runs the
+/// operation. With `WINDOWED`, it was to the window, which did not show the page, or not for stores.
 ///
 /// # Safety
 /// As for [`interpret`].
-pub(super) unsafe extern "sysv64" fn load(
+pub(super) unsafe extern "sysv64" fn access<const STORE: bool, const WINDOWED: bool>(
     context: *mut Context<'_>,
     regs: *mut Regs,
     place: u32,
@@ -46,55 +47,10 @@ pub(super) unsafe extern "sysv64" fn load(
 ) -> u32 {
     // SAFETY: as in `interpret`.
     let (context, regs) = unsafe { (&mut *context, &mut *regs) };
-    run(context, regs, word, place, Some((ea, false)))
-}
-
-/// A store that found no entry, likewise.
-///
-/// # Safety
-/// As for [`interpret`].
-pub(super) unsafe extern "sysv64" fn store(
-    context: *mut Context<'_>,
-    regs: *mut Regs,
-    place: u32,
-    word: u32,
-    ea: u32,
-) -> u32 {
-    // SAFETY: as in `interpret`.
-    let (context, regs) = unsafe { (&mut *context, &mut *regs) };
-    run(context, regs, word, place, Some((ea, true)))
-}
-
-/// A load that the window did not show.
-///
-/// # Safety
-/// As for [`interpret`].
-pub(super) unsafe extern "sysv64" fn show_load(
-    context: *mut Context<'_>,
-    regs: *mut Regs,
-    place: u32,
-    word: u32,
-    ea: u32,
-) -> u32 {
-    // SAFETY: as in `interpret`.
-    let (context, regs) = unsafe { (&mut *context, &mut *regs) };
-    run_unshown(context, regs, word, place, (ea, false))
-}
-
-/// A store that the window did not show, or not for stores.
-///
-/// # Safety
-/// As for [`interpret`].
-pub(super) unsafe extern "sysv64" fn show_store(
-    context: *mut Context<'_>,
-    regs: *mut Regs,
-    place: u32,
-    word: u32,
-    ea: u32,
-) -> u32 {
-    // SAFETY: as in `interpret`.
-    let (context, regs) = unsafe { (&mut *context, &mut *regs) };
-    run_unshown(context, regs, word, place, (ea, true))
+    match WINDOWED {
+        false => run(context, regs, word, place, Some((ea, STORE))),
+        true => run_unshown(context, regs, word, place, (ea, STORE)),
+    }
 }
 
 /// An instruction that may change the mode, or is the core's: goes on at `pc`, with `context` saying

@@ -378,10 +378,16 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
 
     for (offset, function) in [
         (&mut shared.interpret, calls::interpret as *const ()),
-        (&mut shared.load, calls::load as *const ()),
-        (&mut shared.store, calls::store as *const ()),
-        (&mut shared.show_load, calls::show_load as *const ()),
-        (&mut shared.show_store, calls::show_store as *const ()),
+        (&mut shared.load, calls::access::<false, false> as *const ()),
+        (&mut shared.store, calls::access::<true, false> as *const ()),
+        (
+            &mut shared.show_load,
+            calls::access::<false, true> as *const (),
+        ),
+        (
+            &mut shared.show_store,
+            calls::access::<true, true> as *const (),
+        ),
     ] {
         *offset = asm.offset().0 as u32;
         asm!(; sub rsp, 8);

@@ -188,21 +188,26 @@ mod tests {
     #[test]
     fn what_nobody_handles_ends_the_process() {
         install().expect("a handler");
-        // SAFETY: the child does nothing but call the kernel, handle a signal, and end.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            // SAFETY: as above.
-            unsafe {
-                let nobody = action(SIG_DFL, 0);
-                pass_on(&nobody, SIGSEGV, ptr::null_mut(), ptr::null_mut());
-                ptr::null_mut::<u8>().write_volatile(0);
-                libc::_exit(0);
+        // As it is here, where Rust's own handler was before; and with none before.
+        for nobody in [false, true] {
+            // SAFETY: the child does nothing but call the kernel, handle a signal, and end.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: as above.
+                unsafe {
+                    if nobody {
+                        let before = action(SIG_DFL, 0);
+                        pass_on(&before, SIGSEGV, ptr::null_mut(), ptr::null_mut());
+                    }
+                    ptr::null_mut::<u8>().write_volatile(0);
+                    libc::_exit(0);
+                }
             }
+            let mut status = 0;
+            // SAFETY: the child is this process's own.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == SIGSEGV);
         }
-        let mut status = 0;
-        // SAFETY: the child is this process's own.
-        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-        assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == SIGSEGV);
     }
 
     #[test]
