@@ -45,49 +45,34 @@
 // A test that unwraps what must be there fails at the right line.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod block;
-mod builder;
-mod config;
-mod console;
-mod control;
-mod events;
-mod inspect;
+mod host;
 pub mod loader;
 mod machine;
-mod net;
-mod options;
-mod outcome;
-pub mod postmortem;
-mod serial;
-mod share;
-mod time_of_day;
-mod vcpu;
-mod verdict;
-mod virtio;
 mod vm;
-mod vsock;
 
-pub use block::{
+pub use host::block::{
     Disk, DiskError, DiskFault, Foreign as ForeignDisk, Format as DiskFormat, MemoryDisk,
     ParseFormatError, SerialNumberError,
 };
-pub use builder::{BuildError, Machine, Wiring};
-pub use config::{Accel, Clock, Cpu, Image, MemorySize, OnPanic, OnReset, SizeError, VmConfig};
-pub use console::{Console, ConsoleInput, ConsoleOutput};
-pub use control::Stopper;
-pub use inspect::{BootPlan, Inspection};
-pub use net::{
+pub use host::console::{Console, ConsoleInput, ConsoleOutput};
+pub use host::net::{
     FrameEnd, FramePort, HostForward, Mac, Net, NetError, Network, ParseForwardError,
     ParseMacError, Protocol, SendError, UserNet, frame_queues,
 };
-pub use options::OptionError;
-pub use outcome::{Hang, Outcome};
-pub use postmortem::PostMortem;
-pub use serial::{ParseSerialError, Serial, SerialError};
-pub use share::{FolderError, Share, ShareError};
-pub use virtio::{AttachError, Bus, ConsoleOption, ParseBusError, Place};
+pub use host::serial::{ParseSerialError, Serial, SerialError};
+pub use host::share::{FolderError, Share, ShareError};
+pub use host::vsock::{Vsock, VsockError};
+pub use machine::inspect::{BootPlan, Inspection};
+pub use machine::keys::OptionError;
+pub use machine::spec::{
+    Accel, Clock, Cpu, Image, MemorySize, OnPanic, OnReset, SizeError, VmConfig,
+};
+pub use machine::virtio::{AttachError, Bus, ConsoleOption, ParseBusError, Place};
+pub use machine::{BuildError, Machine, Wiring};
+pub use vm::control::Stopper;
+pub use vm::outcome::{Hang, Outcome};
+pub use vm::postmortem::{self, PostMortem};
 pub use vm::{MemoryAccessError, Reached, Until, Vm};
-pub use vsock::{Vsock, VsockError};
 
 pub use ppckvm_api::{
     Access, Cause, GuestMemory, KvmRegs, ResetKind, State, Statistics, Stuck, Tlbe, Translation,

@@ -19,6 +19,7 @@ mod fit;
 mod place;
 mod report;
 mod source;
+pub(crate) mod symbols;
 #[cfg(test)]
 mod tests;
 mod treeimage;

@@ -352,7 +352,7 @@ impl Run {
 
     fn memory(&mut self, machine: Machine, row: &Row, session: &Session) -> Result<(), Failure> {
         let ram = match machine {
-            // As `src/machine.rs` calls it.
+            // As `src/machine/assemble.rs` calls it.
             Machine::Ppckvm => Ram::Named("/memfd:guest-ram"),
             Machine::Qemu => Ram::Anonymous(self.options.memory),
             Machine::Native => return Ok(()),

@@ -1,0 +1,60 @@
+//! Disks: the host's side of virtio-blk.
+//!
+//! A [`Disk`] is options; [`Disk::open`] checks and locks the image and gives an [`image::Image`],
+//! which reads and writes guest memory in place. Below it, `raw` has files and block devices,
+//! `qcow2` has images with backing files, and the overlay that spares an image is a temporary qcow2
+//! file in front of it. `lock` keeps two machines from one image.
+
+mod disk;
+mod error;
+mod file;
+mod format;
+mod image;
+mod lock;
+mod qcow2;
+mod raw;
+#[cfg(test)]
+mod tests;
+mod threads;
+
+use ppckvm_api::Clock;
+use ppckvm_devices::virtio::blk::Blk;
+
+pub use disk::{Disk, MemoryDisk};
+pub use error::{DiskError, DiskFault, ParseFormatError, SerialNumberError};
+pub use format::{Foreign, Format};
+
+use crate::machine::Machine;
+use crate::machine::virtio::Device;
+use threads::{InPlace, Threads};
+
+/// Queues of a device: the board has one CPU, which fills one.
+const QUEUES: u16 = 1;
+
+impl Machine {
+    /// A disk; the first one is `/dev/vda` in the guest. It is opened, checked and locked when the
+    /// machine is built.
+    pub fn disk(mut self, disk: Disk) -> Self {
+        let name = format!("disk{}", self.count_attached("disk"));
+        let thread = name.clone();
+        self.attach(name, disk.its_place(), move |host| {
+            Ok(open(&disk, &thread, host.clock)?)
+        });
+        self
+    }
+}
+
+/// Opens, checks and locks a disk, and makes its device.
+fn open(disk: &Disk, name: &str, clock: Clock) -> Result<Device, DiskError> {
+    let image = disk.open()?;
+    Ok(match clock {
+        Clock::Virtual => Box::new(Blk::new(image, InPlace::default(), QUEUES)),
+        Clock::Host => {
+            let threads = Threads::new(name).map_err(|error| DiskError {
+                file: image.name().to_owned(),
+                fault: DiskFault::Threads(error),
+            })?;
+            Box::new(Blk::new(image, threads, QUEUES))
+        }
+    })
+}

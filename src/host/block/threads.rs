@@ -1,0 +1,283 @@
+//! The threads of one disk, which do its requests.
+//!
+//! The vcpu never waits for the host: it leaves a token, and a thread that finds one looks for
+//! requests until there are none. One that finds more than it can do at once wakes another, so that
+//! what waits for the host's disk waits together.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use ppckvm_devices::virtio::blk::{Serve, Workers};
+
+use crate::host::lock::lock;
+
+/// Threads for each disk: how many requests wait for the host at a time.
+const COUNT: usize = 4;
+
+#[derive(Default)]
+struct Job {
+    /// What is served, while the device is active.
+    server: Option<Arc<dyn Serve>>,
+    /// How many threads are still to look for requests.
+    tokens: usize,
+    /// Threads that wait for a token.
+    idle: usize,
+    /// Threads that have the server.
+    busy: usize,
+    /// The machine ends.
+    quit: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    job: Mutex<Job>,
+    token: Condvar,
+    /// The last busy thread let go.
+    idle: Condvar,
+}
+
+/// The threads; they end when this is dropped.
+pub(crate) struct Threads {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Starts them, idle.
+    pub fn new(name: &str) -> io::Result<Self> {
+        let mut all = Threads {
+            shared: Arc::default(),
+            threads: Vec::with_capacity(COUNT),
+        };
+        for _ in 0..COUNT {
+            let shared = all.shared.clone();
+            let thread = std::thread::Builder::new().name(name.into());
+            all.threads.push(thread.spawn(move || shared.work())?);
+        }
+        Ok(all)
+    }
+}
+
+impl Workers for Threads {
+    fn start(&mut self, server: Arc<dyn Serve>) {
+        lock(&self.shared.job).server = Some(server);
+    }
+
+    fn wake(&self) {
+        let mut job = lock(&self.shared.job);
+        // One is enough: the thread that takes it sees all requests.
+        if job.tokens == 0 {
+            job.tokens = 1;
+            self.shared.token.notify_one();
+        }
+    }
+
+    fn stop(&mut self) {
+        let mut job = lock(&self.shared.job);
+        job.server = None;
+        job.tokens = 0;
+        while job.busy > 0 {
+            job = wait(&self.shared.idle, job);
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        let mut job = lock(&self.job);
+        while !job.quit {
+            match job.server.clone().filter(|_| job.tokens > 0) {
+                Some(server) => {
+                    job.tokens -= 1;
+                    job.busy += 1;
+                    drop(job);
+                    self.serve(&*server);
+                    drop(server);
+                    job = lock(&self.job);
+                    job.busy -= 1;
+                    if job.busy == 0 {
+                        self.idle.notify_all();
+                    }
+                }
+                None => {
+                    job.idle += 1;
+                    job = wait(&self.token, job);
+                    job.idle -= 1;
+                }
+            }
+        }
+    }
+
+    /// Does requests until there are none, or the device is stopped.
+    fn serve(&self, server: &dyn Serve) {
+        let more = || self.wake_another();
+        // A panic would leave the guest waiting for ever; it is a bug, here or in what reads qcow2.
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            while server.serve_next(&more) {
+                if lock(&self.job).server.is_none() {
+                    break;
+                }
+            }
+        }));
+        if served.is_err() {
+            server.give_up("a request made the launcher panic");
+        }
+    }
+
+    fn wake_another(&self) {
+        let mut job = lock(&self.job);
+        if job.tokens < job.idle {
+            job.tokens += 1;
+            self.token.notify_one();
+        }
+    }
+}
+
+fn wait<'a, T>(condition: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    condition
+        .wait(guard)
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        lock(&self.shared.job).quit = true;
+        self.shared.token.notify_all();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a disk's thread panicked");
+            }
+        }
+    }
+}
+
+/// Does requests where they are made, in the vcpu's thread: under the virtual clock, what the guest
+/// sees of its disk is the same in each run.
+#[derive(Default)]
+pub(crate) struct InPlace(Option<Arc<dyn Serve>>);
+
+impl Workers for InPlace {
+    fn start(&mut self, server: Arc<dyn Serve>) {
+        self.0 = Some(server);
+    }
+
+    fn wake(&self) {
+        if let Some(server) = &self.0 {
+            while server.serve_next(&|| ()) {}
+        }
+    }
+
+    fn stop(&mut self) {
+        self.0 = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::{Sender, channel};
+
+    /// Has `left` requests; each says that it is done.
+    struct Fake {
+        left: AtomicUsize,
+        done: Mutex<Sender<()>>,
+        panics: bool,
+    }
+
+    impl Serve for Fake {
+        fn serve_next(&self, more: &dyn Fn()) -> bool {
+            let take = |left: usize| left.checked_sub(1);
+            let Ok(before) = self
+                .left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take)
+            else {
+                return false;
+            };
+            assert!(!self.panics, "as it was asked to");
+            if before > 1 {
+                more();
+            }
+            lock(&self.done).send(()).unwrap();
+            true
+        }
+
+        fn give_up(&self, _why: &str) {
+            lock(&self.done).send(()).unwrap();
+        }
+    }
+
+    fn fake(left: usize, panics: bool) -> (Arc<Fake>, std::sync::mpsc::Receiver<()>) {
+        let (done, all) = channel();
+        let fake = Fake {
+            left: left.into(),
+            done: Mutex::new(done),
+            panics,
+        };
+        (Arc::new(fake), all)
+    }
+
+    #[test]
+    fn every_request_is_done_and_stopping_waits_for_the_last() {
+        let mut threads = Threads::new("test").unwrap();
+        for round in 0..100 {
+            let (server, done) = fake(50, false);
+            threads.start(server.clone());
+            threads.wake();
+            if round % 2 == 0 {
+                done.iter().take(50).count();
+            }
+            threads.stop();
+            // The threads have let go of it.
+            assert_eq!(Arc::strong_count(&server), 1);
+        }
+    }
+
+    /// Has requests without end, each of which says that it began and waits for the host.
+    struct Slow {
+        begun: Mutex<Sender<()>>,
+        host: Mutex<()>,
+    }
+
+    impl Serve for Slow {
+        fn serve_next(&self, _more: &dyn Fn()) -> bool {
+            lock(&self.begun).send(()).unwrap();
+            drop(lock(&self.host));
+            true
+        }
+
+        fn give_up(&self, _why: &str) {}
+    }
+
+    #[test]
+    fn a_notification_does_not_wait_for_the_host() {
+        let mut threads = Threads::new("test").unwrap();
+        let (begun, all) = channel();
+        let slow = Arc::new(Slow {
+            begun: Mutex::new(begun),
+            host: Mutex::default(),
+        });
+        let busy = lock(&slow.host);
+        threads.start(slow.clone());
+        for _ in 0..COUNT {
+            threads.wake();
+            all.recv().unwrap();
+        }
+        // All threads wait, and this one does not.
+        (0..1000).for_each(|_| threads.wake());
+        drop(busy);
+        threads.stop();
+    }
+
+    #[test]
+    fn a_panic_is_said_to_the_driver() {
+        let mut threads = Threads::new("test").unwrap();
+        let (server, given_up) = fake(1, true);
+        threads.start(server);
+        threads.wake();
+        given_up.recv().unwrap();
+        threads.stop();
+    }
+}

@@ -1,0 +1,702 @@
+//! A serial port's console between the UART and the outside: a terminal, a pipe, a socket, or
+//! memory.
+//!
+//! Output is queued for its destination and kept for whoever waits for text; input is queued until
+//! the UART has room. Neither is dropped. The vcpu's thread waits where the queue of output is
+//! full (`Hub::settle`), at a point where it holds no lock, so that a slow reader slows the
+//! guest down and nothing else.
+//!
+//! A guest prints byte by byte, so a wake-up for each would cost more than the guest itself. The
+//! event thread is woken for the first byte, writes it at once, and then comes by again by itself
+//! until there was nothing for a moment (`Hub::peek`).
+
+pub mod escape;
+pub(crate) mod io;
+pub(crate) mod port;
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::host::lock::lock;
+use crate::host::serial::Serial;
+use crate::vm::control::{Control, Request};
+use crate::vm::watch::{LineReader, Watch};
+
+/// Bytes of input that may wait for the guest before no more is read.
+const INPUT_LIMIT: usize = 64 << 10;
+
+/// Bytes of output that are kept for [`crate::Vm::output`] and for text to be found in.
+const TRANSCRIPT_LIMIT: usize = 1 << 20;
+
+/// How long a reader may take nothing once somebody asked for the end.
+const AFTER_REQUEST: Duration = Duration::from_secs(1);
+
+/// How long a client is waited for when the guest has ended, none is there, and output waits.
+const ABSENT: Duration = Duration::from_secs(5);
+
+/// Where a serial port's bytes come from and go to.
+#[derive(Debug, Default)]
+pub struct Console {
+    pub(crate) input: Option<OwnedFd>,
+    pub(crate) output: Option<OwnedFd>,
+    pub(crate) escape: bool,
+    /// Opened when the machine is built, in place of the files.
+    pub(crate) serial: Option<Serial>,
+}
+
+impl Console {
+    /// Nowhere but memory: [`crate::Vm::write`], [`crate::Vm::output`] and the pipes.
+    pub fn memory() -> Self {
+        Console::default()
+    }
+
+    /// Two files of any kind. The end of the input file is no error: the guest runs on.
+    pub fn files(input: Option<OwnedFd>, output: OwnedFd) -> Self {
+        Console {
+            input,
+            output: Some(output),
+            escape: false,
+            serial: None,
+        }
+    }
+
+    /// A destination that is opened when the machine is built.
+    pub fn serial(destination: Serial) -> Self {
+        Console {
+            serial: Some(destination),
+            ..Console::default()
+        }
+    }
+
+    /// Whether `Ctrl-a` in the input is for the launcher (see [`escape`]).
+    pub fn with_escape(mut self, escape: bool) -> Self {
+        self.escape = escape;
+        self
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The last bytes of output.
+    transcript: Vec<u8>,
+    /// Bytes of output that are no longer in `transcript`.
+    forgotten: u64,
+    /// Where the search for text begins, counted from the first byte of output.
+    cursor: u64,
+    /// Up to where it found nothing.
+    scanned: u64,
+    needle: Option<Vec<u8>>,
+    /// Output that the destination has not taken.
+    queue: VecDeque<u8>,
+    /// Whether anything takes from `queue`: a file, or a [`ConsoleOutput`].
+    taken: bool,
+    /// The event thread was woken for what is in `queue`, or comes by again in any case.
+    told: bool,
+    /// How many threads wait for `Hub::changed`.
+    waiters: usize,
+    /// Why the destination takes no more.
+    lost: bool,
+    /// The destination's reader has not come yet, or is gone, and may come.
+    absent: bool,
+    ended: bool,
+    input: VecDeque<u8>,
+    lines: LineReader,
+}
+
+impl State {
+    fn total(&self) -> u64 {
+        self.forgotten + self.transcript.len() as u64
+    }
+
+    /// Whether the text that is searched for stands at or after the cursor, which then moves
+    /// behind it.
+    fn find(&mut self) -> bool {
+        let Some(needle) = &self.needle else {
+            return false;
+        };
+        let from = self.scanned.saturating_sub(self.forgotten) as usize;
+        let kept = self.transcript.get(from..).unwrap_or_default();
+        let Some(at) = kept
+            .windows(needle.len())
+            .position(|window| window == needle)
+        else {
+            // A match may begin in the last bytes.
+            let rest = kept.len().min(needle.len().saturating_sub(1));
+            self.scanned = self.total() - rest as u64;
+            return false;
+        };
+        self.cursor = self.forgotten + (from + at + needle.len()) as u64;
+        self.needle = None;
+        true
+    }
+}
+
+/// What takes input on behalf of the guest: its UART.
+pub(crate) trait Port: Send + Sync {
+    /// Asks `source` for as many bytes as the guest has room for and takes what it gives, under one
+    /// lock of the port's own, so that bytes cannot change their order on the way.
+    fn fill(&self, source: &mut dyn FnMut(usize) -> Vec<u8>);
+}
+
+/// One machine's console.
+pub(crate) struct Hub {
+    state: Mutex<State>,
+    /// Something left or entered a queue, or a request was made.
+    changed: Condvar,
+    control: Arc<Control>,
+    /// Tells the event thread that there is output to write, or room for input.
+    wake: Option<EventFd>,
+    /// Input waits: what the vcpu's thread looks at after it touched a device.
+    waiting: AtomicBool,
+    /// The queue of output is full.
+    full: AtomicBool,
+    /// Bytes of output that may wait for the destination before the guest waits too.
+    limit: usize,
+    /// What the guest says of itself.
+    watch: Arc<Watch>,
+    /// The guest's driver prints without interrupts, as kernels do for their own messages.
+    polled: AtomicBool,
+    port: Mutex<Option<Arc<dyn Port>>>,
+}
+
+impl Hub {
+    /// A console whose output has a destination of its own when `wake` is given; it may be `limit`
+    /// bytes behind.
+    pub fn new(
+        control: Arc<Control>,
+        watch: Arc<Watch>,
+        wake: Option<EventFd>,
+        limit: usize,
+    ) -> Arc<Self> {
+        let state = State {
+            taken: wake.is_some(),
+            ..State::default()
+        };
+        let hub = Arc::new(Hub {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            control: control.clone(),
+            wake,
+            waiting: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            limit,
+            watch,
+            polled: AtomicBool::new(true),
+            port: Mutex::new(None),
+        });
+        let weak = Arc::downgrade(&hub);
+        control.on_request(move || {
+            if let Some(hub) = weak.upgrade() {
+                hub.notify(&lock(&hub.state));
+            }
+        });
+        hub
+    }
+
+    /// The UART to give input to from now on.
+    pub fn connect(&self, port: Arc<dyn Port>) {
+        *lock(&self.port) = Some(port);
+        self.feed();
+    }
+
+    /// Waits until something changed. Other threads hold the lock meanwhile.
+    fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.waiters += 1;
+        let waited = self.changed.wait(state);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        state.waiters -= 1;
+        state
+    }
+
+    /// As [`Hub::wait`], for at most so long.
+    fn wait_for<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        time: Duration,
+    ) -> MutexGuard<'a, State> {
+        state.waiters += 1;
+        let waited = self.changed.wait_timeout(state, time);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.waiters -= 1;
+        state
+    }
+
+    /// Tells whoever waits; a call to the host's kernel only when somebody does.
+    fn notify(&self, state: &State) {
+        if state.waiters > 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            // The counter cannot overflow: each wake-up of the reader takes it down to 0.
+            let _ = wake.write(1);
+        }
+    }
+
+    /// Takes bytes that the guest sent.
+    pub fn transmit(&self, bytes: &[u8]) {
+        let mut state = lock(&self.state);
+        if state.transcript.len() + bytes.len() > 2 * TRANSCRIPT_LIMIT {
+            let old = state.transcript.len() - TRANSCRIPT_LIMIT;
+            state.transcript.drain(..old);
+            state.forgotten += old as u64;
+        }
+        state.transcript.extend_from_slice(bytes);
+        let found = state.find();
+        let polled = self.polled.load(Ordering::Relaxed);
+        let said = state.lines.take(bytes, polled);
+        let wake = self.enqueue(&mut state, bytes);
+        drop(state);
+        if wake {
+            self.wake();
+        }
+        self.watch.printed(said);
+        if found {
+            self.control.request(Request::TextSeen);
+        }
+    }
+
+    /// The guest switched the UART's interrupts: whether it now has none.
+    pub fn set_polled(&self, polled: bool) {
+        self.polled.store(polled, Ordering::Relaxed);
+    }
+
+    /// Whether somebody is there to take output; nobody means that somebody may come.
+    pub fn set_reader(&self, present: bool) {
+        let mut state = lock(&self.state);
+        state.absent = !present;
+        self.notify(&state);
+    }
+
+    /// Shows text to the user that the guest did not send.
+    pub fn show(&self, text: &str) {
+        let wake = self.enqueue(&mut lock(&self.state), text.as_bytes());
+        if wake {
+            self.wake();
+        }
+    }
+
+    /// Queues output; whether the event thread must now be woken, which the caller does without
+    /// the lock, because that thread takes it first of all.
+    #[must_use]
+    fn enqueue(&self, state: &mut State, bytes: &[u8]) -> bool {
+        if !state.taken || state.lost || bytes.is_empty() {
+            return false;
+        }
+        let was_full = state.queue.len() >= self.limit;
+        state.queue.extend(bytes);
+        let full = state.queue.len() >= self.limit;
+        self.full.store(full, Ordering::SeqCst);
+        self.notify(state);
+        // The guest is about to wait, so the next time would be late.
+        !std::mem::replace(&mut state.told, true) || full && !was_full
+    }
+
+    /// Whether [`Hub::settle`] has something to do; cheap.
+    #[inline]
+    pub fn needs_settling(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) || self.full.load(Ordering::Relaxed)
+    }
+
+    /// Gives waiting input to the UART and waits for room for output, or for a request. The vcpu's
+    /// thread calls it after it touched a device, holding no lock.
+    pub fn settle(&self) {
+        if self.waiting.load(Ordering::SeqCst) {
+            self.feed();
+        }
+        if self.full.load(Ordering::SeqCst) {
+            let mut state = lock(&self.state);
+            while state.queue.len() >= self.limit && !self.control.is_raised() {
+                state = self.wait(state);
+            }
+        }
+    }
+
+    /// Queues input for the guest, all of it.
+    pub fn receive(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        lock(&self.state).input.extend(bytes);
+        self.waiting.store(true, Ordering::SeqCst);
+        self.feed();
+    }
+
+    /// Takes back bytes that a reset of the UART's FIFO would have lost: they come again, as if
+    /// the sender had been slower.
+    pub fn take_back(&self, bytes: impl DoubleEndedIterator<Item = u8>) {
+        let mut state = lock(&self.state);
+        for byte in bytes.rev() {
+            state.input.push_front(byte);
+        }
+        self.waiting
+            .store(!state.input.is_empty(), Ordering::SeqCst);
+    }
+
+    /// How much more input may be read for the guest now, in bytes.
+    pub fn input_room(&self) -> usize {
+        INPUT_LIMIT.saturating_sub(lock(&self.state).input.len())
+    }
+
+    /// Moves input to the UART as far as it has room.
+    pub fn feed(&self) {
+        let Some(port) = lock(&self.port).clone() else {
+            return;
+        };
+        port.fill(&mut |room| {
+            let mut state = lock(&self.state);
+            let was_full = state.input.len() >= INPUT_LIMIT;
+            let count = room.min(state.input.len());
+            let bytes = state.input.drain(..count).collect();
+            self.waiting
+                .store(!state.input.is_empty(), Ordering::SeqCst);
+            if was_full && state.input.len() < INPUT_LIMIT {
+                self.wake();
+                self.notify(&state);
+            }
+            bytes
+        });
+    }
+
+    /// Copies the next bytes for the destination into `chunk` without taking them. When there are
+    /// none, the event thread is woken for the next, unless the caller `returns` in any case.
+    pub fn peek(&self, chunk: &mut [u8], returns: bool) -> usize {
+        let mut state = lock(&self.state);
+        let count = chunk.len().min(state.queue.len());
+        state.told = returns || count > 0;
+        for (to, from) in chunk.iter_mut().zip(&state.queue) {
+            *to = *from;
+        }
+        count
+    }
+
+    /// The destination took that many bytes.
+    pub fn took(&self, count: usize) {
+        let mut state = lock(&self.state);
+        let count = count.min(state.queue.len());
+        state.queue.drain(..count);
+        self.full
+            .store(state.queue.len() >= self.limit, Ordering::SeqCst);
+        self.notify(&state);
+    }
+
+    /// The destination takes no more. What it did not take is dropped.
+    pub fn lose(&self) {
+        let mut state = lock(&self.state);
+        state.lost = true;
+        state.queue.clear();
+        self.full.store(false, Ordering::SeqCst);
+        self.notify(&state);
+    }
+
+    /// The guest is at its end: readers get what is left and then the end of the file.
+    pub fn end(&self) {
+        let mut state = lock(&self.state);
+        state.ended = true;
+        self.notify(&state);
+    }
+
+    /// Waits until a file has taken all output. With `patience`, or once a request comes, gives up
+    /// when it took nothing for so long, and says how many bytes it left.
+    pub fn drain(&self, patience: Option<Duration>) -> usize {
+        if self.wake.is_none() {
+            return 0;
+        }
+        // Now, rather than when the event thread next comes by.
+        self.wake();
+        let mut state = lock(&self.state);
+        let mut left = state.queue.len();
+        let mut since = Instant::now();
+        while !state.queue.is_empty() {
+            if state.queue.len() != left {
+                (left, since) = (state.queue.len(), Instant::now());
+            }
+            let patience = patience
+                .or(self.control.is_raised().then_some(AFTER_REQUEST))
+                .or(state.absent.then_some(ABSENT));
+            state = match patience {
+                None => self.wait(state),
+                Some(patience) => {
+                    let Some(time) = patience.checked_sub(since.elapsed()) else {
+                        break;
+                    };
+                    self.wait_for(state, time)
+                }
+            };
+        }
+        state.queue.len()
+    }
+
+    /// Looks for text from where the last one ended; asks the vcpu loop to return once it is there.
+    pub fn search(&self, text: &[u8]) {
+        let mut state = lock(&self.state);
+        state.needle = Some(text.to_vec());
+        state.scanned = state.cursor;
+        if text.is_empty() || state.find() {
+            state.needle = None;
+            drop(state);
+            self.control.request(Request::TextSeen);
+        }
+    }
+
+    /// Stops looking for text.
+    pub fn stop_searching(&self) {
+        lock(&self.state).needle = None;
+    }
+
+    /// Whether the output that is kept has `text` in it.
+    pub fn contains(&self, text: &[u8]) -> bool {
+        let transcript = &lock(&self.state).transcript;
+        text.is_empty() || transcript.windows(text.len()).any(|window| window == text)
+    }
+
+    /// The output that is kept.
+    pub fn output(&self) -> Vec<u8> {
+        lock(&self.state).transcript.clone()
+    }
+
+    /// The pipe that gives output to a reader, from its next byte on; none when something else
+    /// takes the output.
+    pub fn reader(self: &Arc<Self>) -> Option<ConsoleOutput> {
+        let taken = std::mem::replace(&mut lock(&self.state).taken, true);
+        (!taken).then(|| ConsoleOutput(self.clone()))
+    }
+
+    /// The pipe that takes input from a writer.
+    pub fn writer(self: &Arc<Self>) -> ConsoleInput {
+        ConsoleInput(self.clone())
+    }
+}
+
+/// What the guest prints, as a pipe: `read` waits for bytes and gives 0 once the guest has ended
+/// and all was read. A reader that does not read makes the guest wait.
+pub struct ConsoleOutput(Arc<Hub>);
+
+impl Read for ConsoleOutput {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let hub = &self.0;
+        let mut state = lock(&hub.state);
+        while state.queue.is_empty() && !state.ended && !buffer.is_empty() {
+            state = hub.wait(state);
+        }
+        drop(state);
+        let count = hub.peek(buffer, true);
+        hub.took(count);
+        Ok(count)
+    }
+}
+
+impl Drop for ConsoleOutput {
+    fn drop(&mut self) {
+        lock(&self.0.state).taken = false;
+        self.0.took(usize::MAX);
+    }
+}
+
+/// What the guest reads, as a pipe: `write` waits while the guest is far behind.
+#[derive(Clone)]
+pub struct ConsoleInput(Arc<Hub>);
+
+impl Write for ConsoleInput {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let hub = &self.0;
+        let mut state = lock(&hub.state);
+        while state.input.len() >= INPUT_LIMIT && !state.ended {
+            state = hub.wait(state);
+        }
+        if state.ended {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        }
+        let count = bytes.len().min(INPUT_LIMIT - state.input.len());
+        drop(state);
+        hub.receive(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::spec::OnPanic;
+
+    const OUTPUT_LIMIT: usize = 64 << 10;
+
+    fn hub() -> Arc<Hub> {
+        let control = Arc::new(Control::default());
+        let watch = Watch::new(control.clone(), OnPanic::Exit);
+        Hub::new(control, watch, None, OUTPUT_LIMIT)
+    }
+
+    /// A guest with a FIFO that somebody empties.
+    #[derive(Default)]
+    struct Fifo(Mutex<Vec<u8>>);
+
+    impl Port for Fifo {
+        fn fill(&self, source: &mut dyn FnMut(usize) -> Vec<u8>) {
+            let mut fifo = lock(&self.0);
+            let room = 16 - fifo.len();
+            fifo.append(&mut source(room));
+        }
+    }
+
+    #[test]
+    fn text_is_found_when_its_last_byte_comes() {
+        let hub = hub();
+        hub.search(b"login: ");
+        for piece in [&b"welcome\nlog"[..], b"in", b":"] {
+            hub.transmit(piece);
+            assert!(!hub.control.is_raised());
+        }
+        hub.transmit(b" ");
+        assert!(matches!(hub.control.take(), Some(Request::TextSeen)));
+        assert_eq!(hub.output(), b"welcome\nlogin: ");
+    }
+
+    #[test]
+    fn a_search_begins_behind_the_last_match() {
+        let hub = hub();
+        hub.transmit(b"# one\r\n# two\r\n");
+        for _ in 0..2 {
+            hub.search(b"# ");
+            assert!(matches!(hub.control.take(), Some(Request::TextSeen)));
+        }
+        hub.search(b"# ");
+        assert!(hub.control.take().is_none());
+        hub.transmit(b"# ");
+        assert!(hub.control.take().is_some());
+    }
+
+    #[test]
+    fn a_long_output_keeps_its_tail_and_is_searched_whole() {
+        let hub = hub();
+        hub.search(b"the end");
+        for _ in 0..3 * TRANSCRIPT_LIMIT / 1000 {
+            hub.transmit(&[b'.'; 1000]);
+        }
+        assert!(!hub.control.is_raised());
+        hub.transmit(b"the end");
+        assert!(hub.control.is_raised());
+        let output = hub.output();
+        assert!(output.len() <= 2 * TRANSCRIPT_LIMIT && output.ends_with(b".the end"));
+    }
+
+    #[test]
+    fn input_waits_for_room_and_keeps_its_order() {
+        let hub = hub();
+        let fifo = Arc::new(Fifo::default());
+        let sent: Vec<u8> = (0..100).collect();
+        hub.receive(&sent[..30]);
+        hub.connect(fifo.clone());
+        hub.receive(&sent[30..]);
+        let mut got = Vec::new();
+        while hub.needs_settling() {
+            got.append(&mut lock(&fifo.0));
+            hub.settle();
+        }
+        got.append(&mut lock(&fifo.0));
+        assert_eq!(got, sent);
+    }
+
+    #[test]
+    fn bytes_that_a_reset_fifo_held_come_again_first() {
+        let hub = hub();
+        hub.receive(b"cd");
+        hub.take_back(b"ab".iter().copied());
+        let fifo = Arc::new(Fifo::default());
+        hub.connect(fifo.clone());
+        assert_eq!(*lock(&fifo.0), b"abcd");
+    }
+
+    #[test]
+    fn a_slow_reader_stops_the_guest_until_it_reads() {
+        let hub = hub();
+        let mut reader = hub.reader().unwrap();
+        hub.transmit(&vec![b'x'; OUTPUT_LIMIT]);
+        assert!(hub.needs_settling());
+        let guest = std::thread::spawn({
+            let hub = hub.clone();
+            move || {
+                hub.settle();
+                hub.end();
+            }
+        });
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).unwrap();
+        guest.join().unwrap();
+        assert_eq!(all.len(), OUTPUT_LIMIT);
+    }
+
+    #[test]
+    fn a_request_ends_the_wait_for_room() {
+        let hub = hub();
+        let _reader = hub.reader().unwrap();
+        hub.transmit(&vec![b'x'; OUTPUT_LIMIT]);
+        hub.control.request(Request::Deadline);
+        hub.settle();
+        assert!(matches!(hub.control.take(), Some(Request::Deadline)));
+    }
+
+    #[test]
+    fn a_dropped_reader_stops_nobody() {
+        let hub = hub();
+        drop(hub.reader().unwrap());
+        hub.transmit(&vec![b'x'; 2 * OUTPUT_LIMIT]);
+        assert!(!hub.needs_settling());
+    }
+
+    #[test]
+    fn output_wakes_who_writes_it_once_and_not_while_it_returns() {
+        let control = Arc::new(Control::default());
+        let watch = Watch::new(control.clone(), OnPanic::Exit);
+        let wake = EventFd::new(vmm_sys_util::eventfd::EFD_NONBLOCK).unwrap();
+        let hub = Hub::new(
+            control,
+            watch,
+            Some(wake.try_clone().unwrap()),
+            OUTPUT_LIMIT,
+        );
+        let mut chunk = [0; 16];
+        let woken = || wake.read().is_ok();
+
+        hub.transmit(b"a");
+        assert!(woken());
+        hub.transmit(b"b");
+        assert!(!woken());
+        assert_eq!(hub.peek(&mut chunk, false), 2);
+        hub.took(2);
+        assert_eq!(hub.peek(&mut chunk, true), 0);
+        hub.transmit(b"c");
+        assert!(!woken());
+        // The guest will wait for room.
+        hub.transmit(&vec![b'x'; OUTPUT_LIMIT]);
+        assert!(woken());
+        hub.took(OUTPUT_LIMIT + 1);
+        assert_eq!(hub.peek(&mut chunk, false), 0);
+        hub.transmit(b"d");
+        assert!(woken());
+    }
+
+    #[test]
+    fn a_writer_learns_that_the_guest_has_ended() {
+        let hub = hub();
+        let mut writer = hub.writer();
+        writer.write_all(b"abc").unwrap();
+        hub.end();
+        assert_eq!(
+            writer.write(b"d").unwrap_err().kind(),
+            std::io::ErrorKind::BrokenPipe
+        );
+    }
+}

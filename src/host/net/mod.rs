@@ -1,0 +1,382 @@
+//! Networks: what is at the far end of a virtio-net device's wire.
+//!
+//! | module | |
+//! |---|---|
+//! | [`user`] | a network in this process, which needs no privileges |
+//! | [`tap`] | a TAP interface of the host |
+//! | [`stream`] | a Unix socket in the framing of passt and of QEMU's `-netdev stream` |
+//! | [`frames`] | queues of frames, for tests and programs around the library |
+//! | [`pcap`] | a file of what passed, for any of them |
+//! | [`worker`] | the thread that serves a device and its network |
+
+mod frames;
+mod pcap;
+mod stream;
+mod tap;
+mod user;
+mod worker;
+
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Instant;
+
+use ppckvm_devices::virtio::net::Wire;
+
+use crate::machine::Machine;
+use crate::machine::keys::{Key, OptionError, Options};
+use crate::machine::virtio::Place;
+use frames::Frames;
+use pcap::Captured;
+use stream::Stream;
+use tap::Tap;
+use user::User;
+use worker::NetDevice;
+
+pub use frames::{FrameEnd, FramePort, SendError, frame_queues};
+pub use user::{HostForward, ParseForwardError, Protocol, UserNet};
+
+/// The host's side of a network.
+pub(crate) trait Backend: Wire {
+    /// Readable when [`Backend::poll`] has something to do; none for what never has.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Takes what the host has. Called whenever the descriptor is readable, a deadline has passed
+    /// or the guest has sent; `now` is the time until the next call.
+    fn poll(&mut self, now: Instant);
+
+    /// When to call `poll` at the latest. Called when nothing else is left to do.
+    fn deadline(&mut self) -> Option<Instant> {
+        None
+    }
+}
+
+/// Which network a device is on.
+#[derive(Clone, Debug)]
+pub enum Network {
+    /// A network in this process, with the addresses of QEMU's: the guest is 10.0.2.15, the
+    /// gateway 10.0.2.2 and the name server 10.0.2.3.
+    User(UserNet),
+    /// A TAP interface of the host, by its name.
+    Tap(String),
+    /// A Unix stream socket that listens at a path, as passt's does.
+    Unix(PathBuf),
+    /// The far end of a [`FramePort`].
+    Frames(FrameEnd),
+}
+
+/// A network device.
+#[derive(Clone, Debug)]
+pub struct Net {
+    /// What it is connected to.
+    pub network: Network,
+    /// Its address; by default 52:54:00:12:34:56, the last byte counted up for each further device.
+    pub mac: Option<Mac>,
+    /// A file that gets every frame.
+    pub pcap: Option<PathBuf>,
+    /// Where it is attached.
+    pub place: Place,
+}
+
+impl Net {
+    /// A device on a network.
+    pub fn new(network: Network) -> Self {
+        Net {
+            network,
+            mac: None,
+            pcap: None,
+            place: Place::default(),
+        }
+    }
+}
+
+/// An Ethernet address of one device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mac(pub(crate) [u8; 6]);
+
+impl Mac {
+    /// The address of the `index`th device that names none.
+    pub(crate) fn default_of(index: usize) -> Self {
+        let [.., last] = DEFAULT_MAC;
+        let mut mac = DEFAULT_MAC;
+        mac[5] = last.wrapping_add(index as u8);
+        Mac(mac)
+    }
+
+    /// Its bytes, in the order in which they are sent.
+    pub const fn bytes(self) -> [u8; 6] {
+        self.0
+    }
+}
+
+const DEFAULT_MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
+
+/// Why a text is no address of a device.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseMacError {
+    /// Not six bytes.
+    #[error("`{0}` is no mac address; write six bytes, for example mac=52:54:00:12:34:56")]
+    Form(String),
+    /// An address of several devices.
+    #[error("`{0}` is a multicast address, no device's; make its first byte even")]
+    Multicast(String),
+    /// Zero.
+    #[error("`{0}` is no device's mac address; take for example mac=52:54:00:12:34:56")]
+    Zero(String),
+}
+
+impl FromStr for Mac {
+    type Err = ParseMacError;
+
+    fn from_str(text: &str) -> Result<Self, ParseMacError> {
+        let form = || ParseMacError::Form(text.into());
+        let mut mac = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut mac {
+            let part = parts.next().filter(|part| matches!(part.len(), 1 | 2));
+            let digits = part.filter(|part| part.bytes().all(|digit| digit.is_ascii_hexdigit()));
+            *byte = u8::from_str_radix(digits.ok_or_else(form)?, 16).map_err(|_| form())?;
+        }
+        if parts.next().is_some() {
+            return Err(form());
+        }
+        match mac {
+            [0, 0, 0, 0, 0, 0] => Err(ParseMacError::Zero(text.into())),
+            _ if mac[0] & 1 != 0 => Err(ParseMacError::Multicast(text.into())),
+            _ => Ok(Mac(mac)),
+        }
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// Why a network cannot be used. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetError {
+    /// A port of the host that cannot be forwarded.
+    #[error("hostfwd={forward}: {error}{}", remedy(.error))]
+    Forward {
+        /// The port.
+        forward: HostForward,
+        /// What the host said.
+        error: io::Error,
+    },
+    /// A TAP interface that cannot be used.
+    #[error("tap={name}: {reason}")]
+    Tap {
+        /// Its name.
+        name: String,
+        /// What the host said, and what to do.
+        reason: String,
+    },
+    /// A Unix socket to which nobody listens.
+    #[error("unix={}: {error}{}", .path.display(), remedy(.error))]
+    Unix {
+        /// Where it is.
+        path: PathBuf,
+        /// What the host said.
+        error: io::Error,
+    },
+    /// A capture that cannot be written.
+    #[error("pcap={}: {error}", .path.display())]
+    Pcap {
+        /// Where it is.
+        path: PathBuf,
+        /// What the host said.
+        error: io::Error,
+    },
+    /// The far end of a [`FramePort`] that another device has.
+    #[error("these frame queues are another device's already; make a pair for each")]
+    FramesTaken,
+    /// Something that the host did not give.
+    #[error("{what} for a network: {error}")]
+    Host {
+        /// What it is.
+        what: &'static str,
+        /// What the host said.
+        error: io::Error,
+    },
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; stop what listens there, or name another port",
+        io::ErrorKind::AddrNotAvailable => "; name an address of this host",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 and other users' files are not yours"
+        }
+        io::ErrorKind::NotFound => "; start passt first, with this path as its --socket",
+        io::ErrorKind::ConnectionRefused => "; nobody listens there any more, start passt again",
+        _ => "",
+    }
+}
+
+/// The keys of `--net`.
+const KEYS: [Key; 8] = {
+    let [bus, legacy] = Place::KEYS;
+    [
+        Key::Flag("user"),
+        Key::Value("tap"),
+        Key::Value("unix"),
+        Key::Values("hostfwd"),
+        Key::Value("mac"),
+        Key::Value("pcap"),
+        bus,
+        legacy,
+    ]
+};
+
+impl FromStr for Net {
+    type Err = OptionError;
+
+    /// Reads `user[,hostfwd=…]...|tap=NAME|unix=PATH`, then `[,mac=M][,pcap=FILE]` and where it goes.
+    fn from_str(text: &str) -> Result<Self, OptionError> {
+        let options = Options::parse(text, &KEYS)?;
+        let mut forwards = Vec::new();
+        for forward in options.values("hostfwd") {
+            forwards.push(
+                forward
+                    .parse()
+                    .map_err(|error: ParseForwardError| OptionError::List(error.to_string()))?,
+            );
+        }
+        let forwarding = !forwards.is_empty();
+        let user = options.flag("user").then(|| {
+            Network::User(UserNet {
+                forwards,
+                ..UserNet::default()
+            })
+        });
+        let tap = options.value("tap").map(|name| Network::Tap(name.into()));
+        let unix = options.value("unix").map(|path| Network::Unix(path.into()));
+        let is_user = user.is_some();
+        let mut networks = user.into_iter().chain(tap).chain(unix);
+        let list = |why: &str| OptionError::List(why.into());
+        let network = networks
+            .next()
+            .ok_or_else(|| list("no network is named; write user, tap=NAME or unix=PATH"))?;
+        if networks.next().is_some() {
+            return Err(list(
+                "two networks are named; a device has one of user, tap=NAME and unix=PATH",
+            ));
+        }
+        if forwarding && !is_user {
+            return Err(list(
+                "hostfwd is for the user network; on a tap or a unix socket, the host forwards",
+            ));
+        }
+        Ok(Net {
+            network,
+            mac: options.parsed("mac")?,
+            pcap: options.value("pcap").map(PathBuf::from),
+            place: Place::from_options(&options)?,
+        })
+    }
+}
+
+/// Opens what a network device has on the host, and starts its thread.
+fn start(name: &str, net: Net, mac: Mac) -> Result<NetDevice, NetError> {
+    let mut network: Box<dyn Backend> = match &net.network {
+        Network::User(options) => {
+            let (user, listening) = User::new(options)?;
+            for (forward, at) in options.forwards.iter().zip(listening) {
+                if forward.host.port() == 0 {
+                    tracing::warn!("{name}: {forward} listens at {at}");
+                }
+            }
+            Box::new(user)
+        }
+        Network::Tap(tap) => Box::new(Tap::open(tap)?),
+        Network::Unix(path) => Box::new(Stream::connect(path)?),
+        Network::Frames(end) => Box::new(Frames::new(end)?),
+    };
+    if let Some(path) = &net.pcap {
+        network = Box::new(Captured::new(path, network)?);
+    }
+    NetDevice::start(name, net.mac.unwrap_or(mac), network)
+}
+
+impl Machine {
+    /// A network device. Devices get their slots in the order in which they are attached.
+    ///
+    /// ```
+    /// use ppckvm::{Machine, Net, Network, frame_queues};
+    ///
+    /// // A wire whose other end is this program's.
+    /// let (port, end) = frame_queues()?;
+    /// let machine = Machine::new().net(Net::new(Network::Frames(end)));
+    /// // What a guest sends: `port.receive(..)`; what it gets: `port.send(..)`.
+    /// # Ok::<(), ppckvm::NetError>(())
+    /// ```
+    pub fn net(mut self, net: Net) -> Self {
+        let number = self.count_attached(KIND);
+        let name = format!("{KIND}{number}");
+        let own = name.clone();
+        self.attach(name, net.place, move |_| {
+            Ok(Box::new(start(&own, net, Mac::default_of(number))?))
+        });
+        self
+    }
+}
+
+/// What network devices are called, with a number.
+const KIND: &str = "net";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_names_a_network_and_its_keys() {
+        let net: Net =
+            "user,hostfwd=tcp:127.0.0.1:2222-:22,mac=52:54:0:aB:1:2,hostfwd=udp::69-:69,\
+                        pcap=/tmp/a=b"
+                .parse()
+                .unwrap();
+        let Network::User(user) = &net.network else {
+            panic!("{net:?}")
+        };
+        assert_eq!(user.forwards.len(), 2);
+        assert_eq!(net.mac.unwrap().to_string(), "52:54:00:ab:01:02");
+        assert_eq!(net.pcap, Some("/tmp/a=b".into()));
+        let net: Net = "tap=tap0".parse().unwrap();
+        assert!(matches!(net.network, Network::Tap(name) if name == "tap0"));
+        let net: Net = "unix=/tmp/s".parse().unwrap();
+        assert!(matches!(net.network, Network::Unix(path) if path.to_str() == Some("/tmp/s")));
+    }
+
+    #[test]
+    fn what_names_no_network_is_refused_with_a_remedy() {
+        for (text, part) in [
+            ("mac=52:54:00:12:34:56", "write user, tap=NAME or unix=PATH"),
+            ("tap=", "tap needs a value"),
+            (
+                "bridge",
+                "`bridge` is no key; there are user, tap, unix, hostfwd, mac",
+            ),
+            ("user,tap=tap0", "two networks"),
+            ("user,user", "twice"),
+            ("user,mtu=9000", "is no key"),
+            ("user,hostfwd=x", "no protocol"),
+            ("tap=t,hostfwd=tcp::1-:1", "the host forwards"),
+            ("user,mac=52:54:00:12:34", "six bytes"),
+            ("user,mac=52:54:00:12:34:56:78", "six bytes"),
+            ("user,mac=52:54:00:12:34:+5", "six bytes"),
+            ("user,mac=53:54:00:12:34:56", "multicast"),
+            ("user,mac=0:0:0:0:0:0", "no device's"),
+            ("user,mac=2:0:0:0:0:1,mac=2:0:0:0:0:2", "twice"),
+            ("user,bus=isa", "use mmio or pci"),
+        ] {
+            let error = text.parse::<Net>().unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Where the serial ports lead: `--serial`, one destination for each UART in order.
+//!
+//! Each port has a console hub ([`crate::host::console::Hub`]), which queues and never drops; what
+//! differs is the files behind it. Everything that can be in use is taken here, before the guest
+//! starts.
+
+mod pty;
+mod socket;
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use event_manager::MutEventSubscriber;
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::host::console::io::ConsoleIo;
+use crate::host::console::{Console, Hub};
+use crate::machine::BuildError;
+use crate::vm::control::Control;
+use crate::vm::watch::Watch;
+
+pub(crate) use socket::{Listener, close};
+
+/// Bytes of output that may wait for a file or pipe before the guest waits too.
+const FILE_LIMIT: usize = 64 << 10;
+
+/// As [`FILE_LIMIT`], for destinations whose reader may come at any time.
+const CLIENT_LIMIT: usize = 1 << 20;
+
+/// Where a serial port leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Serial {
+    /// Standard input and output of the process; on a terminal, `Ctrl-a` is for the launcher.
+    Stdio,
+    /// Nowhere: output is dropped, and nothing comes in.
+    Null,
+    /// A file, made anew, for output.
+    File(PathBuf),
+    /// A new pseudo-terminal.
+    Pty,
+    /// A Unix socket that listens at a path which does not exist yet.
+    Unix(PathBuf),
+    /// A TCP socket that listens at `HOST:PORT`; port 0 takes a free one.
+    Tcp(String),
+}
+
+/// Why a text names no destination.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no destination; use stdio, null, file=PATH, pty, unix=PATH or tcp=HOST:PORT")]
+pub struct ParseSerialError(String);
+
+/// Why a destination cannot be used. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SerialError {
+    /// A destination that cannot be opened.
+    #[error("destination {destination}: {error}{}", remedy(.error))]
+    Open {
+        /// The destination as it was given.
+        destination: Serial,
+        /// What the host said.
+        error: std::io::Error,
+    },
+    /// More destinations than ports.
+    #[error("{given} serial destinations were given, and the board has {uarts} ports")]
+    TooMany {
+        /// Destinations.
+        given: usize,
+        /// Ports.
+        uarts: usize,
+    },
+    /// Standard input and output for two ports.
+    #[error(
+        "two serial ports or consoles cannot both have standard input and output; give one another \
+         destination"
+    )]
+    TwoStdio,
+}
+
+fn remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "; stop what uses it, remove a path that is left over, or name another"
+        }
+        std::io::ErrorKind::AddrNotAvailable => "; name an address of this host",
+        _ => "",
+    }
+}
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Serial::Stdio => f.write_str("stdio"),
+            Serial::Null => f.write_str("null"),
+            Serial::File(path) => write!(f, "file={}", path.display()),
+            Serial::Pty => f.write_str("pty"),
+            Serial::Unix(path) => write!(f, "unix={}", path.display()),
+            Serial::Tcp(address) => write!(f, "tcp={address}"),
+        }
+    }
+}
+
+impl FromStr for Serial {
+    type Err = ParseSerialError;
+
+    fn from_str(text: &str) -> Result<Self, ParseSerialError> {
+        Ok(match text.split_once('=') {
+            None if text == "stdio" => Serial::Stdio,
+            None if text == "null" => Serial::Null,
+            None if text == "pty" => Serial::Pty,
+            Some(("file", path)) if !path.is_empty() => Serial::File(path.into()),
+            Some(("unix", path)) if !path.is_empty() => Serial::Unix(path.into()),
+            Some(("tcp", address)) if address.contains(':') => Serial::Tcp(address.into()),
+            _ => return Err(ParseSerialError(text.into())),
+        })
+    }
+}
+
+/// What the event thread serves for one port.
+#[derive(Default)]
+pub(crate) struct Files {
+    pub input: Option<OwnedFd>,
+    pub output: Option<OwnedFd>,
+    /// Reads and writes of the files return rather than wait, as they are.
+    pub nonblocking: bool,
+    pub listener: Option<Listener>,
+    /// Whether `Ctrl-a` in the input is for the launcher.
+    pub escape: bool,
+}
+
+/// A port's far end.
+pub(crate) struct Line {
+    pub hub: Arc<Hub>,
+    /// How a user finds it, if it has a name of its own.
+    pub name: Option<String>,
+    slave: Option<pty::Slave>,
+}
+
+impl Line {
+    /// Waits until all output is with whoever reads it; what is left is said once.
+    pub fn drain(&self, port: &str, patience: Option<std::time::Duration>) {
+        let mut lost = self.hub.drain(patience);
+        if let Some(slave) = &self.slave {
+            lost += slave.drain();
+        }
+        if lost > 0 {
+            tracing::warn!("nobody reads {port}: the last {lost} bytes of output are lost");
+        }
+    }
+}
+
+/// The ports' far ends, and what serves them on the event thread.
+#[derive(Default)]
+pub(crate) struct Lines {
+    pub lines: Vec<Line>,
+    pub subscribers: Vec<Box<dyn MutEventSubscriber + Send>>,
+}
+
+/// Opens a destination for each of `uarts` ports, those given, then nowhere; behind them, one for
+/// each virtio console.
+pub(crate) fn open(
+    consoles: Vec<Console>,
+    uarts: usize,
+    virtio: Vec<Console>,
+    control: &Arc<Control>,
+    watch: &Arc<Watch>,
+) -> Result<Lines, BuildError> {
+    let given = consoles.len();
+    if given > uarts {
+        return Err(SerialError::TooMany { given, uarts }.into());
+    }
+    let is_stdio = |console: &&Console| console.serial == Some(Serial::Stdio);
+    if consoles.iter().chain(&virtio).filter(is_stdio).count() > 1 {
+        return Err(SerialError::TwoStdio.into());
+    }
+    let mut all = Lines::default();
+    let rest = std::iter::repeat_with(Console::memory);
+    let consoles = consoles.into_iter().chain(rest).take(uarts);
+    for console in consoles.chain(virtio) {
+        let (files, name, slave) = far_end(console)?;
+        let may_come_later = files.listener.is_some() || slave.is_some();
+        let limit = if may_come_later {
+            CLIENT_LIMIT
+        } else {
+            FILE_LIMIT
+        };
+        let used = files.output.is_some() || files.input.is_some() || files.listener.is_some();
+        let wake = used
+            .then(|| EventFd::new(0))
+            .transpose()
+            .map_err(no_event)?;
+        let own = wake
+            .as_ref()
+            .map(EventFd::try_clone)
+            .transpose()
+            .map_err(no_event)?;
+        let hub = Hub::new(control.clone(), watch.clone(), own, limit);
+        if let Some(wake) = wake {
+            let io = ConsoleIo::new(files, hub.clone(), control.clone(), wake);
+            let io = io.map_err(no_event)?;
+            all.subscribers.push(Box::new(io));
+        }
+        all.lines.push(Line { hub, name, slave });
+    }
+    Ok(all)
+}
+
+fn no_event(error: std::io::Error) -> BuildError {
+    BuildError::Host {
+        what: "event descriptor",
+        error,
+    }
+}
+
+type FarEnd = (Files, Option<String>, Option<pty::Slave>);
+
+fn far_end(console: Console) -> Result<FarEnd, SerialError> {
+    let Some(destination) = console.serial else {
+        let files = Files {
+            input: console.input,
+            output: console.output,
+            escape: console.escape,
+            ..Files::default()
+        };
+        return Ok((files, None, None));
+    };
+    let failed = |error| SerialError::Open {
+        destination: destination.clone(),
+        error,
+    };
+    match &destination {
+        Serial::Null => Ok(Default::default()),
+        Serial::Stdio => {
+            // Duplicates, because the port closes what it is given.
+            let stdin = rustix::stdio::stdin();
+            let input = rustix::io::fcntl_dupfd_cloexec(stdin, 3).ok();
+            let output = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)
+                .map_err(|error| failed(error.into()))?;
+            let files = Files {
+                escape: input.is_some() && rustix::termios::isatty(stdin),
+                input,
+                output: Some(output),
+                ..Files::default()
+            };
+            Ok((files, None, None))
+        }
+        Serial::File(path) => {
+            let file = std::fs::File::create(path).map_err(failed)?;
+            let files = Files {
+                output: Some(file.into()),
+                ..Files::default()
+            };
+            Ok((files, None, None))
+        }
+        Serial::Pty => {
+            let (master, slave) = pty::open().map_err(failed)?;
+            let input = master.try_clone().map_err(failed)?;
+            let name = slave.name().to_owned();
+            let files = Files {
+                input: Some(input),
+                output: Some(master),
+                nonblocking: true,
+                ..Files::default()
+            };
+            Ok((files, Some(name), Some(slave)))
+        }
+        Serial::Unix(path) => Ok(listening(Listener::unix(path).map_err(failed)?)),
+        Serial::Tcp(address) => Ok(listening(Listener::tcp(address).map_err(failed)?)),
+    }
+}
+
+fn listening(listener: Listener) -> FarEnd {
+    let name = listener.name();
+    let files = Files {
+        nonblocking: true,
+        listener: Some(listener),
+        ..Files::default()
+    };
+    (files, Some(name), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_is_written_as_it_is_read() {
+        for text in [
+            "stdio",
+            "null",
+            "pty",
+            "file=/tmp/a=b",
+            "unix=s",
+            "tcp=127.0.0.1:0",
+            "tcp=[::1]:5555",
+        ] {
+            assert_eq!(text.parse::<Serial>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_destination_is_refused_with_all_there_are() {
+        for text in [
+            "", "file", "file=", "unix=", "tcp=5555", "udp=:1", "stdio=1",
+        ] {
+            let error = text.parse::<Serial>().unwrap_err().to_string();
+            assert!(error.contains("tcp=HOST:PORT"), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Streams between the guest and the host: a virtio socket device whose other end is Unix sockets.
+//!
+//! Who connects on the host goes to the socket at `uds`, says `CONNECT PORT` and a line feed, and
+//! gets `OK` and a port of the host's back when something in the guest listens on that port. What
+//! the guest connects to, port P of the host, is a socket at `uds` with `_P` behind. It is the
+//! convention of Firecracker.
+
+mod connection;
+mod switch;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex};
+
+use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use ppckvm_devices::virtio::vsock::{Host, Packets, Vsock as Device};
+
+use crate::host::lock::lock;
+use crate::machine::keys::{Key, OptionError, Options};
+use crate::machine::virtio::Place;
+use crate::machine::{BuildError, Machine};
+
+use switch::{Switch, path_of_port};
+
+/// Longest path of a socket in bytes, which the host's calls have a fixed field for.
+const LONGEST_PATH: usize = 107;
+
+/// A virtio socket device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vsock {
+    /// The guest's context identifier: 3 to 4294967294. The host's is 2.
+    pub cid: u32,
+    /// Where the host connects to the guest; a path that does not exist yet.
+    pub uds: PathBuf,
+    /// How the device is attached.
+    pub place: Place,
+}
+
+/// Why there can be no socket device. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VsockError {
+    /// A context identifier that is not the guest's to have.
+    #[error("--vsock cid={0}: {CID}")]
+    Cid(u32),
+    /// A path too long for a socket.
+    #[error(
+        "--vsock uds={}: with a port behind it, the path has more than 107 bytes, which no socket \
+         can have; name a shorter one", .0.display()
+    )]
+    Path(PathBuf),
+    /// No socket can be made there.
+    #[error("--vsock uds={}: {error}{}", .path.display(), remedy(.error))]
+    Listen {
+        /// The path.
+        path: PathBuf,
+        /// What the host said.
+        error: io::Error,
+    },
+    /// A second device.
+    #[error("a guest has one vsock device; leave the second --vsock out")]
+    Second,
+}
+
+const CID: &str = "0, 1, 2 and 4294967295 are reserved; use 3 or more";
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; stop what uses it, remove a path that is left over, or name another"
+        }
+        _ => "",
+    }
+}
+
+fn is_valid(cid: u32) -> bool {
+    (3..u32::MAX).contains(&cid)
+}
+
+impl FromStr for Vsock {
+    type Err = OptionError;
+
+    /// Reads `cid=N,uds=PATH[,bus=mmio|pci][,legacy]`.
+    fn from_str(text: &str) -> Result<Self, OptionError> {
+        let [bus, legacy] = Place::KEYS;
+        let keys = [Key::Value("cid"), Key::Value("uds"), bus, legacy];
+        let options = Options::parse(text, &keys)?;
+        let cid = options.required("cid")?.to_owned();
+        match options.parsed("cid")? {
+            Some(number) if is_valid(number) => Ok(Vsock {
+                cid: number,
+                uds: options.required("uds")?.into(),
+                place: Place::from_options(&options)?,
+            }),
+            _ => Err(OptionError::Value {
+                key: "cid",
+                value: cid,
+                why: CID.into(),
+            }),
+        }
+    }
+}
+
+/// What messages call the device.
+const NAME: &str = "vsock";
+
+impl Machine {
+    /// Streams between the guest and Unix sockets of the host's.
+    ///
+    /// Who connects to `uds` says `CONNECT PORT\n` and gets `OK PORT\n` back when something listens
+    /// on that port in the guest; otherwise the connection ends. A connection of the guest's to
+    /// port P of the host, context identifier 2, goes to the socket at `uds` with `_P` behind.
+    pub fn vsock(mut self, vsock: Vsock) -> Self {
+        let second = self.count_attached_as(NAME) > 0;
+        let Vsock { cid, uds, place } = vsock;
+        self.attach(NAME, place, move |host| {
+            if second {
+                return Err(VsockError::Second.into());
+            }
+            let switch = open(cid, uds)?;
+            let failed = |error| BuildError::Host {
+                what: "event descriptor",
+                error,
+            };
+            let end = HostEnd {
+                wake: switch.waker().map_err(failed)?,
+                switch: Arc::new(Mutex::new(switch)),
+            };
+            let events = Served {
+                events: lock(&end.switch).events(),
+                switch: end.switch.clone(),
+            };
+            host.events.add(Box::new(events)).map_err(failed)?;
+            Ok(Box::new(Device::new(cid.into(), end)))
+        });
+        self
+    }
+}
+
+fn open(cid: u32, path: PathBuf) -> Result<Switch, VsockError> {
+    if !is_valid(cid) {
+        return Err(VsockError::Cid(cid));
+    }
+    if path_of_port(&path, u32::MAX).as_os_str().len() > LONGEST_PATH {
+        return Err(VsockError::Path(path));
+    }
+    Switch::new(cid.into(), &path).map_err(|error| VsockError::Listen { path, error })
+}
+
+/// What the device knows of the switch.
+struct HostEnd {
+    switch: Arc<Mutex<Switch>>,
+    wake: OwnedFd,
+}
+
+impl Host for HostEnd {
+    fn start(&mut self, packets: Box<dyn Packets>) {
+        lock(&self.switch).start(packets);
+    }
+
+    fn wake(&self) {
+        ring(&self.wake);
+    }
+
+    fn stop(&mut self) {
+        lock(&self.switch).stop();
+    }
+}
+
+/// Makes the switch's set of sockets have an event.
+fn ring(wake: &OwnedFd) {
+    // It fails only when it was rung 2⁶⁴ times without an answer.
+    let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
+}
+
+/// What the event thread knows of it.
+struct Served {
+    switch: Arc<Mutex<Switch>>,
+    events: RawFd,
+}
+
+impl AsRawFd for Served {
+    fn as_raw_fd(&self) -> RawFd {
+        self.events
+    }
+}
+
+impl MutEventSubscriber for Served {
+    fn process(&mut self, _events: Events, _ops: &mut EventOps) {
+        lock(&self.switch).process();
+    }
+
+    fn init(&mut self, ops: &mut EventOps) {
+        if let Err(error) = ops.add(Events::new(self, EventSet::IN)) {
+            tracing::error!("vsock: the event thread takes no socket: {error}");
+        }
+    }
+}

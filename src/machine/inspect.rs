@@ -1,0 +1,94 @@
+//! What an image is, and whether it would boot here: the answer of `ppckvm inspect`.
+
+use std::fmt;
+
+use ppckvm_devices::sdram;
+use ppckvm_fdt::Board;
+
+use crate::loader::{self, Placement, Section};
+use crate::machine::assemble;
+use crate::machine::spec::Image;
+use crate::machine::{BuildError, Machine};
+
+/// What is known about an image.
+#[derive(Debug)]
+pub struct Inspection {
+    /// Its layers, with their headers, sizes and checksums.
+    pub contents: Section,
+    /// How it would be started, or why it would not be.
+    pub plan: Result<BootPlan, BuildError>,
+}
+
+/// How an image would be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootPlan {
+    /// What it was taken for.
+    pub format: String,
+    /// What would be in memory, and the registers.
+    pub placement: Placement,
+    /// What it lacks, one line each.
+    pub warnings: Vec<String>,
+}
+
+impl Machine {
+    /// Looks at the kernel without starting it. All that [`Machine::build`] would check about files
+    /// is checked, for a machine with these options.
+    ///
+    /// # Errors
+    /// No file, or one that cannot be read at all. A file that cannot be booted is no error, but the
+    /// answer.
+    pub fn inspect(&self) -> Result<Inspection, BuildError> {
+        let config = &self.config;
+        sdram::banks(config.memory.bytes())?;
+        let ram = assemble::ram_bytes(config);
+        let options = &config.kernel_options;
+        let contents = match config.kernel.as_ref().ok_or(BuildError::NoKernel)? {
+            Image::File(path) => loader::describe(path, options, ram)?,
+            Image::Bytes { name, bytes } => {
+                loader::describe_bytes(name.as_ref(), bytes.clone(), options, ram)?
+            }
+            Image::Program { .. } => Section::default(),
+        };
+        let on_mmio = self.on_mmio()?;
+        let plan = assemble::plan_boot(config, ram).and_then(|plan| {
+            let kernel = plan.kernel();
+            let format = kernel.format.clone();
+            let warnings = kernel.warnings(plan.initrd_range().is_some());
+            let placement = assemble::finish(config, &Board::bamboo(), plan, &on_mmio)?;
+            Ok(BootPlan {
+                format,
+                placement,
+                warnings,
+            })
+        });
+        Ok(Inspection { contents, plan })
+    }
+}
+
+impl Inspection {
+    /// Whether the image would boot here.
+    pub fn boots(&self) -> bool {
+        self.plan.is_ok()
+    }
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.contents)?;
+        match &self.plan {
+            Ok(plan) => {
+                let entry = plan.placement.registers.pc;
+                writeln!(f, "boots here: yes, as {}, from {entry:#010x}", plan.format)?;
+                for segment in &plan.placement.segments {
+                    let (start, end) = (segment.gpa, segment.end());
+                    writeln!(f, "  memory {start:#010x} to {end:#010x}")?;
+                }
+                for warning in &plan.warnings {
+                    writeln!(f, "  but {warning}")?;
+                }
+                Ok(())
+            }
+            Err(error) => writeln!(f, "boots here: no: {error}"),
+        }
+    }
+}

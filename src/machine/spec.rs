@@ -1,0 +1,232 @@
+//! What a machine is made of, as plain values: choices, sizes, durations, and their text forms.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub use ppckvm_api::{Accel, Clock};
+
+use crate::loader::KernelOptions;
+use crate::machine::virtio::Place;
+
+/// Which engine executes guest instructions in the in-process core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cpu {
+    /// The fastest that this build has for this host.
+    #[default]
+    Auto,
+    /// The interpreter, which every host has.
+    Interp,
+    /// The translator to host code.
+    Jit,
+}
+
+/// What a reset of the guest does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnReset {
+    /// It ends the run.
+    #[default]
+    Exit,
+    /// The machine starts again from the same files, its memory zero.
+    Reboot,
+}
+
+/// What a panic of the guest's kernel does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnPanic {
+    /// It ends the run, once the kernel has said all it says of it.
+    #[default]
+    Exit,
+    /// The guest goes on with what its kernel does then: it resets, or stays where it is.
+    Continue,
+}
+
+/// An image that is loaded into the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// A file, read when the machine is built.
+    File(PathBuf),
+    /// Bytes of the embedder's, with a name for messages.
+    Bytes {
+        /// What messages call it.
+        name: String,
+        /// The image, in any format that a file may have.
+        bytes: Vec<u8>,
+    },
+    /// A program without any header, which starts at its first byte.
+    Program {
+        /// Where it goes.
+        gpa: u32,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+}
+
+/// A machine's options.
+#[derive(Clone, Debug)]
+pub struct VmConfig {
+    /// The kernel; none makes a machine that can be described but not run.
+    pub kernel: Option<Image>,
+    /// What there is to say about the kernel besides its file.
+    pub kernel_options: KernelOptions,
+    /// The initial RAM disk; none takes the one that came with the kernel, if any.
+    pub initrd: Option<Image>,
+    /// The kernel's command line; none keeps what a device tree of the user's says.
+    pub append: Option<String>,
+    /// A device tree to use in place of the generated one.
+    pub dtb: Option<Image>,
+    /// RAM from guest physical address 0.
+    pub memory: MemorySize,
+    /// Where the core runs.
+    pub accel: Accel,
+    /// What executes instructions.
+    pub cpu: Cpu,
+    /// What drives the time base.
+    pub clock: Clock,
+    /// What a reset does.
+    pub on_reset: OnReset,
+    /// What a panic of the guest's kernel does.
+    pub on_panic: OnPanic,
+    /// The kernel's symbols: an ELF file with a symbol table, or a `System.map`. Without them, those
+    /// of a kernel that is an ELF file are used.
+    pub symbols: Option<PathBuf>,
+    /// How long the guest may run.
+    pub timeout: Option<Duration>,
+    /// Whether time per cause is measured.
+    pub timed: bool,
+    /// Where the guest has an entropy device, if it has one.
+    pub rng: Option<Place>,
+}
+
+impl Default for VmConfig {
+    fn default() -> Self {
+        VmConfig {
+            kernel: None,
+            kernel_options: KernelOptions::default(),
+            initrd: None,
+            append: None,
+            dtb: None,
+            memory: MemorySize::from_bytes(256 << 20),
+            accel: Accel::Auto,
+            cpu: Cpu::Auto,
+            clock: Clock::Host,
+            on_reset: OnReset::Exit,
+            on_panic: OnPanic::Exit,
+            symbols: None,
+            timeout: None,
+            timed: false,
+            rng: Some(Place::default()),
+        }
+    }
+}
+
+/// An amount of guest RAM in bytes; written as a number with K, M or G, in powers of 1024.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MemorySize(u64);
+
+/// Why a text is no amount of memory.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SizeError {
+    /// Not a number.
+    #[error("`{0}` is not a number with a unit; write for example 256M or 1G")]
+    Number(String),
+    /// A number that could mean bytes or megabytes.
+    #[error("`{0}` has no unit; write {0}M for mebibytes, or {0}K or {0}G")]
+    NoUnit(String),
+    /// Letters that are no unit.
+    #[error("`{0}` is not a unit of memory; use K, M or G")]
+    Unit(String),
+    /// Beyond 64 bits.
+    #[error("`{0}` is more memory than a number can hold; the board takes at most 1G")]
+    TooLarge(String),
+}
+
+impl MemorySize {
+    /// That many bytes; whether the board can hold them is checked when the machine is built.
+    pub const fn from_bytes(bytes: u64) -> Self {
+        MemorySize(bytes)
+    }
+
+    /// In bytes.
+    pub const fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for MemorySize {
+    type Err = SizeError;
+
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        if number.is_empty() {
+            return Err(SizeError::Number(text.into()));
+        }
+        let shift = match unit.to_ascii_lowercase().as_str() {
+            "" => return Err(SizeError::NoUnit(number.into())),
+            "k" | "kb" | "kib" => 10,
+            "m" | "mb" | "mib" => 20,
+            "g" | "gb" | "gib" => 30,
+            _ => return Err(SizeError::Unit(unit.into())),
+        };
+        let too_large = || SizeError::TooLarge(text.into());
+        let number: u64 = number.parse().map_err(|_| too_large())?;
+        number
+            .checked_mul(1 << shift)
+            .map(MemorySize)
+            .ok_or_else(too_large)
+    }
+}
+
+impl fmt::Display for MemorySize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (shift, unit) in [(30, "G"), (20, "M"), (10, "K")] {
+            if self.0 != 0 && self.0.is_multiple_of(1 << shift) {
+                return write!(f, "{}{unit}", self.0 >> shift);
+            }
+        }
+        write!(f, "{} bytes", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_in_powers_of_1024() {
+        for (text, bytes) in [
+            ("64M", 64 << 20),
+            ("256m", 256 << 20),
+            ("1G", 1 << 30),
+            ("1GiB", 1 << 30),
+            ("4096K", 4 << 20),
+            ("0M", 0),
+        ] {
+            assert_eq!(text.parse(), Ok(MemorySize(bytes)), "{text}");
+        }
+        assert_eq!(MemorySize(144 << 20).to_string(), "144M");
+        assert_eq!(MemorySize(1 << 30).to_string(), "1G");
+        assert_eq!(MemorySize(1000).to_string(), "1000 bytes");
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused_with_a_remedy() {
+        for (text, part) in [
+            ("", "is not a number"),
+            ("M", "is not a number"),
+            ("-1M", "is not a number"),
+            ("256", "write 256M"),
+            ("256Q", "`Q` is not a unit"),
+            ("1.5G", "is not a unit"),
+            ("99999999999999999999G", "at most 1G"),
+            ("99999999999999999G", "at most 1G"),
+        ] {
+            let error = text.parse::<MemorySize>().unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

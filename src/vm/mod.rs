@@ -1,0 +1,392 @@
+//! A machine that is ready to run: its console, its memory, its registers, and its ends.
+
+pub(crate) mod control;
+pub(crate) mod outcome;
+pub mod postmortem;
+mod run;
+pub(crate) mod time_of_day;
+pub(crate) mod watch;
+
+use std::time::{Duration, Instant};
+
+use std::sync::Arc;
+
+use ppckvm_api::{
+    Access, KvmRegs, ResetKind, State, Statistics, TLB_ENTRIES, Tlbe, Translation, Vcpu, dbsr, tsr,
+};
+use ppckvm_devices::Unanswered;
+use ppckvm_devices::uic::Uic;
+use ppckvm_devices::virtio::balloon::Target;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+
+use crate::host::console::{ConsoleInput, ConsoleOutput, Hub};
+use crate::host::events::EventThread;
+use crate::host::serial::Line;
+use crate::loader::Placement;
+use crate::machine::assemble::{self, Buses, Ram};
+use crate::machine::spec::{OnPanic, OnReset};
+use crate::machine::virtio::Running;
+use crate::vm::control::{Control, Request, Stopper};
+use crate::vm::outcome::Outcome;
+use crate::vm::postmortem::Symbols;
+use crate::vm::time_of_day::VirtualTime;
+use crate::vm::watch::Watch;
+
+/// What [`Vm::run_until`] waits for, besides the end of the run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Until<'a> {
+    text: Option<&'a [u8]>,
+    within: Option<Duration>,
+}
+
+impl<'a> Until<'a> {
+    /// Nothing but the end.
+    pub fn end() -> Self {
+        Until::default()
+    }
+
+    /// Text on the console, after the text that was last found.
+    pub fn text(text: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
+        Until {
+            text: Some(text.as_ref()),
+            within: None,
+        }
+    }
+
+    /// So much host time.
+    pub fn time(time: Duration) -> Self {
+        Until {
+            text: None,
+            within: Some(time),
+        }
+    }
+
+    /// As before, but for at most so much host time.
+    pub fn within(self, time: Duration) -> Self {
+        Until {
+            within: Some(time),
+            ..self
+        }
+    }
+}
+
+/// Why [`Vm::run_until`] returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// The text was printed.
+    Text,
+    /// The time is over.
+    Deadline,
+    /// The run ended.
+    End(Outcome),
+}
+
+/// An access outside guest RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{bytes} bytes at {gpa:#x} are not inside the guest's {ram:#x} bytes of ram")]
+pub struct MemoryAccessError {
+    /// First guest physical address.
+    pub gpa: u32,
+    /// Length in bytes.
+    pub bytes: usize,
+    /// RAM in bytes.
+    pub ram: u64,
+}
+
+/// A machine. It runs on the thread that calls [`Vm::run`]; dropping it ends it.
+pub struct Vm {
+    pub(crate) description: String,
+    pub(crate) on_reset: OnReset,
+    pub(crate) on_panic: OnPanic,
+    pub(crate) timeout: Option<Duration>,
+    /// Without its segments where the guest never starts again.
+    pub(crate) placement: Placement,
+    /// The CPU as it was made, for the next start.
+    pub(crate) pristine: State,
+    pub(crate) vcpu: Vcpu,
+    /// Where the virtual clock's time goes for the devices, if it is in use.
+    pub(crate) virtual_time: Option<Arc<VirtualTime>>,
+    /// The virtio devices, stopped before anything else of the machine goes.
+    pub(crate) running: Running,
+    pub(crate) balloon: Option<Target>,
+    pub(crate) buses: Buses,
+    pub(crate) unanswered: Unanswered,
+    pub(crate) ram: Ram,
+    pub(crate) uics: [Uic; 2],
+    /// The serial ports' far ends; the first is the console. Behind them, the virtio consoles'.
+    pub(crate) lines: Vec<Line>,
+    /// How many serial ports there are.
+    pub(crate) uarts: usize,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) symbols: Option<Arc<Symbols>>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) events: EventThread,
+    /// How the guest ended, after which it does not run again.
+    pub(crate) ended: Option<Outcome>,
+    pub(crate) started: bool,
+}
+
+impl std::fmt::Debug for Vm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vm")
+            .field("description", &self.description)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Vm {
+    /// Runs the guest until the run ends. Console output is with its destination by then.
+    ///
+    /// The guest runs on the calling thread, and translated code uses up to 640 KB of its stack: a
+    /// thread of one's own should have 1 MiB or more. It handles SIGSEGV, which the thread must not
+    /// block; one that is not the guest's goes to the handler that the process had before.
+    pub fn run(&mut self) -> Outcome {
+        match self.run_until(Until::end()) {
+            Reached::End(outcome) => outcome,
+            // Nobody asked for these, so nobody makes them.
+            Reached::Text | Reached::Deadline => Outcome::Stopped,
+        }
+    }
+
+    /// Runs the guest until what `until` says, or the end of the run.
+    pub fn run_until(&mut self, until: Until<'_>) -> Reached {
+        if let Some(outcome) = &self.ended {
+            return Reached::End(outcome.clone());
+        }
+        self.control.forget_waits();
+        if !self.started {
+            self.started = true;
+            self.events.set_run(self.timeout);
+        }
+        self.events.set_wait(
+            until
+                .within
+                .and_then(|time| Instant::now().checked_add(time)),
+        );
+        match until.text {
+            Some(text) => self.console().search(text),
+            None => self.console().stop_searching(),
+        }
+        let request = self.drive();
+        self.events.set_wait(None);
+        self.console().stop_searching();
+        match request {
+            Request::TextSeen => Reached::Text,
+            Request::Deadline => Reached::Deadline,
+            Request::End(outcome) => {
+                self.finish(&outcome);
+                Reached::End(outcome)
+            }
+        }
+    }
+
+    fn finish(&mut self, outcome: &Outcome) {
+        if outcome.is_final() {
+            self.ended = Some(outcome.clone());
+            self.running.stop();
+            self.lines.iter().for_each(|line| line.hub.end());
+        }
+        // A guest that ended by itself has a reader who wants all of it; who stopped it may not.
+        let patience = (!outcome.is_final()).then_some(DRAIN_PATIENCE);
+        for (index, line) in self.lines.iter().enumerate() {
+            line.drain(&self.port_name(index), patience);
+        }
+    }
+
+    /// Puts the machine into the state in which the guest starts: memory as the files say, CPU as
+    /// the kernel's entry wants it. Fresh memory holds zeros elsewhere.
+    pub(crate) fn load(&mut self) -> std::io::Result<()> {
+        self.ram.load(&self.placement.segments)?;
+        let ram = self.ram.region.size() as u32;
+        assemble::initial_state(&mut self.vcpu, &self.pristine, &self.placement, ram);
+        Ok(())
+    }
+
+    /// Starts the guest anew after a reset of this kind, as if it had just been built but for the
+    /// registers that record a reset, DBSR\[MRR\] and TSR\[WRS\]; the console goes on.
+    pub(crate) fn reboot(&mut self, kind: ResetKind) -> std::io::Result<()> {
+        let by_watchdog = self.vcpu.state().timers.tsr & tsr::WRS;
+        self.buses.mmio.reset();
+        self.buses.dcr.reset();
+        self.ram.clear()?;
+        self.watch.forget();
+        self.load()?;
+        let mut state = self.vcpu.state();
+        state.sprs.dbsr = state.sprs.dbsr & !dbsr::MRR | (kind as u32) << 28;
+        state.timers.tsr = state.timers.tsr & !tsr::WRS | by_watchdog;
+        self.vcpu.set_state(&state);
+        Ok(())
+    }
+
+    /// Ends the machine as dropping it does, but leaves its memory to the end of the process, which
+    /// frees it all at once and sooner. For a program that ends now.
+    pub fn leave(self) {
+        // The devices' threads and sockets are among the fields that are dropped.
+        std::mem::forget((self.vcpu, self.ram));
+    }
+
+    /// UART0's far end.
+    fn console(&self) -> &Arc<Hub> {
+        &self.lines[0].hub
+    }
+
+    /// `uart0` and so on, then `console0` and so on.
+    fn port_name(&self, index: usize) -> String {
+        match index.checked_sub(self.uarts) {
+            None => format!("uart{index}"),
+            Some(console) => format!("console{console}"),
+        }
+    }
+
+    /// The serial ports and virtio consoles that a user finds under a name of their own, as
+    /// `uart0` or `console0`, and that name: a pseudo-terminal's path, `unix=PATH`, or
+    /// `tcp=ADDRESS:PORT`.
+    pub fn serial_names(&self) -> impl Iterator<Item = (String, &str)> {
+        let lines = self.lines.iter().enumerate();
+        lines.filter_map(|(index, line)| Some((self.port_name(index), line.name.as_deref()?)))
+    }
+
+    /// What the guest has sent on a serial port so far, as [`Vm::output`] gives it for UART0;
+    /// nothing for a port that the board does not have.
+    pub fn serial_output(&self, uart: usize) -> Vec<u8> {
+        let line = self.lines.get(uart).filter(|_| uart < self.uarts);
+        line.map_or_else(Vec::new, |line| line.hub.output())
+    }
+
+    fn virtio_console(&self, console: usize) -> Option<&Arc<Hub>> {
+        let line = self.lines.get(self.uarts.checked_add(console)?);
+        line.map(|line| &line.hub)
+    }
+
+    /// What the guest has sent on a virtio console so far, as [`Vm::output`] gives it for UART0;
+    /// nothing for a console that was not attached.
+    pub fn virtio_console_output(&self, console: usize) -> Vec<u8> {
+        let hub = self.virtio_console(console);
+        hub.map_or_else(Vec::new, |hub| hub.output())
+    }
+
+    /// Types on a virtio console, as [`Vm::write`] does on UART0; whether there is such a console.
+    pub fn virtio_console_write(&mut self, console: usize, bytes: impl AsRef<[u8]>) -> bool {
+        let hub = self.virtio_console(console);
+        hub.map(|hub| hub.receive(bytes.as_ref())).is_some()
+    }
+
+    /// The host's side of the balloon; none when it was not attached.
+    pub fn balloon(&self) -> Option<&Target> {
+        self.balloon.as_ref()
+    }
+
+    /// How much of guest RAM the host holds pages for, in bytes.
+    ///
+    /// # Errors
+    /// As the host says.
+    pub fn resident_memory(&self) -> std::io::Result<u64> {
+        self.ram.resident()
+    }
+
+    /// One line about where and how the guest runs.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// A handle that ends the run from another thread.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.control.clone())
+    }
+
+    /// Types on the guest's console. Nothing is dropped: the guest gets it as fast as it reads.
+    pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        self.console().receive(bytes.as_ref());
+    }
+
+    /// What the guest has printed so far, as bytes; at least the last mebibyte of it.
+    pub fn output(&self) -> Vec<u8> {
+        self.console().output()
+    }
+
+    /// What the guest has printed so far, as text; what is not UTF-8 is replaced.
+    pub fn output_text(&self) -> String {
+        String::from_utf8_lossy(&self.output()).into_owned()
+    }
+
+    /// The guest's output as a pipe for another thread, from here on; `None` when it goes to a
+    /// file, or to a pipe that was taken before.
+    pub fn console_reader(&self) -> Option<ConsoleOutput> {
+        self.console().reader()
+    }
+
+    /// The guest's input as a pipe for another thread.
+    pub fn console_writer(&self) -> ConsoleInput {
+        self.console().writer()
+    }
+
+    /// Reads guest memory.
+    ///
+    /// # Errors
+    /// A range that is not inside RAM.
+    pub fn read_memory(&self, gpa: u32, bytes: &mut [u8]) -> Result<(), MemoryAccessError> {
+        let error = self.check_memory(gpa, bytes.len());
+        let memory = self.ram.memory.read_slice(bytes, GuestAddress(gpa.into()));
+        error.and(memory.map_err(|_| self.memory_error(gpa, bytes.len())))
+    }
+
+    /// Writes guest memory; code that the guest executed from there is decoded anew.
+    ///
+    /// # Errors
+    /// A range that is not inside RAM. Nothing was written.
+    pub fn write_memory(&mut self, gpa: u32, bytes: &[u8]) -> Result<(), MemoryAccessError> {
+        self.check_memory(gpa, bytes.len())?;
+        let written = self.ram.memory.write_slice(bytes, GuestAddress(gpa.into()));
+        written.map_err(|_| self.memory_error(gpa, bytes.len()))
+    }
+
+    fn check_memory(&self, gpa: u32, bytes: usize) -> Result<(), MemoryAccessError> {
+        if self.ram.memory.check_range(GuestAddress(gpa.into()), bytes) {
+            Ok(())
+        } else {
+            Err(self.memory_error(gpa, bytes))
+        }
+    }
+
+    fn memory_error(&self, gpa: u32, bytes: usize) -> MemoryAccessError {
+        MemoryAccessError {
+            gpa,
+            bytes,
+            ram: self.ram.region.size() as u64,
+        }
+    }
+
+    /// The user registers, pc and MSR, in KVM's layout.
+    pub fn registers(&mut self) -> KvmRegs {
+        self.vcpu.regs()
+    }
+
+    /// Replaces the user registers, pc and MSR.
+    pub fn set_registers(&mut self, registers: &KvmRegs) {
+        self.vcpu.set_regs(registers);
+    }
+
+    /// All that the guest can tell of its CPU: registers, timers, TLB.
+    pub fn state(&mut self) -> State {
+        self.vcpu.state()
+    }
+
+    /// The guest's TLB.
+    pub fn tlb(&self) -> &[Tlbe; TLB_ENTRIES] {
+        self.vcpu.tlb()
+    }
+
+    /// Where an effective address leads for the guest as it is now.
+    pub fn translate(&self, ea: u32, access: Access) -> Option<Translation> {
+        self.vcpu.translate_now(ea, access)
+    }
+
+    /// What the CPU has done so far.
+    pub fn statistics(&self) -> Statistics {
+        self.vcpu.statistics()
+    }
+}
+
+/// How long a reader that takes nothing is waited for when the run was stopped from outside.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);

@@ -1,0 +1,333 @@
+//! The kernel's log, read from guest memory: printk's ring buffer, as Linux has it since 5.10.
+//!
+//! Three rings in memory: descriptors and their infos, which say what a record is, and the text.
+//! `prb` points to the structure that holds them; without symbols, the structure is found by what
+//! must be true of it.
+
+use crate::loader::symbols::{KERNEL_BASE, Symbols};
+
+/// Records that are read.
+const TAIL: usize = 60;
+
+/// Bytes of RAM in which the structure is searched for; a kernel's data is well below.
+const SEARCHED: u32 = 64 << 20;
+
+/// Bytes that are read at once for that.
+const CHUNK: u32 = 64 << 10;
+
+/// What the logarithm of the number of records can be.
+const COUNT_BITS: std::ops::RangeInclusive<u32> = 2..=24;
+
+/// Layouts on a 32-bit big-endian machine, in bytes.
+mod layout {
+    pub const COUNT_BITS: u32 = 0;
+    pub const DESCS: u32 = 4;
+    pub const INFOS: u32 = 8;
+    pub const HEAD_ID: u32 = 12;
+    pub const TAIL_ID: u32 = 16;
+    /// The text ring follows the descriptor ring, whose last member came with 5.18.
+    pub const TEXT_RING: [u32; 2] = [20, 24];
+    pub const SIZE_BITS: u32 = 0;
+    pub const DATA: u32 = 4;
+    /// `struct prb_desc`: state and identifier, begin and end of the text.
+    pub const DESC: u32 = 12;
+    /// `struct printk_info`: sequence number, time, length of the text.
+    pub const INFO: u32 = 88;
+    pub const TIME: u32 = 8;
+    pub const TEXT_LEN: u32 = 16;
+    /// Before the text stands the record's identifier.
+    pub const ID: u32 = 4;
+}
+
+/// The two state bits of a descriptor, and those states whose text is complete.
+const STATE_SHIFT: u32 = 30;
+const COMMITTED: u32 = 1;
+const FINALIZED: u32 = 2;
+const ID_MASK: u32 = (1 << STATE_SHIFT) - 1;
+
+/// Where a log came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The kernel's symbols said where it is.
+    Symbols,
+    /// It was searched for, and found by its shape.
+    Search,
+}
+
+/// The last lines of a kernel's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelLog {
+    /// Where it came from.
+    pub source: Source,
+    /// The records, the latest last, each with its time.
+    pub lines: Vec<String>,
+}
+
+/// Guest RAM by physical address.
+pub(super) trait Ram {
+    /// RAM in bytes.
+    fn size(&self) -> u32;
+    /// Fills `bytes` from `gpa`; whether all of it is RAM.
+    fn read(&self, gpa: u32, bytes: &mut [u8]) -> bool;
+}
+
+/// A word at an address of the kernel's.
+fn word(ram: &impl Ram, ea: u32) -> Option<u32> {
+    let mut bytes = [0; 4];
+    ram.read(ea.checked_sub(KERNEL_BASE)?, &mut bytes)
+        .then(|| u32::from_be_bytes(bytes))
+}
+
+/// The ring buffer's parts.
+struct Rings {
+    count_bits: u32,
+    descs: u32,
+    infos: u32,
+    head_id: u32,
+    tail_id: u32,
+    size_bits: u32,
+    data: u32,
+}
+
+impl Rings {
+    /// The structure at `ea`, if it looks like one.
+    fn at(ram: &impl Ram, ea: u32) -> Option<Rings> {
+        let field = |offset: u32| word(ram, ea.checked_add(offset)?);
+        let pointer = |value: u32| (value > KERNEL_BASE && value & 3 == 0).then_some(value);
+        // The cheapest first: a search asks this of every word.
+        let count_bits = field(layout::COUNT_BITS).filter(|bits| COUNT_BITS.contains(bits))?;
+        let descs = pointer(field(layout::DESCS)?)?;
+        let infos = pointer(field(layout::INFOS)?)?;
+        let (head_id, tail_id) = (field(layout::HEAD_ID)?, field(layout::TAIL_ID)?);
+        let (size_bits, data) = layout::TEXT_RING.iter().find_map(|&ring| {
+            let bits = field(ring + layout::SIZE_BITS).filter(|bits| (8..=28).contains(bits))?;
+            Some((bits, pointer(field(ring + layout::DATA)?)?))
+        })?;
+        let rings = Rings {
+            count_bits,
+            descs,
+            infos,
+            head_id,
+            tail_id,
+            size_bits,
+            data,
+        };
+        // The newest descriptor knows its own number.
+        let state = word(ram, rings.desc(head_id)?)?;
+        let span = head_id.wrapping_sub(tail_id) & ID_MASK;
+        (state & ID_MASK == head_id && span < 1 << count_bits).then_some(rings)
+    }
+
+    fn index(&self, id: u32) -> u32 {
+        id & ((1 << self.count_bits) - 1)
+    }
+
+    fn desc(&self, id: u32) -> Option<u32> {
+        self.descs.checked_add(self.index(id) * layout::DESC)
+    }
+
+    /// One record's line; none when its text is not there.
+    fn record(&self, ram: &impl Ram, id: u32) -> Option<String> {
+        let desc = self.desc(id)?;
+        let state = word(ram, desc)?;
+        if state & ID_MASK != id || !matches!(state >> STATE_SHIFT, COMMITTED | FINALIZED) {
+            return None;
+        }
+        let (begin, next) = (word(ram, desc + 4)?, word(ram, desc + 8)?);
+        // An odd position says that there is no text.
+        if begin & 1 != 0 {
+            return None;
+        }
+        let size = 1u32 << self.size_bits;
+        let wrapped = begin >> self.size_bits != next >> self.size_bits && next & (size - 1) != 0;
+        let start = if wrapped { 0 } else { begin & (size - 1) };
+        let info = self
+            .infos
+            .checked_add(self.index(id).checked_mul(layout::INFO)?)?;
+        let length = word(ram, info.checked_add(layout::TEXT_LEN)?)? >> 16;
+        let room = size.checked_sub(start + layout::ID)?;
+        let mut text = vec![0; length.min(room) as usize];
+        let from = self.data.checked_add(start + layout::ID)?;
+        if !ram.read(from.checked_sub(KERNEL_BASE)?, &mut text) {
+            return None;
+        }
+        let time = info + layout::TIME;
+        let nanos = u64::from(word(ram, time)?) << 32 | u64::from(word(ram, time + 4)?);
+        let text = String::from_utf8_lossy(&text);
+        Some(format!(
+            "[{:5}.{:06}] {}",
+            nanos / 1_000_000_000,
+            nanos / 1000 % 1_000_000,
+            text.trim_end()
+        ))
+    }
+
+    /// The last lines.
+    fn lines(&self, ram: &impl Ram) -> Vec<String> {
+        let span = (self.head_id.wrapping_sub(self.tail_id) & ID_MASK) as usize;
+        let mut lines: Vec<String> = (0..=span as u32)
+            .map(|back| self.head_id.wrapping_sub(back) & ID_MASK)
+            .filter_map(|id| self.record(ram, id))
+            .take(TAIL)
+            .collect();
+        lines.reverse();
+        lines
+    }
+}
+
+/// Where in the chunk of RAM at `gpa` a word could be the structure's first.
+fn candidates(ram: &impl Ram, gpa: u32, end: u32) -> Vec<u32> {
+    let mut bytes = vec![0; (end - gpa).min(CHUNK) as usize];
+    if !ram.read(gpa, &mut bytes) {
+        return Vec::new();
+    }
+    let (words, _) = bytes.as_chunks::<4>();
+    (gpa..)
+        .step_by(4)
+        .zip(words)
+        .filter(|(_, word)| COUNT_BITS.contains(&u32::from_be_bytes(**word)))
+        .map(|(gpa, _)| gpa)
+        .collect()
+}
+
+/// The tail of the kernel's log, through `prb` or by a search.
+pub(super) fn read(ram: &impl Ram, symbols: Option<&Symbols>) -> Option<KernelLog> {
+    let log = |source, rings: &Rings| {
+        let lines = rings.lines(ram);
+        (!lines.is_empty()).then_some(KernelLog { source, lines })
+    };
+    let known = symbols
+        .and_then(|symbols| word(ram, symbols.address("prb")?))
+        .and_then(|prb| Rings::at(ram, prb));
+    if let Some(rings) = known {
+        return log(Source::Symbols, &rings);
+    }
+    // There can be two: the one that the kernel starts with, and one that `log_buf_len=` made.
+    // What the first holds is copied into the second, which then has the later messages.
+    let end = ram.size().min(SEARCHED);
+    (0..end.div_ceil(CHUNK))
+        .flat_map(|chunk| candidates(ram, chunk * CHUNK, end))
+        .filter_map(|gpa| Rings::at(ram, KERNEL_BASE + gpa))
+        .filter_map(|rings| log(Source::Search, &rings))
+        .max_by(|a, b| a.lines.last().cmp(&b.lines.last()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Bytes(Vec<u8>);
+
+    impl Ram for Bytes {
+        fn size(&self) -> u32 {
+            self.0.len() as u32
+        }
+
+        fn read(&self, gpa: u32, bytes: &mut [u8]) -> bool {
+            let from = self
+                .0
+                .get(gpa as usize..)
+                .and_then(|from| from.get(..bytes.len()));
+            from.map(|from| bytes.copy_from_slice(from)).is_some()
+        }
+    }
+
+    impl Bytes {
+        fn put(&mut self, gpa: u32, word: u32) {
+            self.0[gpa as usize..][..4].copy_from_slice(&word.to_be_bytes());
+        }
+    }
+
+    const PRB: u32 = 0x100;
+    const DESCS: u32 = 0x1000;
+    const INFOS: u32 = 0x2000;
+    const DATA: u32 = 0x8000;
+
+    /// A log of 16 records and 256 bytes of text in which these were printed one after another,
+    /// the text ring at its place in kernels before or since 5.18.
+    fn memory(texts: &[&str], since_5_18: bool) -> Bytes {
+        let mut ram = Bytes(vec![0; 0x1_0000]);
+        let ring = layout::TEXT_RING[usize::from(since_5_18)];
+        // The kernel's first number is below a multiple of the count, so that wrapping is common.
+        let first = 0x3FFF_FFFE_u32;
+        let mut position = 0u32;
+        for (n, text) in texts.iter().enumerate() {
+            let id = first.wrapping_add(n as u32) & ID_MASK;
+            let size = (4 + text.len() as u32).next_multiple_of(4);
+            // A record that does not fit before the end stands at the start, and its own begin
+            // is where the skipped space began.
+            let begin = position;
+            if begin / 256 != (begin + size - 1) / 256 {
+                position = begin.next_multiple_of(256);
+            }
+            let start = position % 256;
+            let next = position + size;
+            ram.put(DATA + start, id);
+            ram.0[(DATA + start + 4) as usize..][..text.len()].copy_from_slice(text.as_bytes());
+            let desc = DESCS + id % 16 * layout::DESC;
+            ram.put(desc, FINALIZED << STATE_SHIFT | id);
+            ram.put(desc + 4, begin);
+            ram.put(desc + 8, next);
+            let info = INFOS + id % 16 * layout::INFO;
+            ram.put(info + layout::TIME + 4, 1_000_000 * (n as u32 + 1));
+            ram.put(info + layout::TEXT_LEN, (text.len() as u32) << 16);
+            position = next;
+        }
+        let last = first.wrapping_add(texts.len() as u32 - 1) & ID_MASK;
+        let tail = last.wrapping_sub((texts.len() as u32).min(8) - 1) & ID_MASK;
+        if since_5_18 {
+            ram.put(PRB + layout::TEXT_RING[0], last);
+        }
+        for (offset, value) in [
+            (layout::COUNT_BITS, 4),
+            (layout::DESCS, KERNEL_BASE + DESCS),
+            (layout::INFOS, KERNEL_BASE + INFOS),
+            (layout::HEAD_ID, last),
+            (layout::TAIL_ID, tail),
+            (ring + layout::SIZE_BITS, 8),
+            (ring + layout::DATA, KERNEL_BASE + DATA),
+        ] {
+            ram.put(PRB + offset, value);
+        }
+        ram
+    }
+
+    #[test]
+    fn a_log_is_found_by_its_shape_and_read_in_order() {
+        for since_5_18 in [false, true] {
+            let ram = memory(&["Linux version 6.1", "a", "Kernel panic"], since_5_18);
+            let log = read(&ram, None).unwrap();
+            assert_eq!(log.source, Source::Search);
+            assert_eq!(
+                log.lines,
+                [
+                    "[    0.001000] Linux version 6.1",
+                    "[    0.002000] a",
+                    "[    0.003000] Kernel panic",
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn a_log_that_wrapped_keeps_its_tail() {
+        let texts: Vec<String> = (0..30)
+            .map(|n| format!("message {n} {}", "x".repeat(n)))
+            .collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let log = read(&memory(&texts, true), None).unwrap();
+        let last = log.lines.last().unwrap();
+        assert!(last.ends_with(&"x".repeat(29)), "{log:?}");
+    }
+
+    #[test]
+    fn memory_without_a_log_has_none() {
+        assert_eq!(read(&Bytes(vec![0; 4096]), None), None);
+        assert_eq!(read(&Bytes(vec![0xFF; 4096]), None), None);
+        assert_eq!(read(&Bytes(Vec::new()), None), None);
+        // A structure whose pointers lead out of RAM.
+        let mut ram = memory(&["x"], true);
+        ram.put(PRB + layout::DESCS, 0xFFFF_FFF0);
+        assert_eq!(read(&ram, None), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! The vcpu loop: one match on why the CPU came back.
+
+use ppckvm_api::{VcpuExit, msr};
+use ppckvm_devices::{AccessError, AccessKind};
+
+use crate::machine::spec::{OnPanic, OnReset};
+use crate::vm::Vm;
+use crate::vm::control::Request;
+use crate::vm::outcome::{Hang, Outcome};
+
+impl Vm {
+    /// Runs the guest until somebody requests otherwise or it ends.
+    pub(crate) fn drive(&mut self) -> Request {
+        match self.drive_on() {
+            Request::End(outcome) => Request::End(self.judge(outcome)),
+            request => request,
+        }
+    }
+
+    /// What the ending is, all considered that the kernel said and left in memory.
+    fn judge(&mut self, outcome: Outcome) -> Outcome {
+        match self.watch.judge(outcome) {
+            Outcome::KernelPanic { message: None } => Outcome::KernelPanic {
+                message: self.post_mortem().panic_message(),
+            },
+            Outcome::Hang { pc, how } => {
+                // A kernel whose console is off halts without a word.
+                let place = self.symbols.as_ref().and_then(|symbols| symbols.place(pc));
+                match place.as_ref().map(|place| place.name.as_str()) {
+                    Some("machine_hang" | "machine_halt" | "machine_power_off") => Outcome::Halted,
+                    _ => Outcome::Hang { pc, how },
+                }
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Whether an interrupt from outside can still wake a guest that waits for one.
+    fn can_be_woken(&self, external: bool, critical: bool) -> bool {
+        let [uic0, _] = &self.uics;
+        let state = uic0.state();
+        external && state.er & !state.cr != 0 || critical && state.er & state.cr != 0
+    }
+
+    fn drive_on(&mut self) -> Request {
+        loop {
+            // A device, another thread or the console may have asked since the last look; a kick
+            // that comes later ends the run below.
+            if self.control.is_raised()
+                && let Some(request) = self.control.take()
+            {
+                return request;
+            }
+            if let Some(time) = &self.virtual_time {
+                time.set(self.vcpu.time_base());
+            }
+            let exit = match self.vcpu.run() {
+                Ok(exit) => exit,
+                Err(error) => return Request::End(Outcome::Failed(error.to_string())),
+            };
+            let (kind, address, answer) = match exit {
+                VcpuExit::MmioRead(gpa, data) => {
+                    let answer = self.buses.mmio.read(gpa, data);
+                    if answer.is_err() {
+                        data.fill(0);
+                    }
+                    (AccessKind::MmioRead, gpa, answer)
+                }
+                VcpuExit::MmioWrite(gpa, data) => {
+                    (AccessKind::MmioWrite, gpa, self.buses.mmio.write(gpa, data))
+                }
+                VcpuExit::DcrRead(dcrn, data) => {
+                    let answer = self.buses.dcr.read(dcrn);
+                    *data = answer.unwrap_or(0);
+                    (AccessKind::DcrRead, dcrn.into(), answer.map(drop))
+                }
+                VcpuExit::DcrWrite(dcrn, data) => (
+                    AccessKind::DcrWrite,
+                    dcrn.into(),
+                    self.buses.dcr.write(dcrn, data),
+                ),
+                VcpuExit::Kicked => continue,
+                VcpuExit::Waits { external, critical } => {
+                    if self.can_be_woken(external, critical) {
+                        continue;
+                    }
+                    let regs = self.vcpu.regs();
+                    let pc = regs.pc as u32;
+                    let how = match regs.msr as u32 & msr::WE {
+                        0 => Hang::Spins,
+                        _ => Hang::Waits,
+                    };
+                    return Request::End(Outcome::Hang { pc, how });
+                }
+                VcpuExit::Reset { kind, by_watchdog } => {
+                    let outcome = match by_watchdog {
+                        true => Outcome::WatchdogReset(kind),
+                        false => Outcome::Reset(kind),
+                    };
+                    let panicked = self.on_panic == OnPanic::Exit && self.watch.panic().is_some();
+                    if self.on_reset == OnReset::Exit || panicked {
+                        return Request::End(outcome);
+                    }
+                    tracing::info!("{outcome}; it starts again");
+                    if let Err(error) = self.reboot(kind) {
+                        let error = format!("the guest's memory cannot be filled anew: {error}");
+                        return Request::End(Outcome::Failed(error));
+                    }
+                    continue;
+                }
+                VcpuExit::CannotGoOn { pc, reason } => {
+                    return Request::End(Outcome::stuck(pc, reason));
+                }
+                // The enum can grow; whatever comes, the guest must not be run on blindly.
+                other => {
+                    let error = format!("the core came back for an unknown reason: {other:?}");
+                    return Request::End(Outcome::Failed(error));
+                }
+            };
+            if let Err(error) = answer {
+                self.report(kind, address, error);
+            }
+            for line in &self.lines {
+                if line.hub.needs_settling() {
+                    line.hub.settle();
+                }
+            }
+        }
+    }
+
+    /// Logs an access that nothing answered, each address once.
+    #[cold]
+    fn report(&mut self, kind: AccessKind, address: u64, error: AccessError) {
+        if !self.unanswered.is_new(kind, address) {
+            return;
+        }
+        let pc = self.vcpu.exit_pc();
+        let name = match kind {
+            AccessKind::MmioRead | AccessKind::MmioWrite => self.buses.mmio.name_at(address),
+            AccessKind::DcrRead | AccessKind::DcrWrite => u32::try_from(address)
+                .ok()
+                .and_then(|dcrn| self.buses.dcr.name_at(dcrn)),
+        };
+        let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
+        tracing::warn!("{kind} at {address:#x}{name} from pc {pc:#010x}: {error}; a read gives 0");
+        if self.unanswered.is_full() {
+            tracing::warn!("no further accesses of this kind are reported");
+        }
+    }
+}
