@@ -7,8 +7,8 @@ use smoltcp::wire::{
     Icmpv4DstUnreachable, Icmpv4Packet, Icmpv4Repr, IpProtocol, Ipv4Packet, Ipv4Repr, UdpPacket,
 };
 
-use super::MTU;
 use super::address;
+use super::around::MTU;
 use super::link::Link;
 
 const IP_HEADER: usize = 20;

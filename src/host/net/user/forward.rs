@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use rustix::event::epoll::EventFlags;
 
-use super::Around;
 use super::address;
+use super::around::Around;
 use super::datagram::{Datagram, Endpoint};
 use super::readiness::{Id, Readiness};
 use crate::host::net::NetError;

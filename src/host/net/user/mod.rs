@@ -6,6 +6,7 @@
 //! host does comes in by [`User::poll`].
 
 mod address;
+mod around;
 mod datagram;
 mod dhcp;
 mod forward;
@@ -33,14 +34,12 @@ pub(super) use readiness::Readiness;
 
 pub use forward::{HostForward, ParseForwardError, Protocol};
 
+use self::around::{Around, Packet};
 use self::forward::Forwards;
 use self::link::Link;
 use self::tcp::Tcp;
 use self::udp::Udp;
 use super::{Backend, NetError};
-
-/// Bytes of the largest IP packet that is not cut.
-const MTU: usize = 1500;
 
 /// Where the host's name servers are found.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -52,22 +51,6 @@ pub struct UserNet {
     pub forwards: Vec<HostForward>,
     /// Where questions to 10.0.2.3 go; without any, to the host's name servers.
     pub resolvers: Vec<SocketAddr>,
-}
-
-/// What is around a protocol when it works.
-struct Around<'a> {
-    now: smoltcp::time::Instant,
-    link: &'a mut Link,
-    readiness: &'a mut Readiness,
-}
-
-/// An IP packet of the guest's.
-struct Packet<'a> {
-    header: Ipv4Repr,
-    bytes: &'a [u8],
-    payload: &'a [u8],
-    /// The checksum of what it carries is not filled in.
-    is_partial: bool,
 }
 
 /// A running user network.

@@ -29,10 +29,10 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, Icmpv4DstUnreachable, IpCidr, TcpPacket};
 
 use super::address;
+use super::around::{Around, MTU, Packet};
 use super::datagram::{self, Endpoint};
 use super::link::Link;
 use super::readiness::{Id, Readiness};
-use super::{Around, MTU, Packet};
 
 /// Connections at one time, forwarded ones included.
 const CONNECTIONS: usize = 1024;

@@ -11,9 +11,9 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{Icmpv4DstUnreachable, UdpPacket};
 
 use super::address;
+use super::around::{Around, Packet};
 use super::datagram::{self, Datagram, Endpoint};
 use super::readiness::{Id, Readiness};
-use super::{Around, Packet};
 
 /// Pairs at one time; the one that was silent for longest makes room for a new one.
 const PAIRS: usize = 256;

@@ -1,0 +1,26 @@
+//! What is around a protocol when it works: the time, the link to the guest, the host's sockets, and
+//! the packet that came.
+
+use smoltcp::wire::Ipv4Repr;
+
+use super::link::Link;
+use super::readiness::Readiness;
+
+/// Bytes of the largest IP packet that is not cut.
+pub(super) const MTU: usize = 1500;
+
+/// What is around a protocol when it works.
+pub(super) struct Around<'a> {
+    pub now: smoltcp::time::Instant,
+    pub link: &'a mut Link,
+    pub readiness: &'a mut Readiness,
+}
+
+/// An IP packet of the guest's.
+pub(super) struct Packet<'a> {
+    pub header: Ipv4Repr,
+    pub bytes: &'a [u8],
+    pub payload: &'a [u8],
+    /// The checksum of what it carries is not filled in.
+    pub is_partial: bool,
+}
