@@ -1,13 +1,13 @@
 //! Fids: the numbers by which the guest calls the files that it knows.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::Statx;
 use rustix::io::Errno;
 
 use super::directory::Directory;
-use super::folder::{Folder, LONGEST_PATH, Name, device, stat};
+use super::folder::{File, Folder, LONGEST_PATH, Name, device, stat};
 
 /// How much of the host a guest may hold through one share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,23 +148,6 @@ pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
 fn below<'a>(path: &'a [u8], above: &[u8]) -> Option<&'a [u8]> {
     let rest = path.strip_prefix(above)?;
     (rest.is_empty() || rest[0] == b'/').then_some(rest)
-}
-
-/// A descriptor that names a fid's file.
-pub enum File<'a> {
-    /// The fid's own.
-    Held(BorrowedFd<'a>),
-    /// One that was made for this use.
-    Walked(OwnedFd),
-}
-
-impl AsFd for File<'_> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            File::Held(fd) => *fd,
-            File::Walked(fd) => fd.as_fd(),
-        }
-    }
 }
 
 /// All fids of a session, within limits.

@@ -19,8 +19,6 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
-use super::fids::File;
-
 /// Longest path below the folder in bytes, one less than what the host's calls take.
 pub const LONGEST_PATH: usize = 4095;
 
@@ -86,6 +84,23 @@ impl<'a> Name<'a> {
     /// Its bytes.
     pub fn bytes(self) -> &'a [u8] {
         self.0
+    }
+}
+
+/// A descriptor that names a file below the folder.
+pub enum File<'a> {
+    /// One that somebody holds, such as a fid.
+    Held(BorrowedFd<'a>),
+    /// One that was made for this use.
+    Walked(OwnedFd),
+}
+
+impl AsFd for File<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            File::Held(fd) => *fd,
+            File::Walked(fd) => fd.as_fd(),
+        }
     }
 }
 
