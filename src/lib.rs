@@ -54,23 +54,25 @@ pub use host::block::{
     Disk, DiskError, DiskFault, Foreign as ForeignDisk, Format as DiskFormat, MemoryDisk,
     ParseFormatError, SerialNumberError,
 };
-pub use host::console::{Console, ConsoleInput, ConsoleOutput};
+pub use host::console::{ConsoleInput, ConsoleOutput};
+pub use host::keys::OptionError;
 pub use host::net::{
     FrameEnd, FramePort, HostForward, Mac, Net, NetError, Network, ParseForwardError,
     ParseMacError, Protocol, SendError, UserNet, frame_queues,
 };
-pub use host::serial::{ParseSerialError, Serial, SerialError};
+pub use host::place::{Bus, ParseBusError, Place};
+pub use host::serial::{Console, ParseSerialError, Serial, SerialError};
 pub use host::share::{FolderError, Share, ShareError};
 pub use host::vsock::{Vsock, VsockError};
+pub use loader::{BootError, BootSpec, Image};
+pub use machine::Machine;
+pub use machine::custom::Wiring;
+pub use machine::error::{AttachError, BuildError};
 pub use machine::inspect::{BootPlan, Inspection};
-pub use machine::keys::OptionError;
-pub use machine::spec::{
-    Accel, Clock, Cpu, Image, MemorySize, OnPanic, OnReset, SizeError, VmConfig,
-};
-pub use machine::virtio::{AttachError, Bus, ConsoleOption, ParseBusError, Place};
-pub use machine::{BuildError, Machine, Wiring};
+pub use machine::spec::{Accel, Clock, Cpu, MemorySize, SizeError, VmConfig};
+pub use machine::virtio::console::ConsoleOption;
 pub use vm::control::Stopper;
-pub use vm::outcome::{Hang, Outcome};
+pub use vm::outcome::{Hang, OnPanic, OnReset, Outcome};
 pub use vm::postmortem::{self, PostMortem};
 pub use vm::{MemoryAccessError, Reached, Until, Vm};
 

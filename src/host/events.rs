@@ -1,78 +1,44 @@
-//! The event thread: host files and deadlines, one thread for each machine.
+//! The event thread, one for each machine: it serves host files and sockets, and ticks when somebody
+//! has a deadline.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use event_manager::{EventManager, MutEventSubscriber, RemoteEndpoint, SubscriberOps};
 
-use crate::host::lock::lock;
-use crate::vm::control::{Control, Request};
-use crate::vm::outcome::Outcome;
-use crate::vm::watch::Watch;
-
 pub(crate) type Subscriber = Box<dyn MutEventSubscriber + Send>;
 
-/// When the vcpu must be called back.
-#[derive(Debug, Default)]
-struct Deadlines {
-    /// Of the current wait.
-    wait: Option<Instant>,
-    /// Of the whole run, and how long that is.
-    run: Option<(Instant, Duration)>,
-}
-
-impl Deadlines {
-    fn next(&self) -> Option<Instant> {
-        let run = self.run.map(|(at, _)| at);
-        self.wait.into_iter().chain(run).min()
-    }
-}
+/// Called before each wait with the time; returns when it must be called again at the latest.
+pub(crate) type Tick = Box<dyn FnMut(Instant) -> Option<Instant> + Send>;
 
 /// The thread; it ends when this is dropped.
 pub(crate) struct EventThread {
     endpoint: RemoteEndpoint<Subscriber>,
     thread: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
-    deadlines: Arc<Mutex<Deadlines>>,
 }
 
 impl EventThread {
     /// Starts the thread over the given subscribers.
-    pub fn start(
-        name: &str,
-        subscribers: Vec<Subscriber>,
-        control: Arc<Control>,
-        watch: Arc<Watch>,
-    ) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When the host has no thread or descriptor left.
+    pub fn start(name: &str, subscribers: Vec<Subscriber>, mut tick: Tick) -> io::Result<Self> {
         let mut manager = EventManager::<Subscriber>::new().map_err(io::Error::other)?;
         let endpoint = manager.remote_endpoint();
-        let waker = manager.remote_endpoint();
-        watch.on_change(move || {
-            let _ = waker.kick();
-        });
         let stop = Arc::new(AtomicBool::new(false));
-        let deadlines = Arc::new(Mutex::new(Deadlines::default()));
         let thread = std::thread::Builder::new().name(name.into()).spawn({
-            let (stop, deadlines) = (stop.clone(), deadlines.clone());
+            let stop = stop.clone();
             move || {
                 for subscriber in subscribers {
                     manager.add_subscriber(subscriber);
                 }
                 while !stop.load(Ordering::SeqCst) {
-                    let next = pass(&mut lock(&deadlines), &control);
-                    let look = watch.pass(Instant::now());
-                    let next = next.into_iter().chain(look).min();
-                    let timeout = next.map_or(-1, |left| {
-                        // Rounded up, so that the deadline has passed when the wait is over.
-                        left.as_millis()
-                            .saturating_add(1)
-                            .try_into()
-                            .unwrap_or(i32::MAX)
-                    });
+                    let now = Instant::now();
+                    let timeout = tick(now).map_or(-1, |at| milliseconds(at, now));
                     if let Err(error) = manager.run_with_timeout(timeout) {
                         tracing::error!("the event thread ends: {error}");
                         return;
@@ -84,7 +50,6 @@ impl EventThread {
             endpoint,
             thread: Some(thread),
             stop,
-            deadlines,
         })
     }
 
@@ -99,39 +64,25 @@ impl EventThread {
         added.map(drop).map_err(io::Error::other)
     }
 
-    /// Calls the vcpu back at `deadline`, until the next call of this.
-    pub fn set_wait(&self, deadline: Option<Instant>) {
-        let mut deadlines = lock(&self.deadlines);
-        if std::mem::replace(&mut deadlines.wait, deadline) != deadline && deadline.is_some() {
-            drop(deadlines);
-            self.kick();
-        }
-    }
-
-    /// Ends the run after `limit` from now.
-    pub fn set_run(&self, limit: Option<Duration>) {
-        let end = limit.and_then(|limit| Some((Instant::now().checked_add(limit)?, limit)));
-        lock(&self.deadlines).run = end;
-        self.kick();
-    }
-
-    fn kick(&self) {
-        // Fails only when the thread is gone, and then nobody waits for the deadline.
+    /// Makes the thread tick now.
+    pub fn kick(&self) {
+        // Fails only when the thread is gone, and then nobody waits for a tick.
         let _ = self.endpoint.kick();
+    }
+
+    /// What makes the thread tick, for somebody who does not have the thread.
+    pub fn kicker(&self) -> impl Fn() + Send + Sync + 'static {
+        let endpoint = self.endpoint.clone();
+        move || {
+            let _ = endpoint.kick();
+        }
     }
 }
 
-/// Requests what is due, and says how long nothing else is.
-fn pass(deadlines: &mut Deadlines, control: &Control) -> Option<Duration> {
-    let now = Instant::now();
-    if deadlines.wait.is_some_and(|at| at <= now) {
-        deadlines.wait = None;
-        control.request(Request::Deadline);
-    }
-    if let Some((_, limit)) = deadlines.run.take_if(|(at, _)| *at <= now) {
-        control.request(Request::End(Outcome::TimedOut(limit)));
-    }
-    deadlines.next().map(|at| at.saturating_duration_since(now))
+/// The time until `at`, rounded up, so that it has come when the wait is over.
+fn milliseconds(at: Instant, now: Instant) -> i32 {
+    let left = at.saturating_duration_since(now).as_millis();
+    left.saturating_add(1).try_into().unwrap_or(i32::MAX)
 }
 
 impl Drop for EventThread {
@@ -149,25 +100,37 @@ impl Drop for EventThread {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
+    use std::time::Duration;
 
     #[test]
-    fn what_is_due_is_requested_once_and_the_rest_waits() {
-        let control = Control::default();
-        let now = Instant::now();
-        let hour = Duration::from_secs(3600);
-        let mut deadlines = Deadlines {
-            wait: Some(now),
-            run: Some((now + hour, hour)),
+    fn the_thread_ticks_when_it_said_and_when_it_is_kicked() {
+        let (told, ticks) = mpsc::channel();
+        let mut left = 3;
+        let tick = move |now: Instant| {
+            let _ = told.send(());
+            left -= 1;
+            (left > 0).then(|| now + Duration::from_millis(1))
         };
-        let left = pass(&mut deadlines, &control).unwrap();
-        assert!(left <= hour && left > hour / 2);
-        assert!(matches!(control.take(), Some(Request::Deadline)));
-        pass(&mut deadlines, &control);
-        assert!(control.take().is_none());
-        deadlines.run = Some((now, hour));
-        assert_eq!(pass(&mut deadlines, &control), None);
-        assert!(
-            matches!(control.take(), Some(Request::End(Outcome::TimedOut(limit))) if limit == hour)
-        );
+        let events = EventThread::start("events", Vec::new(), Box::new(tick)).unwrap();
+        for _ in 0..3 {
+            ticks.recv().unwrap();
+        }
+        events.kick();
+        ticks.recv().unwrap();
+        events.kicker()();
+        ticks.recv().unwrap();
+        drop(events);
+        assert!(ticks.iter().count() <= 1);
+    }
+
+    #[test]
+    fn a_wait_is_over_after_the_deadline_and_never_negative() {
+        let now = Instant::now();
+        let later = |time| milliseconds(now + time, now);
+        assert_eq!(later(Duration::from_micros(1500)), 2);
+        assert_eq!(later(Duration::ZERO), 1);
+        assert_eq!(milliseconds(now, now + Duration::from_secs(1)), 1);
+        assert_eq!(later(Duration::from_secs(1 << 40)), i32::MAX);
     }
 }

@@ -11,6 +11,7 @@
 //! looked at once more: Linux's boot wrappers are told from kernels by their code (`wrapper.rs`).
 
 mod bd;
+mod boot;
 mod build;
 mod detect;
 mod elf;
@@ -28,6 +29,7 @@ mod unpack;
 mod wrapper;
 
 pub use bd::Firmware;
+pub use boot::{BootError, BootSpec, Image};
 pub use build::BuildConfig;
 pub use detect::Compression;
 pub use error::{BadChecksum, Fault, LoadError, NotAKernel, Slack};

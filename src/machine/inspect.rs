@@ -5,10 +5,10 @@ use std::fmt;
 use ppckvm_devices::sdram;
 use ppckvm_fdt::Board;
 
-use crate::loader::{self, Placement, Section};
-use crate::machine::assemble;
-use crate::machine::spec::Image;
-use crate::machine::{BuildError, Machine};
+use crate::loader::{Placement, Section};
+use crate::machine::error::BuildError;
+use crate::machine::slots::OnMmio;
+use crate::machine::{Machine, boot};
 
 /// What is known about an image.
 #[derive(Debug)]
@@ -38,23 +38,17 @@ impl Machine {
     /// No file, or one that cannot be read at all. A file that cannot be booted is no error, but the
     /// answer.
     pub fn inspect(&self) -> Result<Inspection, BuildError> {
-        let config = &self.config;
+        let (board, config) = (Board::bamboo(), &self.config);
         sdram::banks(config.memory.bytes())?;
-        let ram = assemble::ram_bytes(config);
-        let options = &config.kernel_options;
-        let contents = match config.kernel.as_ref().ok_or(BuildError::NoKernel)? {
-            Image::File(path) => loader::describe(path, options, ram)?,
-            Image::Bytes { name, bytes } => {
-                loader::describe_bytes(name.as_ref(), bytes.clone(), options, ram)?
-            }
-            Image::Program { .. } => Section::default(),
-        };
-        let on_mmio = self.on_mmio()?;
-        let plan = assemble::plan_boot(config, ram).and_then(|plan| {
+        let ram = config.ram_bytes();
+        let contents = config.boot.describe(ram)?;
+        let on_mmio = OnMmio::new(&board, &self.additions.virtio, config.rng)?;
+        let plan = config.boot.plan(ram).map_err(BuildError::from);
+        let plan = plan.and_then(|plan| {
             let kernel = plan.kernel();
             let format = kernel.format.clone();
             let warnings = kernel.warnings(plan.initrd_range().is_some());
-            let placement = assemble::finish(config, &Board::bamboo(), plan, &on_mmio)?;
+            let placement = boot::finish(config, &board, plan, &on_mmio)?;
             Ok(BootPlan {
                 format,
                 placement,

@@ -1,172 +1,38 @@
 //! The builder: options in, a machine that is ready to run out, or one clear error.
 
 pub(crate) mod assemble;
+mod attach;
+mod boot;
+pub(crate) mod custom;
+pub(crate) mod error;
 pub(crate) mod inspect;
-pub(crate) mod keys;
+mod parts;
+pub(crate) mod slots;
 pub(crate) mod spec;
 pub(crate) mod virtio;
+mod wires;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use ppckvm_api::{Accel, Clock, GuestMemory, OpenError, VmError};
-use ppckvm_devices::bus::RegisterError;
-use ppckvm_devices::sdram::BankError;
-use ppckvm_devices::{DcrDevice, IrqLine, MmioDevice};
-use ppckvm_fdt::TooLarge;
+use ppckvm_api::{Accel, Clock};
+use ppckvm_devices::{DcrDevice, MmioDevice};
+use ppckvm_fdt::Board;
 use ppckvm_fdt::board::{DcrRange, Interrupt, Window};
-use ppckvm_fdt::patch::PatchError;
-use ppckvm_fdt::tree::TreeError;
 
-use crate::host::block::DiskError;
-use crate::host::console::Console;
-use crate::host::net::NetError;
-use crate::host::serial::SerialError;
-use crate::host::share::ShareError;
-use crate::host::vsock::VsockError;
-use crate::loader::LoadError;
-use crate::machine::spec::{Cpu, Image, MemorySize, OnPanic, OnReset, VmConfig};
-use crate::machine::virtio::{AttachError, Attachment};
+use crate::host::serial::Console;
+use crate::loader::Image;
+use crate::machine::custom::{Additions, CustomDevice, Wiring};
+use crate::machine::error::BuildError;
+use crate::machine::spec::{Cpu, MemorySize, VmConfig};
 use crate::vm::Vm;
-use crate::vm::postmortem::SymbolsError;
-
-/// Why no machine can be built. Nothing was started.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// No kernel was given.
-    #[error("no kernel was given; name one, for example with --kernel uImage")]
-    NoKernel,
-    /// A memory size that the board cannot have.
-    #[error(transparent)]
-    Memory(#[from] BankError),
-    /// A file that cannot be loaded.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// A program that does not fit.
-    #[error(
-        "a program of {bytes} bytes at {gpa:#x} does not fit: it must be a word or more, on a word \
-         boundary, and end within the {ram:#x} bytes of ram"
-    )]
-    Program {
-        /// Where it was to go.
-        gpa: u32,
-        /// Its length.
-        bytes: usize,
-        /// RAM in bytes.
-        ram: u32,
-    },
-    /// No core where one was asked for.
-    #[error(transparent)]
-    Accel(#[from] OpenError),
-    /// A translator was asked for.
-    #[error(
-        "there is no translator for this {0} host (it needs x86-64 with MOVBE, BMI2, LZCNT and FMA); \
-         take --cpu interp or --cpu auto"
-    )]
-    NoTranslator(&'static str),
-    /// The options make no device tree.
-    #[error(transparent)]
-    Tree(#[from] TreeError),
-    /// The user's device tree cannot take what must be filled in.
-    #[error("{}: {error}", file.display())]
-    Patch {
-        /// The tree's file.
-        file: PathBuf,
-        /// Why.
-        error: PatchError,
-    },
-    /// A device tree that does not fit its format.
-    #[error(transparent)]
-    TreeTooLarge(#[from] TooLarge),
-    /// A device that cannot be where it was put.
-    #[error(transparent)]
-    Device(#[from] RegisterError),
-    /// A device of the embedder's in RAM.
-    #[error(
-        "{name} at {base:#x} lies in ram, which ends at {ram:#x}; move it above or give less memory"
-    )]
-    DeviceInRam {
-        /// The device.
-        name: String,
-        /// Its first address.
-        base: u32,
-        /// First address after RAM.
-        ram: u32,
-    },
-    /// A device of the embedder's on an input that does not exist.
-    #[error("{name} wants interrupt input {input}, and a controller has inputs 0 to 31")]
-    Interrupt {
-        /// The device.
-        name: String,
-        /// The input.
-        input: u8,
-    },
-    /// The CPU cannot be made.
-    #[error(transparent)]
-    Vcpu(#[from] VmError),
-    /// A serial port's destination.
-    #[error(transparent)]
-    Serial(#[from] SerialError),
-    /// A file that gives no symbols.
-    #[error(transparent)]
-    Symbols(#[from] SymbolsError),
-    /// A disk that cannot be used.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    /// A virtio device that has no place.
-    #[error(transparent)]
-    Attach(#[from] AttachError),
-    /// A network that cannot be used.
-    #[error(transparent)]
-    Net(#[from] NetError),
-    /// A folder that cannot be shared.
-    #[error(transparent)]
-    Share(#[from] ShareError),
-    /// A socket device that there cannot be.
-    #[error(transparent)]
-    Vsock(#[from] VsockError),
-    /// The host has not enough of something.
-    #[error("the host gives no {what}: {error}")]
-    Host {
-        /// What was asked for.
-        what: &'static str,
-        /// What the host said.
-        error: std::io::Error,
-    },
-}
-
-/// What a device of the embedder's is wired to.
-pub struct Wiring {
-    /// The wire to the input that was asked for; it ends nowhere when none was.
-    pub irq: IrqLine,
-    /// Guest memory, for a device that reads or writes it.
-    pub memory: GuestMemory,
-}
-
-type MakeMmio = Box<dyn FnOnce(Wiring) -> Box<dyn MmioDevice> + Send>;
-type MakeDcr = Box<dyn FnOnce(Wiring) -> Box<dyn DcrDevice> + Send>;
-
-/// A device of the embedder's and its place.
-pub(crate) struct Extra<Place, Make> {
-    pub place: Place,
-    pub name: String,
-    pub interrupt: Option<Interrupt>,
-    pub make: Make,
-}
+use crate::vm::outcome::{OnPanic, OnReset};
 
 /// A machine to be: options, then [`Machine::build`].
 #[derive(Default)]
 pub struct Machine {
     pub(crate) config: VmConfig,
-    /// Of the serial ports in order; the rest lead nowhere.
-    pub(crate) consoles: Vec<Console>,
-    pub(crate) mmio: Vec<Extra<Window, MakeMmio>>,
-    pub(crate) dcr: Vec<Extra<DcrRange, MakeDcr>>,
-    /// In the order of their slots.
-    pub(crate) virtio: Vec<Attachment>,
-    /// Of the virtio consoles in order.
-    pub(crate) virtio_consoles: Vec<Console>,
+    pub(crate) additions: Additions,
 }
 
 impl Machine {
@@ -186,13 +52,13 @@ impl Machine {
     /// The kernel's file, in any of the formats that [`crate::loader`] reads, or its build
     /// directory.
     pub fn kernel(mut self, path: impl Into<PathBuf>) -> Self {
-        self.config.kernel = Some(Image::File(path.into()));
+        self.config.boot.kernel = Some(Image::File(path.into()));
         self
     }
 
     /// A kernel in memory, in any format that a file may have; messages call it `name`.
     pub fn kernel_bytes(mut self, name: impl Into<String>, bytes: Vec<u8>) -> Self {
-        self.config.kernel = Some(Image::Bytes {
+        self.config.boot.kernel = Some(Image::Bytes {
             name: name.into(),
             bytes,
         });
@@ -201,31 +67,31 @@ impl Machine {
 
     /// Where a kernel file without any header goes, and where it starts.
     pub fn load_address(mut self, gpa: u32) -> Self {
-        self.config.kernel_options.load_address = Some(gpa);
+        self.config.boot.kernel_options.load_address = Some(gpa);
         self
     }
 
     /// The configuration of a FIT image to start, in place of its default one.
     pub fn fit_config(mut self, name: impl Into<String>) -> Self {
-        self.config.kernel_options.fit_config = Some(name.into());
+        self.config.boot.kernel_options.fit_config = Some(name.into());
         self
     }
 
     /// A program without any header, at a guest physical address below 256 MiB, where it starts.
     pub fn program(mut self, gpa: u32, bytes: Vec<u8>) -> Self {
-        self.config.kernel = Some(Image::Program { gpa, bytes });
+        self.config.boot.kernel = Some(Image::Program { gpa, bytes });
         self
     }
 
     /// The initial RAM disk's file, also in place of one that comes with the kernel.
     pub fn initrd(mut self, path: impl Into<PathBuf>) -> Self {
-        self.config.initrd = Some(Image::File(path.into()));
+        self.config.boot.initrd = Some(Image::File(path.into()));
         self
     }
 
     /// An initial RAM disk in memory; messages call it `name`.
     pub fn initrd_bytes(mut self, name: impl Into<String>, bytes: Vec<u8>) -> Self {
-        self.config.initrd = Some(Image::Bytes {
+        self.config.boot.initrd = Some(Image::Bytes {
             name: name.into(),
             bytes,
         });
@@ -234,19 +100,19 @@ impl Machine {
 
     /// The kernel's command line.
     pub fn append(mut self, bootargs: impl Into<String>) -> Self {
-        self.config.append = Some(bootargs.into());
+        self.config.boot.append = Some(bootargs.into());
         self
     }
 
     /// A device tree's file, to use in place of the generated tree.
     pub fn dtb(mut self, path: impl Into<PathBuf>) -> Self {
-        self.config.dtb = Some(Image::File(path.into()));
+        self.config.boot.dtb = Some(Image::File(path.into()));
         self
     }
 
     /// A device tree in memory, to use in place of the generated tree; messages call it `name`.
     pub fn dtb_bytes(mut self, name: impl Into<String>, bytes: Vec<u8>) -> Self {
-        self.config.dtb = Some(Image::Bytes {
+        self.config.boot.dtb = Some(Image::Bytes {
             name: name.into(),
             bytes,
         });
@@ -297,9 +163,9 @@ impl Machine {
 
     /// Where the console's bytes come from and go to.
     pub fn console(mut self, console: Console) -> Self {
-        match self.consoles.first_mut() {
+        match self.additions.consoles.first_mut() {
             Some(first) => *first = console,
-            None => self.consoles.push(console),
+            None => self.additions.consoles.push(console),
         }
         self
     }
@@ -307,7 +173,7 @@ impl Machine {
     /// Where the bytes of the serial ports come from and go to, UART0's first; the first is the
     /// console. Ports beyond these lead nowhere.
     pub fn serial(mut self, consoles: impl IntoIterator<Item = Console>) -> Self {
-        self.consoles = consoles.into_iter().collect();
+        self.additions.consoles = consoles.into_iter().collect();
         self
     }
 
@@ -334,7 +200,7 @@ impl Machine {
         make: impl FnOnce(Wiring) -> Box<dyn MmioDevice> + Send + 'static,
     ) -> Self {
         let place = Window { base, size };
-        self.mmio.push(Extra {
+        self.additions.mmio.push(CustomDevice {
             place,
             name: name.into(),
             interrupt,
@@ -353,7 +219,7 @@ impl Machine {
         make: impl FnOnce(Wiring) -> Box<dyn DcrDevice> + Send + 'static,
     ) -> Self {
         let place = DcrRange { base, count };
-        self.dcr.push(Extra {
+        self.additions.dcr.push(CustomDevice {
             place,
             name: name.into(),
             interrupt,
@@ -367,7 +233,7 @@ impl Machine {
     /// # Errors
     /// Anything that would keep the guest from starting.
     pub fn build(self) -> Result<Vm, BuildError> {
-        assemble::assemble(self)
+        assemble::assemble(&Board::bamboo(), self.config, self.additions)
     }
 
     /// The device tree that the guest would be given, as a blob. A kernel is not needed; with one,
@@ -376,17 +242,6 @@ impl Machine {
     /// # Errors
     /// As [`Machine::build`].
     pub fn device_tree(&self) -> Result<Vec<u8>, BuildError> {
-        assemble::device_tree(self)
-    }
-}
-
-impl Image {
-    /// What messages call it, as a path.
-    pub(crate) fn path(&self) -> PathBuf {
-        match self {
-            Image::File(path) => path.clone(),
-            Image::Bytes { name, .. } => Path::new(name).to_owned(),
-            Image::Program { .. } => Path::new("program").to_owned(),
-        }
+        boot::device_tree(&Board::bamboo(), &self.config, &self.additions)
     }
 }

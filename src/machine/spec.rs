@@ -7,8 +7,9 @@ use std::time::Duration;
 
 pub use ppckvm_api::{Accel, Clock};
 
-use crate::loader::KernelOptions;
-use crate::machine::virtio::Place;
+use crate::host::place::Place;
+use crate::loader::BootSpec;
+use crate::vm::outcome::{OnPanic, OnReset};
 
 /// Which engine executes guest instructions in the in-process core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,60 +23,11 @@ pub enum Cpu {
     Jit,
 }
 
-/// What a reset of the guest does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnReset {
-    /// It ends the run.
-    #[default]
-    Exit,
-    /// The machine starts again from the same files, its memory zero.
-    Reboot,
-}
-
-/// What a panic of the guest's kernel does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnPanic {
-    /// It ends the run, once the kernel has said all it says of it.
-    #[default]
-    Exit,
-    /// The guest goes on with what its kernel does then: it resets, or stays where it is.
-    Continue,
-}
-
-/// An image that is loaded into the guest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Image {
-    /// A file, read when the machine is built.
-    File(PathBuf),
-    /// Bytes of the embedder's, with a name for messages.
-    Bytes {
-        /// What messages call it.
-        name: String,
-        /// The image, in any format that a file may have.
-        bytes: Vec<u8>,
-    },
-    /// A program without any header, which starts at its first byte.
-    Program {
-        /// Where it goes.
-        gpa: u32,
-        /// Its bytes.
-        bytes: Vec<u8>,
-    },
-}
-
 /// A machine's options.
 #[derive(Clone, Debug)]
 pub struct VmConfig {
-    /// The kernel; none makes a machine that can be described but not run.
-    pub kernel: Option<Image>,
-    /// What there is to say about the kernel besides its file.
-    pub kernel_options: KernelOptions,
-    /// The initial RAM disk; none takes the one that came with the kernel, if any.
-    pub initrd: Option<Image>,
-    /// The kernel's command line; none keeps what a device tree of the user's says.
-    pub append: Option<String>,
-    /// A device tree to use in place of the generated one.
-    pub dtb: Option<Image>,
+    /// Kernel, initrd, command line and device tree.
+    pub boot: BootSpec,
     /// RAM from guest physical address 0.
     pub memory: MemorySize,
     /// Where the core runs.
@@ -102,11 +54,7 @@ pub struct VmConfig {
 impl Default for VmConfig {
     fn default() -> Self {
         VmConfig {
-            kernel: None,
-            kernel_options: KernelOptions::default(),
-            initrd: None,
-            append: None,
-            dtb: None,
+            boot: BootSpec::default(),
             memory: MemorySize::from_bytes(256 << 20),
             accel: Accel::Auto,
             cpu: Cpu::Auto,
@@ -140,6 +88,13 @@ pub enum SizeError {
     /// Beyond 64 bits.
     #[error("`{0}` is more memory than a number can hold; the board takes at most 1G")]
     TooLarge(String),
+}
+
+impl VmConfig {
+    /// RAM in bytes, for a size that the board was found to have, which is at most 1 GiB.
+    pub(crate) fn ram_bytes(&self) -> u32 {
+        u32::try_from(self.memory.bytes()).unwrap_or(u32::MAX)
+    }
 }
 
 impl MemorySize {

@@ -1,8 +1,14 @@
 //! A machine that is ready to run: its console, its memory, its registers, and its ends.
 
+pub(crate) mod buses;
 pub(crate) mod control;
+pub(crate) mod deadlines;
+pub(crate) mod entry;
+pub(crate) mod live_devices;
 pub(crate) mod outcome;
+pub(crate) mod port;
 pub mod postmortem;
+pub(crate) mod ram;
 mod run;
 pub(crate) mod time_of_day;
 pub(crate) mod watch;
@@ -23,12 +29,13 @@ use crate::host::console::{ConsoleInput, ConsoleOutput, Hub};
 use crate::host::events::EventThread;
 use crate::host::serial::Line;
 use crate::loader::Placement;
-use crate::machine::assemble::{self, Buses, Ram};
-use crate::machine::spec::{OnPanic, OnReset};
-use crate::machine::virtio::Running;
+use crate::loader::symbols::Symbols;
+use crate::vm::buses::Buses;
 use crate::vm::control::{Control, Request, Stopper};
-use crate::vm::outcome::Outcome;
-use crate::vm::postmortem::Symbols;
+use crate::vm::deadlines::Deadlines;
+use crate::vm::live_devices::LiveDevices;
+use crate::vm::outcome::{OnPanic, OnReset, Outcome};
+use crate::vm::ram::Ram;
 use crate::vm::time_of_day::VirtualTime;
 use crate::vm::watch::Watch;
 
@@ -107,7 +114,7 @@ pub struct Vm {
     /// Where the virtual clock's time goes for the devices, if it is in use.
     pub(crate) virtual_time: Option<Arc<VirtualTime>>,
     /// The virtio devices, stopped before anything else of the machine goes.
-    pub(crate) running: Running,
+    pub(crate) live_devices: LiveDevices,
     pub(crate) balloon: Option<Target>,
     pub(crate) buses: Buses,
     pub(crate) unanswered: Unanswered,
@@ -120,6 +127,7 @@ pub struct Vm {
     pub(crate) watch: Arc<Watch>,
     pub(crate) symbols: Option<Arc<Symbols>>,
     pub(crate) control: Arc<Control>,
+    pub(crate) deadlines: Arc<Deadlines>,
     pub(crate) events: EventThread,
     /// How the guest ended, after which it does not run again.
     pub(crate) ended: Option<Outcome>,
@@ -157,19 +165,17 @@ impl Vm {
         self.control.forget_waits();
         if !self.started {
             self.started = true;
-            self.events.set_run(self.timeout);
+            self.deadlines.set_run(self.timeout);
+            self.events.kick();
         }
-        self.events.set_wait(
-            until
-                .within
-                .and_then(|time| Instant::now().checked_add(time)),
-        );
+        let within = until.within;
+        self.set_wait(within.and_then(|time| Instant::now().checked_add(time)));
         match until.text {
             Some(text) => self.console().search(text),
             None => self.console().stop_searching(),
         }
         let request = self.drive();
-        self.events.set_wait(None);
+        self.set_wait(None);
         self.console().stop_searching();
         match request {
             Request::TextSeen => Reached::Text,
@@ -181,10 +187,17 @@ impl Vm {
         }
     }
 
+    /// Has the event thread call the vcpu back at `deadline`.
+    fn set_wait(&self, deadline: Option<Instant>) {
+        if self.deadlines.set_wait(deadline) {
+            self.events.kick();
+        }
+    }
+
     fn finish(&mut self, outcome: &Outcome) {
         if outcome.is_final() {
             self.ended = Some(outcome.clone());
-            self.running.stop();
+            self.live_devices.stop();
             self.lines.iter().for_each(|line| line.hub.end());
         }
         // A guest that ended by itself has a reader who wants all of it; who stopped it may not.
@@ -199,7 +212,8 @@ impl Vm {
     pub(crate) fn load(&mut self) -> std::io::Result<()> {
         self.ram.load(&self.placement.segments)?;
         let ram = self.ram.region.size() as u32;
-        assemble::initial_state(&mut self.vcpu, &self.pristine, &self.placement, ram);
+        let state = entry::state(&self.pristine, &self.placement.registers, ram);
+        self.vcpu.set_state(&state);
         Ok(())
     }
 

@@ -5,6 +5,26 @@ use std::time::Duration;
 
 use ppckvm_api::{ResetKind, Stuck};
 
+/// What a reset of the guest does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnReset {
+    /// It ends the run.
+    #[default]
+    Exit,
+    /// The machine starts again from the same files, its memory zero.
+    Reboot,
+}
+
+/// What a panic of the guest's kernel does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnPanic {
+    /// It ends the run, once the kernel has said all it says of it.
+    #[default]
+    Exit,
+    /// The guest goes on with what its kernel does then: it resets, or stays where it is.
+    Continue,
+}
+
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -3,10 +3,9 @@
 use ppckvm_api::{VcpuExit, msr};
 use ppckvm_devices::{AccessError, AccessKind};
 
-use crate::machine::spec::{OnPanic, OnReset};
 use crate::vm::Vm;
 use crate::vm::control::Request;
-use crate::vm::outcome::{Hang, Outcome};
+use crate::vm::outcome::{Hang, OnPanic, OnReset, Outcome};
 
 impl Vm {
     /// Runs the guest until somebody requests otherwise or it ends.

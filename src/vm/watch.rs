@@ -16,9 +16,8 @@ use ppckvm_api::GuestMemory;
 
 use crate::host::lock::lock;
 use crate::loader::symbols::{KERNEL_BASE, Symbols};
-use crate::machine::spec::OnPanic;
 use crate::vm::control::{Control, Request};
-use crate::vm::outcome::Outcome;
+use crate::vm::outcome::{OnPanic, Outcome};
 
 /// Bytes of a line that are looked at.
 const LINE: usize = 512;

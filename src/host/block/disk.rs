@@ -13,8 +13,8 @@ use super::error::{DiskError, SerialNumberError};
 use super::file::size;
 use super::format::Format;
 use super::image::Image;
-use crate::machine::keys::{Key, OptionError, Options};
-use crate::machine::virtio::Place;
+use crate::host::keys::{Key, OptionError, Options};
+use crate::host::place::Place;
 
 /// Characters that a serial number may have (virtio 1.2, 5.2.6).
 const SERIAL_BYTES: usize = 20;
@@ -113,7 +113,8 @@ impl Disk {
         self
     }
 
-    pub(super) fn its_place(&self) -> Place {
+    /// Where the guest has it.
+    pub(crate) fn its_place(&self) -> Place {
         self.place
     }
 
@@ -234,7 +235,7 @@ mod tests {
         assert_eq!(disk.serial_number(), "A B");
         let disk: Disk = "path=d,readonly,bus=pci,legacy".parse().unwrap();
         assert_eq!((disk.access, disk.format), (Access::ReadOnly, None));
-        assert!(disk.place.bus == crate::machine::virtio::Bus::Pci && disk.place.legacy);
+        assert!(disk.place.bus == crate::host::place::Bus::Pci && disk.place.legacy);
     }
 
     #[test]

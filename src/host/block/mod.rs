@@ -17,35 +17,27 @@ mod raw;
 mod tests;
 mod threads;
 
-use ppckvm_api::Clock;
+use ppckvm_api::{Clock, GuestMemory};
+use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::virtio::blk::Blk;
 
 pub use disk::{Disk, MemoryDisk};
 pub use error::{DiskError, DiskFault, ParseFormatError, SerialNumberError};
 pub use format::{Foreign, Format};
 
-use crate::machine::Machine;
-use crate::machine::virtio::Device;
 use threads::{InPlace, Threads};
 
 /// Queues of a device: the board has one CPU, which fills one.
 const QUEUES: u16 = 1;
 
-impl Machine {
-    /// A disk; the first one is `/dev/vda` in the guest. It is opened, checked and locked when the
-    /// machine is built.
-    pub fn disk(mut self, disk: Disk) -> Self {
-        let name = format!("disk{}", self.count_attached("disk"));
-        let thread = name.clone();
-        self.attach(name, disk.its_place(), move |host| {
-            Ok(open(&disk, &thread, host.clock)?)
-        });
-        self
-    }
-}
+/// A disk's device without its transport.
+type Device = Box<dyn VirtioDevice<GuestMemory>>;
 
-/// Opens, checks and locks a disk, and makes its device.
-fn open(disk: &Disk, name: &str, clock: Clock) -> Result<Device, DiskError> {
+/// Opens, checks and locks a disk, and makes its device; `name` is its threads'.
+///
+/// # Errors
+/// An image that cannot be used.
+pub(crate) fn open(disk: &Disk, name: &str, clock: Clock) -> Result<Device, DiskError> {
     let image = disk.open()?;
     Ok(match clock {
         Clock::Virtual => Box::new(Blk::new(image, InPlace::default(), QUEUES)),

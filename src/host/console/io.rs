@@ -15,11 +15,9 @@ use rustix::time::{
 };
 use vmm_sys_util::eventfd::EventFd;
 
-use super::Hub;
 use super::escape::{Command, Escape, HELP};
-use crate::host::serial::{Files, Listener, close};
-use crate::vm::control::{Control, Request};
-use crate::vm::outcome::Outcome;
+use super::{Hub, Owner};
+use crate::host::listener::{Listener, close};
 
 const INPUT: u32 = 0;
 const OUTPUT: u32 = 1;
@@ -45,10 +43,22 @@ enum Waiting {
     Always,
 }
 
+/// What the event thread serves for one port.
+#[derive(Default)]
+pub(crate) struct Files {
+    pub input: Option<OwnedFd>,
+    pub output: Option<OwnedFd>,
+    /// Reads and writes of the files return rather than wait, as they are.
+    pub nonblocking: bool,
+    pub listener: Option<Listener>,
+    /// Whether `Ctrl-a` in the input is for the launcher.
+    pub escape: bool,
+}
+
 /// The two files of a console, which are one client's where there is a socket.
 pub(crate) struct ConsoleIo {
     hub: Arc<Hub>,
-    control: Arc<Control>,
+    owner: Arc<dyn Owner>,
     wake: EventFd,
     /// Tells when output has gathered.
     timer: OwnedFd,
@@ -119,7 +129,7 @@ impl ConsoleIo {
     pub fn new(
         files: Files,
         hub: Arc<Hub>,
-        control: Arc<Control>,
+        owner: Arc<dyn Owner>,
         wake: EventFd,
     ) -> std::io::Result<Self> {
         let Files {
@@ -136,7 +146,7 @@ impl ConsoleIo {
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         Ok(ConsoleIo {
             hub,
-            control,
+            owner,
             wake,
             timer,
             input: input.map(|file| (File::from(file), Waiting::Armed)),
@@ -271,7 +281,7 @@ impl ConsoleIo {
         let mut guest = Vec::with_capacity(bytes.len());
         for command in escape.filter(bytes, &mut guest) {
             match command {
-                Command::Quit => self.control.request(Request::End(Outcome::Quit)),
+                Command::Quit => self.owner.quit(),
                 Command::Help => self.hub.show(HELP),
             }
         }
@@ -312,8 +322,7 @@ impl ConsoleIo {
                 Err(error) => {
                     self.hub.lose();
                     let how = std::io::Error::from(error).to_string();
-                    self.control
-                        .request(Request::End(Outcome::ConsoleLost(how)));
+                    self.owner.output_lost(how);
                     if self.armed {
                         let _ = ops.remove(Events::empty(&output.file));
                     }

@@ -16,7 +16,6 @@ pub(crate) mod port;
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,9 +23,6 @@ use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::host::lock::lock;
-use crate::host::serial::Serial;
-use crate::vm::control::{Control, Request};
-use crate::vm::watch::{LineReader, Watch};
 
 /// Bytes of input that may wait for the guest before no more is read.
 const INPUT_LIMIT: usize = 64 << 10;
@@ -40,45 +36,25 @@ const AFTER_REQUEST: Duration = Duration::from_secs(1);
 /// How long a client is waited for when the guest has ended, none is there, and output waits.
 const ABSENT: Duration = Duration::from_secs(5);
 
-/// Where a serial port's bytes come from and go to.
-#[derive(Debug, Default)]
-pub struct Console {
-    pub(crate) input: Option<OwnedFd>,
-    pub(crate) output: Option<OwnedFd>,
-    pub(crate) escape: bool,
-    /// Opened when the machine is built, in place of the files.
-    pub(crate) serial: Option<Serial>,
-}
+/// What a console tells the machine that it belongs to, and asks of it.
+pub(crate) trait Owner: Send + Sync {
+    /// The guest printed these bytes, `polled` or through its driver's queue.
+    fn printed(&self, bytes: &[u8], polled: bool);
 
-impl Console {
-    /// Nowhere but memory: [`crate::Vm::write`], [`crate::Vm::output`] and the pipes.
-    pub fn memory() -> Self {
-        Console::default()
-    }
+    /// The text that was searched for was printed.
+    fn text_found(&self);
 
-    /// Two files of any kind. The end of the input file is no error: the guest runs on.
-    pub fn files(input: Option<OwnedFd>, output: OwnedFd) -> Self {
-        Console {
-            input,
-            output: Some(output),
-            escape: false,
-            serial: None,
-        }
-    }
+    /// Whether the vcpu's thread is to return to its caller, and so must not wait for a reader.
+    fn wants_return(&self) -> bool;
 
-    /// A destination that is opened when the machine is built.
-    pub fn serial(destination: Serial) -> Self {
-        Console {
-            serial: Some(destination),
-            ..Console::default()
-        }
-    }
+    /// Has `hook` called whenever [`Owner::wants_return`] becomes true.
+    fn on_return_wanted(&self, hook: Box<dyn Fn() + Send + Sync>);
 
-    /// Whether `Ctrl-a` in the input is for the launcher (see [`escape`]).
-    pub fn with_escape(mut self, escape: bool) -> Self {
-        self.escape = escape;
-        self
-    }
+    /// The user typed the sequence that quits.
+    fn quit(&self);
+
+    /// The file that takes output takes no more; `how` is what the host said.
+    fn output_lost(&self, how: String);
 }
 
 #[derive(Debug, Default)]
@@ -106,7 +82,6 @@ struct State {
     absent: bool,
     ended: bool,
     input: VecDeque<u8>,
-    lines: LineReader,
 }
 
 impl State {
@@ -149,7 +124,7 @@ pub(crate) struct Hub {
     state: Mutex<State>,
     /// Something left or entered a queue, or a request was made.
     changed: Condvar,
-    control: Arc<Control>,
+    owner: Arc<dyn Owner>,
     /// Tells the event thread that there is output to write, or room for input.
     wake: Option<EventFd>,
     /// Input waits: what the vcpu's thread looks at after it touched a device.
@@ -158,8 +133,6 @@ pub(crate) struct Hub {
     full: AtomicBool,
     /// Bytes of output that may wait for the destination before the guest waits too.
     limit: usize,
-    /// What the guest says of itself.
-    watch: Arc<Watch>,
     /// The guest's driver prints without interrupts, as kernels do for their own messages.
     polled: AtomicBool,
     port: Mutex<Option<Arc<dyn Port>>>,
@@ -168,12 +141,7 @@ pub(crate) struct Hub {
 impl Hub {
     /// A console whose output has a destination of its own when `wake` is given; it may be `limit`
     /// bytes behind.
-    pub fn new(
-        control: Arc<Control>,
-        watch: Arc<Watch>,
-        wake: Option<EventFd>,
-        limit: usize,
-    ) -> Arc<Self> {
+    pub fn new(owner: Arc<dyn Owner>, wake: Option<EventFd>, limit: usize) -> Arc<Self> {
         let state = State {
             taken: wake.is_some(),
             ..State::default()
@@ -181,21 +149,20 @@ impl Hub {
         let hub = Arc::new(Hub {
             state: Mutex::new(state),
             changed: Condvar::new(),
-            control: control.clone(),
+            owner: owner.clone(),
             wake,
             waiting: AtomicBool::new(false),
             full: AtomicBool::new(false),
             limit,
-            watch,
             polled: AtomicBool::new(true),
             port: Mutex::new(None),
         });
         let weak = Arc::downgrade(&hub);
-        control.on_request(move || {
+        owner.on_return_wanted(Box::new(move || {
             if let Some(hub) = weak.upgrade() {
                 hub.notify(&lock(&hub.state));
             }
-        });
+        }));
         hub
     }
 
@@ -251,16 +218,15 @@ impl Hub {
         }
         state.transcript.extend_from_slice(bytes);
         let found = state.find();
-        let polled = self.polled.load(Ordering::Relaxed);
-        let said = state.lines.take(bytes, polled);
         let wake = self.enqueue(&mut state, bytes);
         drop(state);
         if wake {
             self.wake();
         }
-        self.watch.printed(said);
+        self.owner
+            .printed(bytes, self.polled.load(Ordering::Relaxed));
         if found {
-            self.control.request(Request::TextSeen);
+            self.owner.text_found();
         }
     }
 
@@ -314,7 +280,7 @@ impl Hub {
         }
         if self.full.load(Ordering::SeqCst) {
             let mut state = lock(&self.state);
-            while state.queue.len() >= self.limit && !self.control.is_raised() {
+            while state.queue.len() >= self.limit && !self.owner.wants_return() {
                 state = self.wait(state);
             }
         }
@@ -420,7 +386,7 @@ impl Hub {
                 (left, since) = (state.queue.len(), Instant::now());
             }
             let patience = patience
-                .or(self.control.is_raised().then_some(AFTER_REQUEST))
+                .or(self.owner.wants_return().then_some(AFTER_REQUEST))
                 .or(state.absent.then_some(ABSENT));
             state = match patience {
                 None => self.wait(state),
@@ -443,7 +409,7 @@ impl Hub {
         if text.is_empty() || state.find() {
             state.needle = None;
             drop(state);
-            self.control.request(Request::TextSeen);
+            self.owner.text_found();
         }
     }
 
@@ -529,14 +495,59 @@ impl Write for ConsoleInput {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::spec::OnPanic;
+    use std::sync::atomic::AtomicUsize;
 
     const OUTPUT_LIMIT: usize = 64 << 10;
 
+    type Hook = Box<dyn Fn() + Send + Sync>;
+
+    /// A machine that counts what it is told.
+    #[derive(Default)]
+    struct Machine {
+        found: AtomicUsize,
+        wants_return: AtomicBool,
+        hooks: Mutex<Vec<Hook>>,
+    }
+
+    impl Machine {
+        /// How often text was found since the last call.
+        fn found(&self) -> usize {
+            self.found.swap(0, Ordering::SeqCst)
+        }
+
+        fn want_return(&self) {
+            self.wants_return.store(true, Ordering::SeqCst);
+            lock(&self.hooks).iter().for_each(|hook| hook());
+        }
+    }
+
+    impl Owner for Machine {
+        fn printed(&self, _: &[u8], _: bool) {}
+
+        fn text_found(&self) {
+            self.found.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn wants_return(&self) -> bool {
+            self.wants_return.load(Ordering::SeqCst)
+        }
+
+        fn on_return_wanted(&self, hook: Hook) {
+            lock(&self.hooks).push(hook);
+        }
+
+        fn quit(&self) {}
+
+        fn output_lost(&self, _: String) {}
+    }
+
+    fn hub_and_machine() -> (Arc<Hub>, Arc<Machine>) {
+        let machine = Arc::new(Machine::default());
+        (Hub::new(machine.clone(), None, OUTPUT_LIMIT), machine)
+    }
+
     fn hub() -> Arc<Hub> {
-        let control = Arc::new(Control::default());
-        let watch = Watch::new(control.clone(), OnPanic::Exit);
-        Hub::new(control, watch, None, OUTPUT_LIMIT)
+        hub_and_machine().0
     }
 
     /// A guest with a FIFO that somebody empties.
@@ -553,41 +564,41 @@ mod tests {
 
     #[test]
     fn text_is_found_when_its_last_byte_comes() {
-        let hub = hub();
+        let (hub, machine) = hub_and_machine();
         hub.search(b"login: ");
         for piece in [&b"welcome\nlog"[..], b"in", b":"] {
             hub.transmit(piece);
-            assert!(!hub.control.is_raised());
+            assert_eq!(machine.found(), 0);
         }
         hub.transmit(b" ");
-        assert!(matches!(hub.control.take(), Some(Request::TextSeen)));
+        assert_eq!(machine.found(), 1);
         assert_eq!(hub.output(), b"welcome\nlogin: ");
     }
 
     #[test]
     fn a_search_begins_behind_the_last_match() {
-        let hub = hub();
+        let (hub, machine) = hub_and_machine();
         hub.transmit(b"# one\r\n# two\r\n");
         for _ in 0..2 {
             hub.search(b"# ");
-            assert!(matches!(hub.control.take(), Some(Request::TextSeen)));
+            assert_eq!(machine.found(), 1);
         }
         hub.search(b"# ");
-        assert!(hub.control.take().is_none());
+        assert_eq!(machine.found(), 0);
         hub.transmit(b"# ");
-        assert!(hub.control.take().is_some());
+        assert_eq!(machine.found(), 1);
     }
 
     #[test]
     fn a_long_output_keeps_its_tail_and_is_searched_whole() {
-        let hub = hub();
+        let (hub, machine) = hub_and_machine();
         hub.search(b"the end");
         for _ in 0..3 * TRANSCRIPT_LIMIT / 1000 {
             hub.transmit(&[b'.'; 1000]);
         }
-        assert!(!hub.control.is_raised());
+        assert_eq!(machine.found(), 0);
         hub.transmit(b"the end");
-        assert!(hub.control.is_raised());
+        assert_eq!(machine.found(), 1);
         let output = hub.output();
         assert!(output.len() <= 2 * TRANSCRIPT_LIMIT && output.ends_with(b".the end"));
     }
@@ -639,13 +650,17 @@ mod tests {
     }
 
     #[test]
-    fn a_request_ends_the_wait_for_room() {
-        let hub = hub();
+    fn a_wanted_return_ends_the_wait_for_room() {
+        let (hub, machine) = hub_and_machine();
         let _reader = hub.reader().unwrap();
         hub.transmit(&vec![b'x'; OUTPUT_LIMIT]);
-        hub.control.request(Request::Deadline);
-        hub.settle();
-        assert!(matches!(hub.control.take(), Some(Request::Deadline)));
+        let guest = std::thread::spawn({
+            let hub = hub.clone();
+            move || hub.settle()
+        });
+        machine.want_return();
+        guest.join().unwrap();
+        assert!(hub.needs_settling());
     }
 
     #[test]
@@ -658,15 +673,9 @@ mod tests {
 
     #[test]
     fn output_wakes_who_writes_it_once_and_not_while_it_returns() {
-        let control = Arc::new(Control::default());
-        let watch = Watch::new(control.clone(), OnPanic::Exit);
         let wake = EventFd::new(vmm_sys_util::eventfd::EFD_NONBLOCK).unwrap();
-        let hub = Hub::new(
-            control,
-            watch,
-            Some(wake.try_clone().unwrap()),
-            OUTPUT_LIMIT,
-        );
+        let own = wake.try_clone().unwrap();
+        let hub = Hub::new(Arc::new(Machine::default()), Some(own), OUTPUT_LIMIT);
         let mut chunk = [0; 16];
         let woken = || wake.read().is_ok();
 

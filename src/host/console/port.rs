@@ -136,18 +136,33 @@ impl MmioDevice for ConsolePort {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::spec::OnPanic;
-    use crate::vm::control::Control;
-    use crate::vm::watch::Watch;
+    use crate::host::console::Owner;
     use ppckvm_devices::IrqLine;
 
     const IER: u32 = 1;
     const FCR: u32 = 2;
 
+    /// A machine that runs on and does not listen.
+    struct Machine;
+
+    impl Owner for Machine {
+        fn printed(&self, _: &[u8], _: bool) {}
+
+        fn text_found(&self) {}
+
+        fn wants_return(&self) -> bool {
+            false
+        }
+
+        fn on_return_wanted(&self, _: Box<dyn Fn() + Send + Sync>) {}
+
+        fn quit(&self) {}
+
+        fn output_lost(&self, _: String) {}
+    }
+
     fn port() -> (Arc<Hub>, ConsolePort) {
-        let control = Arc::new(Control::default());
-        let watch = Watch::new(control.clone(), OnPanic::Exit);
-        let hub = Hub::new(control, watch, None, 1 << 16);
+        let hub = Hub::new(Arc::new(Machine), None, 1 << 16);
         let port = ConsolePort::new(Uart::new(IrqLine::detached(), Box::new(|_| {})), &hub);
         hub.connect(Arc::new(port.clone()));
         (hub, port)

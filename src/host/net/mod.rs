@@ -23,11 +23,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Instant;
 
+use ppckvm_api::GuestMemory;
+use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::virtio::net::Wire;
 
-use crate::machine::Machine;
-use crate::machine::keys::{Key, OptionError, Options};
-use crate::machine::virtio::Place;
+use crate::host::keys::{Key, OptionError, Options};
+use crate::host::place::Place;
 use frames::Frames;
 use pcap::Captured;
 use stream::Stream;
@@ -52,6 +53,9 @@ pub(crate) trait Backend: Wire {
         None
     }
 }
+
+/// A network device without its transport.
+type Device = Box<dyn VirtioDevice<GuestMemory>>;
 
 /// Which network a device is on.
 #[derive(Clone, Debug)]
@@ -283,7 +287,10 @@ impl FromStr for Net {
 }
 
 /// Opens what a network device has on the host, and starts its thread.
-fn start(name: &str, net: Net, mac: Mac) -> Result<NetDevice, NetError> {
+///
+/// # Errors
+/// What the host does not give.
+pub(crate) fn open(name: &str, net: Net, mac: Mac) -> Result<Device, NetError> {
     let mut network: Box<dyn Backend> = match &net.network {
         Network::User(options) => {
             let (user, listening) = User::new(options)?;
@@ -301,34 +308,9 @@ fn start(name: &str, net: Net, mac: Mac) -> Result<NetDevice, NetError> {
     if let Some(path) = &net.pcap {
         network = Box::new(Captured::new(path, network)?);
     }
-    NetDevice::start(name, net.mac.unwrap_or(mac), network)
+    let device = NetDevice::start(name, net.mac.unwrap_or(mac), network)?;
+    Ok(Box::new(device))
 }
-
-impl Machine {
-    /// A network device. Devices get their slots in the order in which they are attached.
-    ///
-    /// ```
-    /// use ppckvm::{Machine, Net, Network, frame_queues};
-    ///
-    /// // A wire whose other end is this program's.
-    /// let (port, end) = frame_queues()?;
-    /// let machine = Machine::new().net(Net::new(Network::Frames(end)));
-    /// // What a guest sends: `port.receive(..)`; what it gets: `port.send(..)`.
-    /// # Ok::<(), ppckvm::NetError>(())
-    /// ```
-    pub fn net(mut self, net: Net) -> Self {
-        let number = self.count_attached(KIND);
-        let name = format!("{KIND}{number}");
-        let own = name.clone();
-        self.attach(name, net.place, move |_| {
-            Ok(Box::new(start(&own, net, Mac::default_of(number))?))
-        });
-        self
-    }
-}
-
-/// What network devices are called, with a number.
-const KIND: &str = "net";
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,6 @@
 //! starts.
 
 mod pty;
-mod socket;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -16,13 +15,9 @@ use std::sync::Arc;
 use event_manager::MutEventSubscriber;
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::host::console::io::ConsoleIo;
-use crate::host::console::{Console, Hub};
-use crate::machine::BuildError;
-use crate::vm::control::Control;
-use crate::vm::watch::Watch;
-
-pub(crate) use socket::{Listener, close};
+use crate::host::console::io::{ConsoleIo, Files};
+use crate::host::console::{Hub, Owner};
+use crate::host::listener::Listener;
 
 /// Bytes of output that may wait for a file or pipe before the guest waits too.
 const FILE_LIMIT: usize = 64 << 10;
@@ -46,6 +41,47 @@ pub enum Serial {
     Unix(PathBuf),
     /// A TCP socket that listens at `HOST:PORT`; port 0 takes a free one.
     Tcp(String),
+}
+
+/// Where a serial port's bytes come from and go to.
+#[derive(Debug, Default)]
+pub struct Console {
+    pub(crate) input: Option<OwnedFd>,
+    pub(crate) output: Option<OwnedFd>,
+    pub(crate) escape: bool,
+    /// Opened when the machine is built, in place of the files.
+    pub(crate) serial: Option<Serial>,
+}
+
+impl Console {
+    /// Nowhere but memory: [`crate::Vm::write`], [`crate::Vm::output`] and the pipes.
+    pub fn memory() -> Self {
+        Console::default()
+    }
+
+    /// Two files of any kind. The end of the input file is no error: the guest runs on.
+    pub fn files(input: Option<OwnedFd>, output: OwnedFd) -> Self {
+        Console {
+            input,
+            output: Some(output),
+            escape: false,
+            serial: None,
+        }
+    }
+
+    /// A destination that is opened when the machine is built.
+    pub fn serial(destination: Serial) -> Self {
+        Console {
+            serial: Some(destination),
+            ..Console::default()
+        }
+    }
+
+    /// Whether `Ctrl-a` in the input is for the launcher (see `Ctrl-a h`).
+    pub fn with_escape(mut self, escape: bool) -> Self {
+        self.escape = escape;
+        self
+    }
 }
 
 /// Why a text names no destination.
@@ -79,6 +115,9 @@ pub enum SerialError {
          destination"
     )]
     TwoStdio,
+    /// The host has no event descriptor left.
+    #[error("the host gives no event descriptor: {0}; stop other programs or raise its limit")]
+    Events(std::io::Error),
 }
 
 fn remedy(error: &std::io::Error) -> &'static str {
@@ -120,18 +159,6 @@ impl FromStr for Serial {
     }
 }
 
-/// What the event thread serves for one port.
-#[derive(Default)]
-pub(crate) struct Files {
-    pub input: Option<OwnedFd>,
-    pub output: Option<OwnedFd>,
-    /// Reads and writes of the files return rather than wait, as they are.
-    pub nonblocking: bool,
-    pub listener: Option<Listener>,
-    /// Whether `Ctrl-a` in the input is for the launcher.
-    pub escape: bool,
-}
-
 /// A port's far end.
 pub(crate) struct Line {
     pub hub: Arc<Hub>,
@@ -161,21 +188,20 @@ pub(crate) struct Lines {
 }
 
 /// Opens a destination for each of `uarts` ports, those given, then nowhere; behind them, one for
-/// each virtio console.
+/// each virtio console. `owner` makes the owner of each.
 pub(crate) fn open(
     consoles: Vec<Console>,
     uarts: usize,
     virtio: Vec<Console>,
-    control: &Arc<Control>,
-    watch: &Arc<Watch>,
-) -> Result<Lines, BuildError> {
+    owner: impl Fn() -> Arc<dyn Owner>,
+) -> Result<Lines, SerialError> {
     let given = consoles.len();
     if given > uarts {
-        return Err(SerialError::TooMany { given, uarts }.into());
+        return Err(SerialError::TooMany { given, uarts });
     }
     let is_stdio = |console: &&Console| console.serial == Some(Serial::Stdio);
     if consoles.iter().chain(&virtio).filter(is_stdio).count() > 1 {
-        return Err(SerialError::TwoStdio.into());
+        return Err(SerialError::TwoStdio);
     }
     let mut all = Lines::default();
     let rest = std::iter::repeat_with(Console::memory);
@@ -192,28 +218,22 @@ pub(crate) fn open(
         let wake = used
             .then(|| EventFd::new(0))
             .transpose()
-            .map_err(no_event)?;
+            .map_err(SerialError::Events)?;
         let own = wake
             .as_ref()
             .map(EventFd::try_clone)
             .transpose()
-            .map_err(no_event)?;
-        let hub = Hub::new(control.clone(), watch.clone(), own, limit);
+            .map_err(SerialError::Events)?;
+        let owner = owner();
+        let hub = Hub::new(owner.clone(), own, limit);
         if let Some(wake) = wake {
-            let io = ConsoleIo::new(files, hub.clone(), control.clone(), wake);
-            let io = io.map_err(no_event)?;
+            let io = ConsoleIo::new(files, hub.clone(), owner, wake);
+            let io = io.map_err(SerialError::Events)?;
             all.subscribers.push(Box::new(io));
         }
         all.lines.push(Line { hub, name, slave });
     }
     Ok(all)
-}
-
-fn no_event(error: std::io::Error) -> BuildError {
-    BuildError::Host {
-        what: "event descriptor",
-        error,
-    }
 }
 
 type FarEnd = (Files, Option<String>, Option<pty::Slave>);

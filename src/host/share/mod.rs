@@ -18,11 +18,12 @@ mod worker;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use ppckvm_api::GuestMemory;
+use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::virtio::p9::P9;
 
-use crate::machine::keys::{Key, OptionError, Options};
-use crate::machine::virtio::Place;
-use crate::machine::{BuildError, Machine};
+use crate::host::keys::{Key, OptionError, Options};
+use crate::host::place::Place;
 
 use fids::Limits;
 pub use folder::FolderError;
@@ -55,6 +56,12 @@ pub enum ShareError {
     /// A tag that the guest could not name.
     #[error("--share tag={0}: {1}")]
     Tag(String, &'static str),
+    /// A tag that another share has.
+    #[error("--share tag={0}: two shares have it; give each its own")]
+    SameTag(String),
+    /// The host has no thread left.
+    #[error("the host gives no thread: {0}")]
+    Thread(std::io::Error),
 }
 
 impl FromStr for Share {
@@ -96,42 +103,24 @@ fn check_tag(tag: &str) -> Result<(), &'static str> {
     }
 }
 
-impl Machine {
-    /// A folder that the guest can mount with
-    /// `mount -t 9p -o trans=virtio,version=9p2000.L TAG DIRECTORY`.
-    ///
-    /// It is confined to the folder: it follows no link out of it, and opens no device, pipe or
-    /// socket of the host's. What it creates has this process's owner, or the guest's when this
-    /// process is root's; device nodes it cannot create. Extended attributes are not supported, and
-    /// locks hold among the guest's own processes.
-    pub fn share(mut self, share: Share) -> Self {
-        let name = format!("share {}", share.tag);
-        let same = self.count_attached_as(&name) > 0;
-        let Share {
-            path,
-            tag,
-            readonly,
-            place,
-        } = share;
-        self.attach(name, place, move |_| {
-            let why = match same {
-                true => Err("two shares have it; give each its own"),
-                false => check_tag(&tag),
-            };
-            why.map_err(|why| ShareError::Tag(tag.clone(), why))?;
-            let folder = folder::Folder::open(&path).map_err(ShareError::from)?;
-            let options = server::Options {
-                readonly,
-                give_away: rustix::process::geteuid().is_root(),
-                limits: Limits::of_this_process(),
-            };
-            let thread = ShareThread::new(Server::new(folder, options));
-            let thread = thread.map_err(|error| BuildError::Host {
-                what: "thread",
-                error,
-            })?;
-            Ok(Box::new(P9::new(&tag, thread)))
-        });
-        self
-    }
+/// Opens the folder, and makes the device and the thread that serve it.
+///
+/// # Errors
+/// A folder that cannot be shared, or a tag that cannot be named.
+pub(crate) fn open(share: &Share) -> Result<Box<dyn VirtioDevice<GuestMemory>>, ShareError> {
+    let Share {
+        path,
+        tag,
+        readonly,
+        ..
+    } = share;
+    check_tag(tag).map_err(|why| ShareError::Tag(tag.clone(), why))?;
+    let folder = folder::Folder::open(path)?;
+    let options = server::Options {
+        readonly: *readonly,
+        give_away: rustix::process::geteuid().is_root(),
+        limits: Limits::of_this_process(),
+    };
+    let thread = ShareThread::new(Server::new(folder, options)).map_err(ShareError::Thread)?;
+    Ok(Box::new(P9::new(tag, thread)))
 }

@@ -17,12 +17,14 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use ppckvm_api::GuestMemory;
+use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::virtio::vsock::{Host, Packets, Vsock as Device};
 
+use crate::host::events::EventThread;
+use crate::host::keys::{Key, OptionError, Options};
 use crate::host::lock::lock;
-use crate::machine::keys::{Key, OptionError, Options};
-use crate::machine::virtio::Place;
-use crate::machine::{BuildError, Machine};
+use crate::host::place::Place;
 
 use switch::{Switch, path_of_port};
 
@@ -64,6 +66,9 @@ pub enum VsockError {
     /// A second device.
     #[error("a guest has one vsock device; leave the second --vsock out")]
     Second,
+    /// The host has no event descriptor left.
+    #[error("the host gives no event descriptor: {0}")]
+    Events(io::Error),
 }
 
 const CID: &str = "0, 1, 2 and 4294967295 are reserved; use 3 or more";
@@ -105,43 +110,29 @@ impl FromStr for Vsock {
     }
 }
 
-/// What messages call the device.
-const NAME: &str = "vsock";
-
-impl Machine {
-    /// Streams between the guest and Unix sockets of the host's.
-    ///
-    /// Who connects to `uds` says `CONNECT PORT\n` and gets `OK PORT\n` back when something listens
-    /// on that port in the guest; otherwise the connection ends. A connection of the guest's to
-    /// port P of the host, context identifier 2, goes to the socket at `uds` with `_P` behind.
-    pub fn vsock(mut self, vsock: Vsock) -> Self {
-        let second = self.count_attached_as(NAME) > 0;
-        let Vsock { cid, uds, place } = vsock;
-        self.attach(NAME, place, move |host| {
-            if second {
-                return Err(VsockError::Second.into());
-            }
-            let switch = open(cid, uds)?;
-            let failed = |error| BuildError::Host {
-                what: "event descriptor",
-                error,
-            };
-            let end = HostEnd {
-                wake: switch.waker().map_err(failed)?,
-                switch: Arc::new(Mutex::new(switch)),
-            };
-            let events = Served {
-                events: lock(&end.switch).events(),
-                switch: end.switch.clone(),
-            };
-            host.events.add(Box::new(events)).map_err(failed)?;
-            Ok(Box::new(Device::new(cid.into(), end)))
-        });
-        self
-    }
+/// Listens at the device's path, makes the device, and has `events` serve it.
+///
+/// # Errors
+/// A context identifier or a path that cannot be.
+pub(crate) fn open(
+    vsock: Vsock,
+    events: &EventThread,
+) -> Result<Box<dyn VirtioDevice<GuestMemory>>, VsockError> {
+    let Vsock { cid, uds, .. } = vsock;
+    let switch = listen(cid, uds)?;
+    let end = HostEnd {
+        wake: switch.waker().map_err(VsockError::Events)?,
+        switch: Arc::new(Mutex::new(switch)),
+    };
+    let served = Served {
+        events: lock(&end.switch).events(),
+        switch: end.switch.clone(),
+    };
+    events.add(Box::new(served)).map_err(VsockError::Events)?;
+    Ok(Box::new(Device::new(cid.into(), end)))
 }
 
-fn open(cid: u32, path: PathBuf) -> Result<Switch, VsockError> {
+fn listen(cid: u32, path: PathBuf) -> Result<Switch, VsockError> {
     if !is_valid(cid) {
         return Err(VsockError::Cid(cid));
     }

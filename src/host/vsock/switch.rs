@@ -22,7 +22,7 @@ use rustix::time::{
 };
 
 use super::connection::{Connection, Given, Greeting, Ports, State};
-use crate::host::serial::Listener;
+use crate::host::listener::Listener;
 
 /// Connections and clients that have not said where they want to go, together.
 pub(super) const MOST_CONNECTIONS: usize = 1024;

@@ -6,10 +6,11 @@ use std::sync::{Arc, Weak};
 use ppckvm_api::GuestMemory;
 use ppckvm_devices::virtio::console::{Console, Sink, Turns};
 
-use super::{Device, Place};
+use super::Device;
 use crate::host::console::{Hub, Port};
+use crate::host::keys::{Key, OptionError, Options};
+use crate::host::place::Place;
 use crate::host::serial::Serial;
-use crate::machine::keys::{Key, OptionError, Options};
 
 /// A virtio console: where it leads, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +93,7 @@ pub(crate) fn device(hub: &Arc<Hub>, turns: &Turns<GuestMemory>) -> Device {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::virtio::Bus;
+    use crate::host::place::Bus;
 
     #[test]
     fn a_console_is_a_destination_and_a_place() {

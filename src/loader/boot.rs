@@ -1,0 +1,241 @@
+//! What a machine boots, as options, and the way from them to guest memory and registers.
+
+use std::path::{Path, PathBuf};
+
+use ppckvm_fdt::patch::PatchError;
+use ppckvm_fdt::tree::TreeError;
+use ppckvm_fdt::{Board, Patch, TreeOptions, UserTree, generate};
+
+use super::{
+    Firmware, Initrd, Kernel, KernelOptions, LoadError, Placement, Plan, Section, describe,
+    describe_bytes, dtb_from_bytes, read_dtb,
+};
+
+/// An image that is loaded into the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// A file, read when the machine is built.
+    File(PathBuf),
+    /// Bytes of the embedder's, with a name for messages.
+    Bytes {
+        /// What messages call it.
+        name: String,
+        /// The image, in any format that a file may have.
+        bytes: Vec<u8>,
+    },
+    /// A program without any header, which starts at its first byte.
+    Program {
+        /// Where it goes.
+        gpa: u32,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+}
+
+impl Image {
+    /// What messages call it, as a path.
+    pub(crate) fn path(&self) -> PathBuf {
+        match self {
+            Image::File(path) => path.clone(),
+            Image::Bytes { name, .. } => Path::new(name).to_owned(),
+            Image::Program { .. } => Path::new("program").to_owned(),
+        }
+    }
+}
+
+/// What a machine boots.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BootSpec {
+    /// The kernel; none makes a machine that can be described but not run.
+    pub kernel: Option<Image>,
+    /// What there is to say about the kernel besides its file.
+    pub kernel_options: KernelOptions,
+    /// The initial RAM disk; none takes the one that came with the kernel, if any.
+    pub initrd: Option<Image>,
+    /// The kernel's command line; none keeps what a device tree of the user's says.
+    pub append: Option<String>,
+    /// A device tree to use in place of the generated one.
+    pub dtb: Option<Image>,
+}
+
+/// Why nothing can be booted. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BootError {
+    /// No kernel was given.
+    #[error("no kernel was given; name one, for example with --kernel uImage")]
+    NoKernel,
+    /// A file that cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A program that does not fit.
+    #[error(
+        "a program of {bytes} bytes at {gpa:#x} does not fit: it must be a word or more, on a word \
+         boundary, and end within the {ram:#x} bytes of ram"
+    )]
+    Program {
+        /// Where it was to go.
+        gpa: u32,
+        /// Its length.
+        bytes: usize,
+        /// RAM in bytes.
+        ram: u32,
+    },
+    /// The options make no device tree.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The user's device tree cannot take what must be filled in.
+    #[error("{}: {error}", file.display())]
+    Patch {
+        /// The tree's file.
+        file: PathBuf,
+        /// Why.
+        error: PatchError,
+    },
+}
+
+/// A device tree that is used in place of the generated one.
+pub(crate) struct GivenTree {
+    /// Its file, for messages.
+    pub file: PathBuf,
+    pub tree: UserTree,
+}
+
+impl BootSpec {
+    /// Reads the kernel and the initrd for a guest with `ram` bytes of memory, and gives the initrd
+    /// its place.
+    pub(crate) fn plan(&self, ram: u32) -> Result<Plan, BootError> {
+        let kernel = self.read_kernel(ram)?;
+        self.with_initrd(kernel, ram)
+    }
+
+    /// As [`BootSpec::plan`], but without a kernel, the initrd is placed as if there were a very
+    /// small one.
+    pub(crate) fn plan_of_tree(&self, ram: u32) -> Result<Plan, BootError> {
+        let kernel = match &self.kernel {
+            Some(_) => self.read_kernel(ram)?,
+            None => program(0, vec![0; 4], ram)?,
+        };
+        self.with_initrd(kernel, ram)
+    }
+
+    /// The user's initrd, or the one that came with the kernel.
+    fn with_initrd(&self, mut kernel: Kernel, ram: u32) -> Result<Plan, BootError> {
+        let own = kernel.initrd.take();
+        Ok(Plan::new(kernel, self.read_initrd(ram)?.or(own), ram)?)
+    }
+
+    fn read_kernel(&self, ram: u32) -> Result<Kernel, BootError> {
+        let options = &self.kernel_options;
+        Ok(match self.kernel.as_ref().ok_or(BootError::NoKernel)? {
+            Image::File(path) => Kernel::read(path, options, ram)?,
+            image @ Image::Bytes { bytes, .. } => {
+                Kernel::from_bytes(&image.path(), bytes.clone(), options, ram)?
+            }
+            Image::Program { gpa, bytes } => program(*gpa, bytes.clone(), ram)?,
+        })
+    }
+
+    fn read_initrd(&self, ram: u32) -> Result<Option<Initrd>, BootError> {
+        Ok(match &self.initrd {
+            None => None,
+            Some(Image::File(path)) => Some(Initrd::read(path, ram)?),
+            Some(image @ (Image::Bytes { bytes, .. } | Image::Program { bytes, .. })) => {
+                Some(Initrd::from_bytes(&image.path(), bytes.clone(), ram)?)
+            }
+        })
+    }
+
+    /// Says what is in the kernel's image, also in one that cannot be started.
+    pub(crate) fn describe(&self, ram: u32) -> Result<Section, BootError> {
+        let options = &self.kernel_options;
+        Ok(match self.kernel.as_ref().ok_or(BootError::NoKernel)? {
+            Image::File(path) => describe(path, options, ram)?,
+            Image::Bytes { name, bytes } => {
+                describe_bytes(name.as_ref(), bytes.clone(), options, ram)?
+            }
+            Image::Program { .. } => Section::default(),
+        })
+    }
+
+    /// The user's device tree, or the kernel's own.
+    pub(crate) fn given_tree(&self, plan: &Plan, ram: u32) -> Result<Option<GivenTree>, BootError> {
+        Ok(match (&self.dtb, &plan.kernel().tree) {
+            (None, None) => None,
+            (None, Some((name, bytes))) => Some(GivenTree {
+                file: name.clone(),
+                tree: dtb_from_bytes(name, bytes)?,
+            }),
+            (Some(image @ Image::File(path)), _) => Some(GivenTree {
+                file: image.path(),
+                tree: read_dtb(path, ram)?,
+            }),
+            (Some(image @ (Image::Bytes { bytes, .. } | Image::Program { bytes, .. })), _) => {
+                Some(GivenTree {
+                    file: image.path(),
+                    tree: dtb_from_bytes(&image.path(), bytes)?,
+                })
+            }
+        })
+    }
+
+    /// The tree that the guest gets: the generated one with virtio devices in these MMIO slots, or
+    /// `given` with what only the launcher knows filled in.
+    pub(crate) fn tree(
+        &self,
+        board: &Board,
+        plan: &Plan,
+        given: Option<GivenTree>,
+        virtio: &[u8],
+        ram: u32,
+    ) -> Result<Vec<u8>, BootError> {
+        let initrd = plan.initrd_range();
+        if let Some(GivenTree { file, tree }) = given {
+            let patch = Patch {
+                memory_bytes: ram,
+                bootargs: self.append.as_deref(),
+                initrd,
+                clocks: Some(&board.clocks),
+            };
+            let patched = tree.patched(&patch);
+            return patched.map_err(|error| BootError::Patch { file, error });
+        }
+        let options = TreeOptions {
+            memory_bytes: ram,
+            bootargs: self.append.clone().unwrap_or_default(),
+            initrd,
+            virtio: virtio.to_vec(),
+            ..TreeOptions::default()
+        };
+        Ok(generate(board, &options)?)
+    }
+
+    /// Adds what a kernel takes in place of a device tree.
+    pub(crate) fn finish_without_tree(
+        &self,
+        board: &Board,
+        plan: Plan,
+    ) -> Result<Placement, BootError> {
+        let firmware = Firmware {
+            board,
+            bootargs: self.append.as_deref(),
+        };
+        let dtb = self.dtb.as_ref().map(Image::path);
+        Ok(plan.finish_without_tree(&firmware, dtb.as_deref())?)
+    }
+}
+
+/// A program without header, which starts at its first byte.
+fn program(gpa: u32, bytes: Vec<u8>, ram: u32) -> Result<Kernel, BootError> {
+    let fits = |size: u32| gpa.checked_add(size).is_some_and(|end| end <= ram);
+    match u32::try_from(bytes.len()) {
+        Ok(size) if size > 0 && fits(size) && gpa.is_multiple_of(4) => {
+            Ok(Kernel::program("program".as_ref(), gpa, bytes))
+        }
+        _ => Err(BootError::Program {
+            gpa,
+            bytes: bytes.len(),
+            ram,
+        }),
+    }
+}

@@ -1,0 +1,91 @@
+//! What the guest starts with: files, symbols and the device tree of this machine.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ppckvm_devices::sdram;
+use ppckvm_fdt::Board;
+
+use crate::loader::symbols::Symbols;
+use crate::loader::{Placement, Plan, Start};
+use crate::machine::custom::Additions;
+use crate::machine::error::BuildError;
+use crate::machine::slots::OnMmio;
+use crate::machine::spec::VmConfig;
+
+/// The device tree that the guest would be given.
+pub(crate) fn device_tree(
+    board: &Board,
+    config: &VmConfig,
+    additions: &Additions,
+) -> Result<Vec<u8>, BuildError> {
+    sdram::banks(config.memory.bytes())?;
+    let plan = config.boot.plan_of_tree(config.ram_bytes())?;
+    let on_mmio = OnMmio::new(board, &additions.virtio, config.rng)?;
+    tree(config, board, &plan, &on_mmio)
+}
+
+/// Reads all files and gives them their places; also says where the kernel's symbols would be.
+pub(crate) fn place(
+    config: &VmConfig,
+    board: &Board,
+    on_mmio: &OnMmio,
+) -> Result<(Placement, Option<PathBuf>), BuildError> {
+    let plan = config.boot.plan(config.ram_bytes())?;
+    let kernel = plan.kernel();
+    tracing::info!("kernel: {}, {}", kernel.file.display(), kernel.format);
+    for warning in kernel.warnings(plan.initrd_range().is_some()) {
+        tracing::warn!("{warning}");
+    }
+    let symbols = kernel.symbols.clone();
+    Ok((finish(config, board, plan, on_mmio)?, symbols))
+}
+
+/// The kernel's symbols: the user's, which must be right, or those found beside the kernel.
+pub(crate) fn symbols(
+    config: &VmConfig,
+    found: Option<PathBuf>,
+) -> Result<Option<Arc<Symbols>>, BuildError> {
+    if let Some(path) = &config.symbols {
+        return Ok(Some(Arc::new(Symbols::read(path)?)));
+    }
+    let read = found.map(|path| Symbols::read(&path));
+    Ok(match read {
+        Some(Ok(symbols)) => Some(Arc::new(symbols)),
+        Some(Err(error)) => {
+            tracing::debug!("no symbols: {error}");
+            None
+        }
+        None => None,
+    })
+}
+
+/// Adds what the kernel is told: a device tree, or what it takes in its place.
+pub(crate) fn finish(
+    config: &VmConfig,
+    board: &Board,
+    plan: Plan,
+    on_mmio: &OnMmio,
+) -> Result<Placement, BuildError> {
+    if plan.kernel().start == Start::DeviceTree {
+        let fdt = tree(config, board, &plan, on_mmio)?;
+        return Ok(plan.finish(fdt)?);
+    }
+    on_mmio.warn_of_hidden_tree();
+    Ok(config.boot.finish_without_tree(board, plan)?)
+}
+
+fn tree(
+    config: &VmConfig,
+    board: &Board,
+    plan: &Plan,
+    on_mmio: &OnMmio,
+) -> Result<Vec<u8>, BuildError> {
+    let ram = config.ram_bytes();
+    let given = config.boot.given_tree(plan, ram)?;
+    if let Some(given) = &given {
+        on_mmio.check(&given.tree, &given.file)?;
+    }
+    let slots = &on_mmio.slots;
+    Ok(config.boot.tree(board, plan, given, slots, ram)?)
+}

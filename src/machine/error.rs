@@ -1,0 +1,147 @@
+//! Why no machine can be built.
+
+use std::path::PathBuf;
+
+use ppckvm_api::{OpenError, VmError};
+use ppckvm_devices::bus::RegisterError;
+use ppckvm_devices::sdram::BankError;
+
+use crate::host::block::DiskError;
+use crate::host::net::NetError;
+use crate::host::serial::SerialError;
+use crate::host::share::ShareError;
+use crate::host::vsock::VsockError;
+use crate::loader::symbols::SymbolsError;
+use crate::loader::{BootError, LoadError};
+
+/// Why no machine can be built. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Nothing that can be booted: a file, a program or a device tree.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// A memory size that the board cannot have.
+    #[error(transparent)]
+    Memory(#[from] BankError),
+    /// No core where one was asked for.
+    #[error(transparent)]
+    Accel(#[from] OpenError),
+    /// A translator was asked for.
+    #[error(
+        "there is no translator for this {0} host (it needs x86-64 with MOVBE, BMI2, LZCNT and FMA); \
+         take --cpu interp or --cpu auto"
+    )]
+    NoTranslator(&'static str),
+    /// A device that cannot be where it was put.
+    #[error(transparent)]
+    Device(#[from] RegisterError),
+    /// A device of the embedder's in RAM.
+    #[error(
+        "{name} at {base:#x} lies in ram, which ends at {ram:#x}; move it above or give less memory"
+    )]
+    DeviceInRam {
+        /// The device.
+        name: String,
+        /// Its first address.
+        base: u32,
+        /// First address after RAM.
+        ram: u32,
+    },
+    /// A device of the embedder's on an input that does not exist.
+    #[error("{name} wants interrupt input {input}, and a controller has inputs 0 to 31")]
+    Interrupt {
+        /// The device.
+        name: String,
+        /// The input.
+        input: u8,
+    },
+    /// The CPU cannot be made.
+    #[error(transparent)]
+    Vcpu(#[from] VmError),
+    /// A serial port's destination.
+    #[error(transparent)]
+    Serial(#[from] SerialError),
+    /// A file that gives no symbols.
+    #[error(transparent)]
+    Symbols(#[from] SymbolsError),
+    /// A disk that cannot be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A virtio device that has no place.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// A network that cannot be used.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// A folder that cannot be shared.
+    #[error(transparent)]
+    Share(#[from] ShareError),
+    /// A socket device that there cannot be.
+    #[error(transparent)]
+    Vsock(#[from] VsockError),
+    /// The host has not enough of something.
+    #[error("the host gives no {what}: {error}")]
+    Host {
+        /// What was asked for.
+        what: &'static str,
+        /// What the host said.
+        error: std::io::Error,
+    },
+}
+
+impl From<LoadError> for BuildError {
+    fn from(error: LoadError) -> Self {
+        BuildError::Boot(error.into())
+    }
+}
+
+/// Why a device cannot be attached.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// All virtio-mmio slots are taken.
+    #[error(
+        "no virtio-mmio slot is left for {name}: the board has {slots}; attach a device with bus=pci, \
+         or leave one out (--no-rng)"
+    )]
+    NoMmioSlot {
+        /// The device.
+        name: String,
+        /// How many slots there are.
+        slots: usize,
+    },
+    /// All PCI slots are taken.
+    #[error(
+        "no PCI slot is left for {name}: the board has {slots}; attach a device with bus=mmio, or \
+         leave one out"
+    )]
+    NoPciSlot {
+        /// The device.
+        name: String,
+        /// How many slots there are.
+        slots: usize,
+    },
+    /// A device on MMIO that the user's or the kernel's device tree does not describe.
+    #[error(
+        "{name} is on mmio, and the device tree {} describes {described} virtio,mmio devices, so the \
+         guest would not find it; attach it with bus=pci, or describe it in the tree as \
+         `ppckvm dtb` does without --dtb", .file.display()
+    )]
+    NotInTree {
+        /// The first device that is not found.
+        name: String,
+        /// The tree.
+        file: PathBuf,
+        /// How many it describes.
+        described: usize,
+    },
+    /// A legacy interface that does not exist.
+    #[error("{name}: {error}")]
+    NoLegacy {
+        /// The device.
+        name: String,
+        /// Why.
+        error: ppckvm_devices::virtio::pci::NoLegacy,
+    },
+}
