@@ -275,8 +275,8 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Balloon<M> {
 
     fn notify(&mut self, queue: u16) {
         let served = self.serve(queue);
-        if let (Some(link), Err(error)) = (&self.link, served) {
-            link.interrupt.queue_broken(queue, &error);
+        if let (Some(link), Err(error)) = (&mut self.link, served) {
+            link.break_queue(queue, &error);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a virtio device looks like to its transport, and what it is given when it starts.
 
 use super::interrupt::Interrupt;
-use super::queue::Queue;
+use super::queue::{Queue, QueueError};
 
 /// Of a device's configuration fields and of the headers of its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +124,18 @@ pub struct Link<M> {
     pub order: ByteOrder,
     /// The way to tell the driver.
     pub interrupt: Interrupt,
+}
+
+impl<M> Link<M> {
+    /// Gives a queue up for the reason `error` and tells the driver that the device needs a reset.
+    ///
+    /// For what a driver must not do, whether [`Queue::pop`] found it or the device in a request.
+    pub fn break_queue(&mut self, queue: u16, error: &QueueError) {
+        if let Some(queue) = self.queues.get_mut(usize::from(queue)) {
+            queue.give_up();
+        }
+        self.interrupt.queue_broken(queue, error);
+    }
 }
 
 /// Fills `data` from `offset` of the image of a device's configuration fields; 0 behind its end.

@@ -118,7 +118,7 @@ impl<M: GuestMemory + Send> Serve for Requests<M> {
         match self.try_serve(exchange) {
             Ok(served) => served,
             Err(error) => {
-                self.link.interrupt.queue_broken(0, &error);
+                self.link.break_queue(0, &error);
                 false
             }
         }

@@ -108,6 +108,11 @@ impl LegacyRing {
         })
     }
 
+    /// How many descriptors the ring has.
+    pub fn size(&self) -> u16 {
+        self.size
+    }
+
     fn load(
         &self,
         memory: &impl GuestMemory,

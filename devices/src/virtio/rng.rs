@@ -104,7 +104,7 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Rng<M> {
         match serve(&mut *self.entropy, link) {
             Ok(true) => link.interrupt.used(),
             Ok(false) => {}
-            Err(error) => link.interrupt.queue_broken(queue, &error),
+            Err(error) => link.break_queue(queue, &error),
         }
     }
 

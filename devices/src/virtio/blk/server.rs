@@ -117,7 +117,10 @@ impl<M: GuestMemory + Send + Sync, D: Medium> Serve for Server<M, D> {
                                 broken(error);
                             }
                         }
-                        Err(error) => self.interrupt.needs_reset(error),
+                        Err(error) => {
+                            self.queue(number).give_up();
+                            self.interrupt.needs_reset(error);
+                        }
                     }
                     return true;
                 }

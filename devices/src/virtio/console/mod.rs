@@ -262,9 +262,9 @@ impl<M: GuestMemory> Ports<M> {
         Ok(())
     }
 
-    fn report(&self, queue: usize, result: Result<(), QueueError>) {
-        if let (Some(link), Err(error)) = (&self.link, result) {
-            link.interrupt.queue_broken(queue as u16, &error);
+    fn report(&mut self, queue: usize, result: Result<(), QueueError>) {
+        if let (Some(link), Err(error)) = (&mut self.link, result) {
+            link.break_queue(queue as u16, &error);
         }
     }
 }

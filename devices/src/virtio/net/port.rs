@@ -54,6 +54,13 @@ struct Active<M> {
 }
 
 impl<M> Queues<M> {
+    /// How many receive buffers are kept, and how many bytes they hold.
+    #[cfg(test)]
+    pub fn spare(&self) -> (usize, usize) {
+        let active = self.active.as_ref();
+        active.map_or((0, 0), |active| (active.spare.len(), active.room))
+    }
+
     /// A driver is there, or gone.
     pub fn set(&mut self, link: Option<Link<M>>) {
         self.changed = true;
@@ -126,7 +133,7 @@ impl<M: GuestMemory> Port<M> {
         ] {
             if let Err(error) = result {
                 // The transport does not wait for this thread, so its wire may be driven here.
-                active.interrupt.queue_broken(queue as u16, &error);
+                active.break_queue(queue, &error);
             }
         }
         let interrupt = active.interrupt.clone();
@@ -141,6 +148,18 @@ impl<M: GuestMemory> Port<M> {
 impl<M: GuestMemory> Active<M> {
     fn queue(&mut self, index: usize) -> Option<&mut Queue> {
         self.queues.get_mut(index)
+    }
+
+    /// Gives a queue up and tells the driver.
+    fn break_queue(&mut self, index: usize, error: &QueueError) {
+        if let Some(queue) = self.queue(index) {
+            queue.give_up();
+        }
+        if index == RECEIVE {
+            self.spare.clear();
+            self.room = 0;
+        }
+        self.interrupt.queue_broken(index as u16, error);
     }
 
     /// Hands the driver's frames to the wire.
@@ -255,6 +274,12 @@ impl<M: GuestMemory> Active<M> {
             let Some(chain) = self.next_buffer()? else {
                 return Ok(Delivery::NoBuffers);
             };
+            if chain.writable_len() == 0 {
+                return Err(QueueError::Request {
+                    head: chain.head,
+                    why: "it has no room for a frame",
+                });
+            }
             self.room += chain.writable_len();
             self.spare.push_back(chain);
         }

@@ -323,6 +323,48 @@ fn without_merged_buffers_a_frame_that_is_too_long_is_lost() {
 }
 
 #[test]
+fn a_receive_buffer_without_room_breaks_the_queue_and_is_not_kept() {
+    for features in [0, MRG] {
+        each(features, |bench| {
+            let good = bench.rx.offer(&bench.memory, &[], &[40]);
+            bench.rx.offer(&bench.memory, &[&[0; 16]], &[]);
+            bench
+                .wire
+                .incoming
+                .extend([60, 60].map(|length| (frame(length), Offload::default())));
+            bench.serve();
+            assert_eq!(bench.rx.used(&bench.memory), None);
+            assert_eq!(bench.interrupt.is_reset_needed(), features == MRG);
+            // The first is for shorter frames, which costs one frame without merged buffers.
+            bench.serve();
+            let held = lock(&bench.net.shared.queues);
+            let (chains, bytes) = held.spare();
+            match features {
+                MRG => assert_eq!((chains, bytes), (0, 0)),
+                _ => assert_eq!((chains, bytes), (1, 40)),
+            }
+            assert_eq!(good.writable.len(), 1);
+        });
+    }
+}
+
+#[test]
+fn a_driver_that_offers_one_buffer_over_and_over_is_stopped_at_the_rings_size() {
+    each(ALL | MRG, |bench| {
+        bench.wire.incoming.push_back((frame(60_000), segment()));
+        let offer = bench.rx.offer(&bench.memory, &[], &[1]);
+        for round in 0..100 {
+            bench.rx.make_available(&bench.memory, offer.head);
+            bench.serve();
+            let (chains, _) = lock(&bench.net.shared.queues).spare();
+            assert!(chains <= 32, "{chains} in round {round}");
+        }
+        assert!(bench.interrupt.is_reset_needed());
+        assert_eq!(bench.rx.used(&bench.memory), None);
+    });
+}
+
+#[test]
 fn what_was_not_agreed_on_does_not_reach_the_driver() {
     each(MRG, |bench| {
         bench.rx.offer(&bench.memory, &[], &[5000]);

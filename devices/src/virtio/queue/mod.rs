@@ -32,6 +32,12 @@ pub enum QueueError {
         /// How many there can be.
         size: u16,
     },
+    /// The driver made more chains available than the ring has descriptors, before any came back.
+    #[error("more than {size} buffers were taken from a ring of {size} before any came back")]
+    Outstanding {
+        /// How many descriptors the ring has.
+        size: u16,
+    },
     /// A chain leaves its table, loops, or has an indirect table that is none.
     #[error(
         "the descriptor chain from {head} leaves its table, or loops, or its indirect table is none"
@@ -101,6 +107,9 @@ pub struct SplitRing {
 pub struct Queue {
     ring: Ring,
     broken: bool,
+    /// Chains that were taken and not given back. Each needs a descriptor of the ring's table, so
+    /// there are at most as many as it has: what a device keeps is bounded by this.
+    taken: u16,
     /// No notifications are wanted.
     polled: bool,
 }
@@ -154,6 +163,7 @@ impl Queue {
         Queue {
             ring,
             broken: false,
+            taken: 0,
             polled: false,
         }
     }
@@ -182,13 +192,34 @@ impl Queue {
         if self.broken {
             return Ok(None);
         }
+        let size = self.size();
         let popped = match &mut self.ring {
             Ring::Unused => Ok(None),
             Ring::Split(ring) => pop_split(ring, memory),
             Ring::Legacy(ring) => ring.pop(memory),
         };
+        let popped = match popped {
+            Ok(Some(_)) if self.taken >= size => Err(QueueError::Outstanding { size }),
+            popped => popped,
+        };
         self.broken |= popped.is_err();
+        self.taken += u16::from(matches!(popped, Ok(Some(_))));
         popped
+    }
+
+    /// How many descriptors the ring has; 0 for a queue that the driver did not set up.
+    pub fn size(&self) -> u16 {
+        match &self.ring {
+            Ring::Unused => 0,
+            Ring::Split(ring) => ring.size(),
+            Ring::Legacy(ring) => ring.size(),
+        }
+    }
+
+    /// Takes nothing more out of the queue and puts nothing more in, until the driver resets the
+    /// device: for a device that found a request which breaks its rules.
+    pub fn give_up(&mut self) {
+        self.broken = true;
     }
 
     /// Gives a chain back, `written` bytes of its writable part filled from the first on.
@@ -223,6 +254,7 @@ impl Queue {
             Ring::Legacy(ring) => ring.push_all(memory, chains),
         };
         self.broken |= pushed.is_err();
+        self.taken = self.taken.saturating_sub(chains.len() as u16);
         pushed
     }
 

@@ -335,3 +335,55 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_device_never_holds_more_chains_than_the_ring_has_descriptors() {
+    each(|memory, mut driver, mut queue, _| {
+        driver.describe(memory, BASE, 0, (0x9000, 4, WRITE, 0));
+        for round in 0..100 {
+            driver.make_available(memory, 0);
+            match (round, queue.pop(memory)) {
+                (0..8, chain) => assert!(chain.unwrap().is_some(), "{round}"),
+                (8, chain) => {
+                    assert!(matches!(chain, Err(QueueError::Outstanding { size: 8 })));
+                }
+                (_, chain) => assert!(chain.unwrap().is_none(), "{round}"),
+            }
+        }
+        // Nor does the driver get back what it did not give.
+        queue.push(memory, 0, 4).unwrap();
+        assert_eq!(driver.used(memory), None);
+    });
+}
+
+#[test]
+fn a_chain_that_came_back_makes_room_for_the_next() {
+    each(|memory, mut driver, mut queue, _| {
+        for _ in 0..100 {
+            let offers: Vec<_> = (0..8).map(|_| driver.offer(memory, &[], &[1])).collect();
+            let mut back = Vec::new();
+            while let Some(chain) = queue.pop(memory).unwrap() {
+                back.push((chain.head, 1));
+            }
+            queue.push_all(memory, &back).unwrap();
+            for offer in offers {
+                assert_eq!(driver.used(memory), Some((offer.head, 1)));
+            }
+            driver.reuse_buffers();
+        }
+    });
+}
+
+#[test]
+fn a_queue_that_its_device_gave_up_is_empty() {
+    each(|memory, mut driver, mut queue, _| {
+        driver.offer(memory, &[b"x"], &[]);
+        driver.offer(memory, &[b"y"], &[]);
+        let chain = queue.pop(memory).unwrap().unwrap();
+        queue.give_up();
+        queue.push(memory, chain.head, 0).unwrap();
+        assert_eq!(driver.used(memory), None);
+        assert!(queue.pop(memory).unwrap().is_none());
+        assert!(!queue.is_ready());
+    });
+}

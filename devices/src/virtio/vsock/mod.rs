@@ -117,12 +117,12 @@ impl<M: GuestMemory> Rings<M> {
         Ok(())
     }
 
-    fn broken(&self, number: usize) -> impl FnOnce(QueueError) -> Broken + use<M> {
-        let interrupt = self.link.interrupt.clone();
-        move |error| {
-            interrupt.queue_broken(number as u16, &error);
+    /// What a call says after it worked on a queue; one that failed is given up.
+    fn checked<T>(&mut self, number: usize, result: Result<T, QueueError>) -> Result<T, Broken> {
+        result.map_err(|error| {
+            self.link.break_queue(number as u16, &error);
             Broken
-        }
+        })
     }
 
     fn try_receive(&mut self, data: &mut Vec<u8>) -> Result<Option<Header>, QueueError> {
@@ -183,18 +183,18 @@ impl<M: GuestMemory> Rings<M> {
 
 impl<M: GuestMemory + Send> Packets for Rings<M> {
     fn receive(&mut self, data: &mut Vec<u8>) -> Result<Option<Header>, Broken> {
-        let broken = self.broken(TX);
-        self.try_receive(data).map_err(broken)
+        let received = self.try_receive(data);
+        self.checked(TX, received)
     }
 
     fn room(&mut self) -> Result<Option<usize>, Broken> {
-        let broken = self.broken(RX);
-        self.try_room().map_err(broken)
+        let room = self.try_room();
+        self.checked(RX, room)
     }
 
     fn send(&mut self, header: Header, data: &[u8]) -> Result<(), Broken> {
-        let broken = self.broken(RX);
-        self.try_send(header, data).map_err(broken)
+        let sent = self.try_send(header, data);
+        self.checked(RX, sent)
     }
 
     fn flush(&mut self) {
