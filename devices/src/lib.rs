@@ -52,6 +52,7 @@ pub mod pci_bridge;
 pub mod pci_config;
 pub mod plb;
 pub mod pvpanic;
+pub mod repeats;
 pub mod sdr;
 pub mod sdram;
 pub mod syscon;

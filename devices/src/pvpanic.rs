@@ -1,7 +1,7 @@
 //! A byte through which a guest says that its kernel panicked, as Linux's `pvpanic-mmio` driver
 //! does. The real board has nothing like it.
 //!
-//! A read gives the events that can be reported, a write reports some.
+//! A read returns the events that can be reported, a write reports some.
 
 use crate::bus::{AccessError, MmioDevice};
 
@@ -21,17 +21,39 @@ pub enum Event {
     CrashLoaded,
 }
 
-/// The device; it keeps no state.
+/// What a snapshot of the device must hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// The events that were reported since the last reset.
+    pub reported: u8,
+}
+
+/// The device, which reports each kind of event once until it is reset: a guest can store to it
+/// millions of times a second.
 pub struct Pvpanic {
     report: Box<dyn FnMut(Event) + Send>,
+    state: State,
 }
 
 impl Pvpanic {
-    /// A device that calls `report` for each event.
+    /// A device that calls `report` for the first event of each kind.
     ///
     /// The call comes on the vcpu's thread, from within the guest's store.
     pub fn new(report: Box<dyn FnMut(Event) + Send>) -> Self {
-        Pvpanic { report }
+        Pvpanic {
+            report,
+            state: State::default(),
+        }
+    }
+
+    /// What a snapshot must hold.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Takes up a state that [`Pvpanic::state`] returned.
+    pub fn set_state(&mut self, state: State) {
+        self.state = state;
     }
 }
 
@@ -50,6 +72,8 @@ impl MmioDevice for Pvpanic {
             (0, Some(byte)) => *byte,
             _ => 0,
         };
+        let events = events & EVENTS & !self.state.reported;
+        self.state.reported |= events;
         if events & CRASH_LOADED != 0 {
             (self.report)(Event::CrashLoaded);
         }
@@ -57,6 +81,10 @@ impl MmioDevice for Pvpanic {
             (self.report)(Event::Panicked);
         }
         Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.state = State::default();
     }
 }
 
@@ -84,5 +112,24 @@ mod tests {
             events.try_iter().collect::<Vec<_>>(),
             [Event::Panicked, Event::CrashLoaded]
         );
+    }
+
+    #[test]
+    fn a_flood_of_stores_is_one_event_of_each_kind_until_the_reset() {
+        let (sender, events) = mpsc::channel();
+        let mut device = Pvpanic::new(Box::new(move |event| sender.send(event).unwrap()));
+        for _ in 0..1000 {
+            device.write(0, &[CRASH_LOADED]).unwrap();
+        }
+        device.write(0, &[EVENTS]).unwrap();
+        let reported = events.try_iter().collect::<Vec<_>>();
+        assert_eq!(reported, [Event::CrashLoaded, Event::Panicked]);
+        let state = device.state();
+        device.reset();
+        device.write(0, &[CRASH_LOADED]).unwrap();
+        assert_eq!(events.try_iter().count(), 1);
+        device.set_state(state);
+        device.write(0, &[EVENTS]).unwrap();
+        assert_eq!(events.try_iter().count(), 0);
     }
 }

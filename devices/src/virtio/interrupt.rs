@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use super::queue::QueueError;
 use crate::irq::IrqLine;
+use crate::repeats::Repeats;
 
 /// Interrupt status: buffers were used.
 pub const ISR_QUEUE: u8 = 1;
@@ -20,7 +21,7 @@ struct Shared {
     masked: AtomicBool,
     needs_reset: AtomicBool,
     /// A guest that breaks its queues over and over fills no log.
-    complained: AtomicBool,
+    complaints: Repeats,
     /// Counts changes of the configuration.
     generation: AtomicU32,
     irq: IrqLine,
@@ -41,7 +42,7 @@ impl Interrupt {
             isr: AtomicU8::new(0),
             masked: AtomicBool::new(false),
             needs_reset: AtomicBool::new(false),
-            complained: AtomicBool::new(false),
+            complaints: Repeats::new(),
             generation: AtomicU32::new(0),
             irq,
         }))
@@ -63,14 +64,14 @@ impl Interrupt {
         self.raise(ISR_CONFIG);
     }
 
-    /// The device cannot go on until the driver resets it (DEVICE_NEEDS_RESET); why, is logged the
-    /// first time.
+    /// The device cannot go on until the driver resets it (DEVICE_NEEDS_RESET). The reason is
+    /// logged the first time, and then as [`Repeats`] says.
     pub fn needs_reset(&self, why: impl fmt::Display) {
         let name = &self.0.name;
-        if self.0.complained.swap(true, Ordering::SeqCst) {
-            tracing::debug!("{name}: {why}");
-        } else {
-            tracing::warn!("{name}: {why}; the guest must reset the device");
+        match self.0.complaints.count() {
+            Some(1) => tracing::warn!("{name}: {why}; the guest must reset the device"),
+            Some(so_far) => tracing::debug!("{name}: {why}, the {so_far}th such event"),
+            None => {}
         }
         self.0.needs_reset.store(true, Ordering::SeqCst);
         self.raise(ISR_CONFIG);
@@ -159,13 +160,13 @@ mod tests {
         assert_eq!(interrupt.generation(), 1);
     }
 
-    /// Counts warnings.
+    /// Counts lines, of any level.
     #[derive(Clone, Default)]
-    struct Warnings(Arc<AtomicU32>);
+    struct Lines(Arc<AtomicU32>);
 
-    impl tracing::Subscriber for Warnings {
-        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-            *metadata.level() <= tracing::Level::WARN
+    impl tracing::Subscriber for Lines {
+        fn enabled(&self, _metadata: &tracing::Metadata<'_>) -> bool {
+            true
         }
 
         fn event(&self, _event: &tracing::Event<'_>) {
@@ -187,8 +188,8 @@ mod tests {
 
     #[test]
     fn a_guest_that_breaks_its_queues_over_and_over_fills_no_log() {
-        let warnings = Warnings::default();
-        tracing::subscriber::with_default(warnings.clone(), || {
+        let lines = Lines::default();
+        tracing::subscriber::with_default(lines.clone(), || {
             let interrupt = Interrupt::new("test", IrqLine::detached());
             for head in 0..1000 {
                 interrupt.queue_broken(0, &QueueError::BrokenChain { head });
@@ -196,7 +197,7 @@ mod tests {
                 interrupt.clear();
             }
         });
-        assert_eq!(warnings.0.load(Ordering::SeqCst), 1);
+        assert_eq!(lines.0.load(Ordering::SeqCst), 4);
     }
 
     #[test]

@@ -21,8 +21,45 @@ const GSO_NONE: u8 = VIRTIO_NET_HDR_GSO_NONE as u8;
 const GSO_TCPV4: u8 = VIRTIO_NET_HDR_GSO_TCPV4 as u8;
 const GSO_ECN: u8 = VIRTIO_NET_HDR_GSO_ECN as u8;
 
-/// Reads what the driver says of a frame of `length` bytes; none when that cannot be.
-pub fn parse(header: &[u8; SHORT], order: ByteOrder, length: usize) -> Option<Offload> {
+/// What is wrong with a header, because of which its frame is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// The checksum's field is outside the frame, or inside its Ethernet header.
+    #[error("a checksum at {start} + {offset} in a frame of {length} bytes")]
+    Checksum {
+        /// csum_start.
+        start: u16,
+        /// csum_offset.
+        offset: u16,
+        /// Bytes of the frame.
+        length: usize,
+    },
+    /// Segments of no bytes, or without a checksum.
+    #[error("segments of {size} bytes, or without a checksum")]
+    Segments {
+        /// gso_size.
+        size: u16,
+    },
+    /// A kind of segmentation that the device does not offer.
+    #[error("gso_type {gso_type:#x}, which was not offered")]
+    GsoType {
+        /// gso_type.
+        gso_type: u8,
+    },
+    /// Work for the other end that the driver did not agree on.
+    #[error("{0}, which was not agreed on")]
+    NotAgreed(&'static str),
+}
+
+/// Reads what the driver says of a frame of `length` bytes.
+///
+/// # Errors
+/// When it cannot be; the frame is lost.
+pub fn parse(
+    header: &[u8; SHORT],
+    order: ByteOrder,
+    length: usize,
+) -> Result<Offload, HeaderError> {
     let [flags, gso_type, h0, h1, s0, s1, c0, c1, o0, o1] = *header;
     let number = |a, b| order.read_u16([a, b]);
     let mut offload = Offload::default();
@@ -30,28 +67,32 @@ pub fn parse(header: &[u8; SHORT], order: ByteOrder, length: usize) -> Option<Of
         let (start, offset) = (number(c0, c1), number(o0, o1));
         let end = usize::from(start) + usize::from(offset) + 2;
         if end > length || usize::from(start) < SMALLEST_FRAME {
-            return None;
+            return Err(HeaderError::Checksum {
+                start,
+                offset,
+                length,
+            });
         }
         offload.checksum = Some(PartialChecksum { start, offset });
     }
     match gso_type & !GSO_ECN {
-        GSO_NONE => Some(offload),
+        GSO_NONE => Ok(offload),
         GSO_TCPV4 => {
             let (size, headers) = (number(s0, s1), number(h0, h1));
             // The length of the headers is a hint, and said to be wrong by some drivers; the
             // checksum's place is a rule.
             let headers = usize::from(headers).clamp(SMALLEST_FRAME, length);
             if size == 0 || offload.checksum.is_none() {
-                return None;
+                return Err(HeaderError::Segments { size });
             }
             offload.segmentation = Some(Segmentation {
                 size,
                 headers: headers as u16,
                 ecn: gso_type & GSO_ECN != 0,
             });
-            Some(offload)
+            Ok(offload)
         }
-        _ => None,
+        _ => Err(HeaderError::GsoType { gso_type }),
     }
 }
 
@@ -103,7 +144,7 @@ mod tests {
             for offload in [Offload::default(), example()] {
                 let header = emit(&offload, order, 1);
                 let short = header[..SHORT].try_into().unwrap();
-                assert_eq!(parse(short, order, 5000), Some(offload));
+                assert_eq!(parse(short, order, 5000), Ok(offload));
             }
         }
         let header = emit(&example(), ByteOrder::Big, 0x0102);
@@ -118,14 +159,27 @@ mod tests {
             change(&mut header);
             parse(header[..SHORT].try_into().unwrap(), order, 100)
         };
-        assert!(bad(&|_| ()).is_some());
+        assert!(bad(&|_| ()).is_ok());
+        let checksum = |start, offset| {
+            let length = 100;
+            Err(HeaderError::Checksum {
+                start,
+                offset,
+                length,
+            })
+        };
         // A checksum outside the frame, or in its Ethernet header.
-        assert_eq!(bad(&|header| header[6] = 83), None);
-        assert_eq!(bad(&|header| header[9] = 0xFF), None);
-        assert_eq!(bad(&|header| header[6] = 13), None);
-        // Segments of nothing, without a checksum, or of what was not agreed on.
-        assert_eq!(bad(&|header| header[4..6].fill(0)), None);
-        assert_eq!(bad(&|header| header[0] = 0), None);
-        assert_eq!(bad(&|header| header[1] = 3), None);
+        assert_eq!(bad(&|header| header[6] = 83), checksum(83, 16));
+        assert_eq!(bad(&|header| header[9] = 0xFF), checksum(34, 0xFF10));
+        assert_eq!(bad(&|header| header[6] = 13), checksum(13, 16));
+        // Segments of nothing, without a checksum, or of a kind that was not offered.
+        let segments = |size| Err(HeaderError::Segments { size });
+        assert_eq!(bad(&|header| header[4..6].fill(0)), segments(0));
+        assert_eq!(bad(&|header| header[0] = 0), segments(1448));
+        let gso_type = 3;
+        assert_eq!(
+            bad(&|header| header[1] = gso_type),
+            Err(HeaderError::GsoType { gso_type })
+        );
     }
 }

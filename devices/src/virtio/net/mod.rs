@@ -23,6 +23,8 @@ use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_STATUS, VIRTIO_NET_S_LINK_UP,
 };
 
+use crate::repeats::Repeats;
+
 use super::device::{ByteOrder, Link, VirtioDevice, read_fields};
 
 pub use control::Filter;
@@ -48,6 +50,8 @@ struct Shared<M> {
     state: Mutex<State>,
     /// The queues; locked while frames move. Not taken by a notification.
     queues: Mutex<port::Queues<M>>,
+    /// Frames of the driver's that were lost, or that went out without what they asked for.
+    mistaken: Repeats,
     /// Wakes whoever serves the port.
     wake: Box<dyn Fn() + Send + Sync>,
 }
@@ -79,6 +83,7 @@ impl<M> Net<M> {
         let shared = Arc::new(Shared {
             state: Mutex::new(initial.clone()),
             queues: Mutex::default(),
+            mistaken: Repeats::new(),
             wake,
         });
         let net = Net {

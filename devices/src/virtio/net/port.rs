@@ -8,8 +8,10 @@ use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_net::{VIRTIO_NET_ERR, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_OK};
 use vm_memory::GuestMemory;
 
+use super::header::HeaderError;
 use super::wire::{LARGEST_FRAME, Offload, Offloads, SMALLEST_FRAME, Wire};
 use super::{Shared, bit, control, header, lock, taken};
+use crate::repeats::Repeats;
 use crate::virtio::device::{ByteOrder, Link};
 use crate::virtio::interrupt::Interrupt;
 use crate::virtio::queue::{Queue, QueueError};
@@ -128,7 +130,10 @@ impl<M: GuestMemory> Port<M> {
         let mut turn = Turn::default();
         for (queue, result) in [
             (CONTROL, active.control(&self.shared, &mut turn)),
-            (TRANSMIT, active.transmit(wire, &mut self.frame, &mut turn)),
+            (
+                TRANSMIT,
+                active.transmit(&self.shared, wire, &mut self.frame, &mut turn),
+            ),
             (RECEIVE, active.receive(&self.shared, wire, &mut turn)),
         ] {
             if let Err(error) = result {
@@ -165,6 +170,7 @@ impl<M: GuestMemory> Active<M> {
     /// Hands the driver's frames to the wire.
     fn transmit(
         &mut self,
+        shared: &Shared<M>,
         wire: &mut dyn Wire,
         frame: &mut Vec<u8>,
         turn: &mut Turn,
@@ -191,15 +197,17 @@ impl<M: GuestMemory> Active<M> {
                     Err(error) => break Err(error),
                 };
                 moved += 1;
-                let offload = read_frame(&chain, &self.memory, self.header, self.order, frame);
-                if let Some(mut offload) = offload {
-                    // What was not agreed on does not count.
-                    if !self.offloads.from_guest_checksum {
-                        offload.checksum = None;
-                    }
-                    if self.offloads.from_guest_segments || offload.segmentation.is_none() {
+                let read = read_frame(&chain, &self.memory, self.header, self.order, frame);
+                let agreed = read.and_then(|offload| agreed(offload, &self.offloads));
+                let mistake = match agreed {
+                    Ok((offload, mistake)) => {
                         wire.send(frame, offload);
+                        mistake
                     }
+                    Err(lost) => Some(lost),
+                };
+                if let Some(mistake) = mistake {
+                    report(mistake, self.interrupt.name(), &shared.mistaken);
                 }
                 if let Err(error) = queue.push(&self.memory, chain.head, 0) {
                     break Err(error);
@@ -389,22 +397,63 @@ fn fill<M: GuestMemory>(
     })
 }
 
-/// Reads a frame of the driver's; none when it is no frame.
+/// What is wrong with a frame of the driver's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Mistake {
+    /// It is shorter than an Ethernet header, or longer than any frame.
+    #[error("a frame of {0} bytes with its header is lost")]
+    Length(usize),
+    /// Its header makes no sense.
+    #[error("a frame is lost, because its header asks for {0}")]
+    Header(#[from] HeaderError),
+    /// It goes out, without the work that its header asks for.
+    #[error("a frame goes out without a checksum, which was not agreed on")]
+    Checksum,
+}
+
+/// Says what is wrong with a frame, unless that was said of too many.
+fn report(mistake: Mistake, name: &str, mistaken: &Repeats) {
+    match mistaken.count() {
+        Some(1) => tracing::warn!("{name}: {mistake}"),
+        Some(so_far) => tracing::debug!("{name}: {mistake}, the {so_far}th such frame"),
+        None => {}
+    }
+}
+
+/// What a frame still needs as far as that was agreed on, and what it asked for beyond that.
+fn agreed(
+    mut offload: Offload,
+    offloads: &Offloads,
+) -> Result<(Offload, Option<Mistake>), Mistake> {
+    let mut mistake = None;
+    if !offloads.from_guest_checksum && offload.checksum.take().is_some() {
+        mistake = Some(Mistake::Checksum);
+    }
+    if !offloads.from_guest_segments && offload.segmentation.is_some() {
+        return Err(HeaderError::NotAgreed("segmentation").into());
+    }
+    Ok((offload, mistake))
+}
+
+/// Reads a frame of the driver's.
 fn read_frame<M: GuestMemory>(
     chain: &Chain,
     memory: &M,
     header_len: usize,
     order: ByteOrder,
     frame: &mut Vec<u8>,
-) -> Option<Offload> {
-    let length = chain.readable_len().checked_sub(header_len)?;
-    if !(SMALLEST_FRAME..=LARGEST_FRAME).contains(&length) {
-        return None;
-    }
+) -> Result<Offload, Mistake> {
+    let wrong = || Mistake::Length(chain.readable_len());
+    let length = chain.readable_len().checked_sub(header_len);
+    let length = length.filter(|length| (SMALLEST_FRAME..=LARGEST_FRAME).contains(length));
+    let length = length.ok_or_else(wrong)?;
     let mut reader = chain.reader(memory);
-    let head: [u8; header::SHORT] = reader.array().ok()?;
-    reader.skip(header_len - header::SHORT).ok()?;
+    // The chain was inside guest RAM when it was taken, and is as long as this.
+    let head: [u8; header::SHORT] = reader.array().map_err(|_| wrong())?;
+    reader
+        .skip(header_len - header::SHORT)
+        .map_err(|_| wrong())?;
     frame.resize(length, 0);
-    reader.read_exact(frame).ok()?;
-    header::parse(&head, order, length)
+    reader.read_exact(frame).map_err(|_| wrong())?;
+    Ok(header::parse(&head, order, length)?)
 }

@@ -203,8 +203,31 @@ fn what_a_frame_still_needs_goes_with_it_if_that_was_agreed_on() {
             let sent = bench.wire.sent.pop().map(|(_, offload)| offload);
             assert_eq!(sent, expected);
             assert!(bench.tx.used(&bench.memory).is_some());
+            // What the header asked for and did not get is counted, and said.
+            let mistaken = bench.net.shared.mistaken.so_far();
+            assert_eq!(mistaken, u32::from(expected != Some(segment())));
         });
     }
+}
+
+#[test]
+fn a_checksum_that_was_not_agreed_on_is_left_out_and_counted() {
+    each(0, |bench| {
+        let offload = Offload {
+            segmentation: None,
+            ..segment()
+        };
+        let length = bench.header_len(0);
+        let header = header::emit(&offload, bench.order, 0);
+        bench.send(&[&header[..length], &frame(500)]);
+        bench.serve();
+        assert_eq!(
+            bench.wire.sent,
+            [(frame(500), Offload::default())],
+            "the frame goes out as it is"
+        );
+        assert_eq!(bench.net.shared.mistaken.so_far(), 1);
+    });
 }
 
 #[test]
@@ -222,6 +245,7 @@ fn what_is_no_frame_is_dropped_and_given_back() {
         for _ in 0..5 {
             assert!(bench.tx.used(&bench.memory).is_some());
         }
+        assert_eq!(bench.net.shared.mistaken.so_far(), 4);
         assert!(!bench.interrupt.is_reset_needed());
     });
 }
