@@ -50,6 +50,12 @@ impl Vm {
             {
                 return request;
             }
+            // The guest goes on when its requests are done; between parts of them, the look above.
+            if self.live_devices.backlog.take() {
+                self.live_devices.work_off();
+                self.settle_lines();
+                continue;
+            }
             if let Some(time) = &self.virtual_time {
                 time.set(self.vcpu.time_base());
             }
@@ -119,10 +125,15 @@ impl Vm {
             if let Err(error) = answer {
                 self.report(kind, address, error);
             }
-            for line in &self.lines {
-                if line.hub.needs_settling() {
-                    line.hub.settle();
-                }
+            self.settle_lines();
+        }
+    }
+
+    /// Lets the consoles' far ends catch up with what a device sent.
+    fn settle_lines(&self) {
+        for line in &self.lines {
+            if line.hub.needs_settling() {
+                line.hub.settle();
             }
         }
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vm_memory::GuestMemory;
 
+use super::backlog::REQUESTS_AT_ONCE;
 use super::chain::Chain;
 use super::device::{ByteOrder, Link, VirtioDevice, read_fields};
 use super::interrupt::Interrupt;
@@ -34,6 +35,11 @@ pub const PAGE: u64 = 4096;
 
 /// How many pages a request may name: what it costs is bounded. Linux names 256.
 const MOST_PAGES: usize = 1 << 16;
+
+/// How many ranges of pages are given back before others have a look. A host takes a few
+/// microseconds for each hole in the file that is guest RAM, so a millisecond or so in all; Linux
+/// names no more pages than these in one request.
+const RANGES_AT_ONCE: usize = 256;
 
 /// Gives guest memory back to the host.
 pub trait Discard: Send {
@@ -108,11 +114,22 @@ impl Target {
     }
 }
 
+/// A request whose pages are on their way to the host.
+struct UnderWay {
+    queue: u16,
+    head: u16,
+    ranges: std::vec::IntoIter<Range<u64>>,
+}
+
 /// The device.
 pub struct Balloon<M> {
     discard: Box<dyn Discard>,
     target: Target,
     link: Option<Link<M>>,
+    /// The request that is being done.
+    under_way: Option<UnderWay>,
+    /// Which queues may have more requests than were done.
+    more: [bool; 3],
     /// The host refused once; that is said once.
     refused: bool,
 }
@@ -136,6 +153,8 @@ impl<M: GuestMemory> Balloon<M> {
             discard,
             target,
             link: None,
+            under_way: None,
+            more: [false; 3],
             refused: false,
         }
     }
@@ -145,26 +164,29 @@ impl<M: GuestMemory> Balloon<M> {
         self.target.clone()
     }
 
-    /// Serves every request of a queue.
-    fn serve(&mut self, index: u16) -> Result<(), QueueError> {
+    /// Does a bounded part of what waits: at most [`RANGES_AT_ONCE`] ranges of one request, or a
+    /// few requests that need no host.
+    fn serve(&mut self) -> Result<(), (u16, QueueError)> {
         let Some(link) = &mut self.link else {
             return Ok(());
         };
-        let Some(queue) = link.queues.get_mut(usize::from(index)) else {
-            return Ok(());
-        };
-        let mut ranges = Vec::new();
-        let mut moved = false;
-        // The guest does not run meanwhile, so this ends with the ring.
-        while let Some(chain) = queue.pop(&link.memory)? {
-            ranges.clear();
-            match index {
-                INFLATE => named_pages(&chain, &link.memory, link.order, &mut ranges)?,
-                REPORTING => ranges.extend(reported(&chain)),
-                // Pages that are taken again are there when they are touched.
-                _ => {}
-            }
-            for range in merged(&mut ranges) {
+        let mut requests = 0;
+        while requests < REQUESTS_AT_ONCE {
+            let request = match self.under_way.take() {
+                Some(request) => request,
+                None => match next(link, &mut self.more)? {
+                    Some(request) => request,
+                    None => break,
+                },
+            };
+            let UnderWay {
+                queue,
+                head,
+                mut ranges,
+            } = request;
+            let mut given = 0;
+            for range in ranges.by_ref().take(RANGES_AT_ONCE) {
+                given += 1;
                 let failed = self.discard.discard(range).err();
                 if let Some(error) = failed.filter(|_| !self.refused) {
                     self.refused = true;
@@ -172,14 +194,65 @@ impl<M: GuestMemory> Balloon<M> {
                     tracing::warn!("{name}: the host takes no memory back: {error}");
                 }
             }
-            queue.push(&link.memory, chain.head, 0)?;
-            moved = true;
-        }
-        if moved && queue.needs_interrupt(&link.memory) {
-            link.interrupt.used();
+            if ranges.len() > 0 {
+                self.under_way = Some(UnderWay {
+                    queue,
+                    head,
+                    ranges,
+                });
+                break;
+            }
+            give_back(link, queue, head).map_err(|error| (queue, error))?;
+            requests += 1;
+            if given > 0 {
+                break;
+            }
         }
         Ok(())
     }
+}
+
+/// Takes the next request out of the queues that may have some.
+fn next<M: GuestMemory>(
+    link: &mut Link<M>,
+    more: &mut [bool; 3],
+) -> Result<Option<UnderWay>, (u16, QueueError)> {
+    for (number, more) in (0..).zip(more) {
+        if !*more {
+            continue;
+        }
+        *more = false;
+        let broken = |error| (number, error);
+        let Some(queue) = link.queues.get_mut(usize::from(number)) else {
+            continue;
+        };
+        let Some(chain) = queue.pop(&link.memory).map_err(broken)? else {
+            continue;
+        };
+        *more = true;
+        let ranges = match number {
+            INFLATE => named_pages(&chain, &link.memory, link.order).map_err(broken)?,
+            REPORTING => reported(&chain).collect(),
+            // Pages that are taken again are there when they are touched.
+            _ => Vec::new(),
+        };
+        return Ok(Some(UnderWay {
+            queue: number,
+            head: chain.head,
+            ranges: merged(ranges).into_iter(),
+        }));
+    }
+    Ok(None)
+}
+
+fn give_back<M: GuestMemory>(link: &mut Link<M>, queue: u16, head: u16) -> Result<(), QueueError> {
+    if let Some(queue) = link.queues.get_mut(usize::from(queue)) {
+        queue.push(&link.memory, head, 0)?;
+        if queue.needs_interrupt(&link.memory) {
+            link.interrupt.used();
+        }
+    }
+    Ok(())
 }
 
 /// The pages whose numbers a request holds.
@@ -187,14 +260,14 @@ fn named_pages<M: GuestMemory>(
     chain: &Chain,
     memory: &M,
     order: ByteOrder,
-    ranges: &mut Vec<Range<u64>>,
-) -> Result<(), QueueError> {
+) -> Result<Vec<Range<u64>>, QueueError> {
     let head = chain.head;
     let mut reader = chain.reader(memory);
     if reader.remaining() / 4 > MOST_PAGES {
         let why = "more pages than a driver names at once";
         return Err(QueueError::Request { head, why });
     }
+    let mut ranges = Vec::new();
     while let Ok(number) = reader.array() {
         let start = u64::from(order.read_u32(number)) * PAGE;
         // Numbers that are no page of RAM are the guest's own business.
@@ -203,7 +276,7 @@ fn named_pages<M: GuestMemory>(
             ranges.push(start..start + PAGE);
         }
     }
-    Ok(())
+    Ok(ranges)
 }
 
 /// The whole pages in a request's buffers, which were found to be in RAM.
@@ -217,7 +290,7 @@ fn reported(chain: &Chain) -> impl Iterator<Item = Range<u64>> {
 }
 
 /// The ranges in order, those that touch made one.
-fn merged(ranges: &mut Vec<Range<u64>>) -> impl Iterator<Item = Range<u64>> {
+fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.sort_unstable_by_key(|range| range.start);
     ranges.dedup_by(|next, before| {
         let touches = next.start <= before.end;
@@ -226,7 +299,7 @@ fn merged(ranges: &mut Vec<Range<u64>>) -> impl Iterator<Item = Range<u64>> {
         }
         touches
     });
-    ranges.drain(..)
+    ranges
 }
 
 impl<M: GuestMemory + Send> VirtioDevice<M> for Balloon<M> {
@@ -274,8 +347,19 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Balloon<M> {
     }
 
     fn notify(&mut self, queue: u16) {
-        let served = self.serve(queue);
-        if let (Some(link), Err(error)) = (&mut self.link, served) {
+        if let Some(more) = self.more.get_mut(usize::from(queue)) {
+            *more = true;
+        }
+        self.work_off();
+    }
+
+    fn has_backlog(&self) -> bool {
+        self.under_way.is_some() || self.more.contains(&true)
+    }
+
+    fn work_off(&mut self) {
+        let served = self.serve();
+        if let (Some(link), Err((queue, error))) = (&mut self.link, served) {
             link.break_queue(queue, &error);
         }
     }
@@ -283,6 +367,8 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Balloon<M> {
     fn reset(&mut self) {
         *self.target.interrupt() = None;
         self.link = None;
+        self.under_way = None;
+        self.more = [false; 3];
         self.target.fields.actual.store(0, Ordering::SeqCst);
     }
 }
@@ -314,6 +400,10 @@ mod tests {
 
     fn bench(order: ByteOrder) -> Bench {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10_0000)]).unwrap();
+        bench_in(memory, order)
+    }
+
+    fn bench_in(memory: GuestMemoryMmap, order: ByteOrder) -> Bench {
         let given = Arc::new(Mutex::new(Vec::new()));
         let mut balloon = Balloon::new(Box::new(Record(given.clone())));
         let drivers = [0x1000, 0x1_0000, 0x2_0000].map(|base| Driver::new(order, base, 128, false));
@@ -354,6 +444,54 @@ mod tests {
             assert_eq!(*bench.given.lock().unwrap(), [], "taken again");
             assert!(bench.drivers[1].used(&bench.memory).is_some());
         }
+    }
+
+    #[test]
+    fn a_request_for_many_scattered_pages_is_done_in_parts() {
+        let mut bench = bench(ByteOrder::Little);
+        // Every other page: none of them touch.
+        let numbers = (0..600u32).map(|number| 2 * (number % 128));
+        let scattered: Vec<u8> = numbers.flat_map(u32::to_le_bytes).collect();
+        let far: Vec<u8> = (0..0x80u32).flat_map(|n| (2 * n).to_le_bytes()).collect();
+        let first = bench.drivers[0].offer(&bench.memory, &[&scattered], &[]);
+        let others = [0; 3].map(|_| bench.drivers[0].offer(&bench.memory, &[&far], &[]));
+        let given = |bench: &Bench| bench.given.lock().unwrap().len();
+        bench.balloon.notify(0);
+        assert_eq!(given(&bench), 128);
+        assert_eq!(bench.drivers[0].used(&bench.memory), Some((first.head, 0)));
+        for (index, offer) in others.iter().enumerate() {
+            assert!(bench.balloon.has_backlog(), "{index}");
+            assert_eq!(bench.drivers[0].used(&bench.memory), None);
+            bench.balloon.work_off();
+            assert_eq!(bench.drivers[0].used(&bench.memory), Some((offer.head, 0)));
+        }
+        bench.balloon.work_off();
+        assert!(!bench.balloon.has_backlog());
+        assert_eq!(given(&bench), 4 * 128);
+
+        bench.drivers[0].offer(&bench.memory, &[&far], &[]);
+        bench.balloon.notify(0);
+        bench.balloon.reset();
+        assert!(!bench.balloon.has_backlog());
+    }
+
+    #[test]
+    fn a_request_of_more_ranges_than_are_given_at_once_comes_back_when_all_are() {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 8 << 20)]).unwrap();
+        let mut bench = bench_in(memory, ByteOrder::Little);
+        let numbers: Vec<u8> = (0..700u32).flat_map(|n| (2 * n).to_le_bytes()).collect();
+        let offer = bench.drivers[0].offer(&bench.memory, &[&numbers], &[]);
+        bench.balloon.notify(0);
+        for given in [256, 512] {
+            assert_eq!(bench.given.lock().unwrap().len(), given);
+            assert!(bench.balloon.has_backlog());
+            assert_eq!(bench.drivers[0].used(&bench.memory), None);
+            assert_eq!(bench.interrupt.status(), 0);
+            bench.balloon.work_off();
+        }
+        assert_eq!(bench.given.lock().unwrap().len(), 700);
+        assert_eq!(bench.drivers[0].used(&bench.memory), Some((offer.head, 0)));
+        assert_eq!(bench.interrupt.status(), 1);
     }
 
     #[test]

@@ -71,6 +71,15 @@ pub trait VirtioDevice<M>: Send {
     /// block. It comes only between `activate` and `reset`, for a queue that exists.
     fn notify(&mut self, queue: u16);
 
+    /// Whether requests are left that the device found when it was last notified, because it does
+    /// only a bounded part of them at once. Devices whose own threads do the work have none.
+    fn has_backlog(&self) -> bool {
+        false
+    }
+
+    /// Does a bounded part of the requests that are left.
+    fn work_off(&mut self) {}
+
     /// Back to the state after power-on, the configuration fields too. When it returns, nothing
     /// touches guest memory any more and the [`Link`] is dropped. It also comes when the device is
     /// not active.
@@ -104,6 +113,14 @@ impl<M, D: VirtioDevice<M> + ?Sized> VirtioDevice<M> for Box<D> {
 
     fn notify(&mut self, queue: u16) {
         (**self).notify(queue);
+    }
+
+    fn has_backlog(&self) -> bool {
+        (**self).has_backlog()
+    }
+
+    fn work_off(&mut self) {
+        (**self).work_off();
     }
 
     fn reset(&mut self) {

@@ -8,6 +8,7 @@
 //! A legacy driver and one that speaks VERSION_1 differ in the byte order of everything and in the
 //! place of the rings. A device sees only [`Link::order`]; the rest is the queue's.
 
+pub mod backlog;
 pub mod balloon;
 pub mod blk;
 pub mod chain;
@@ -28,6 +29,7 @@ pub mod rng;
 pub mod transport;
 pub mod vsock;
 
+pub use backlog::Backlog;
 pub use chain::{Chain, Reader, Writer};
 pub use device::{ByteOrder, Link, VirtioDevice, read_fields};
 pub use interrupt::Interrupt;

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use vm_memory::GuestMemory;
 
+use super::backlog::REQUESTS_AT_ONCE;
 use super::device::{ByteOrder, Link, VirtioDevice};
 use super::queue::QueueError;
 
@@ -30,10 +31,12 @@ impl<F: FnMut(&mut [u8]) + Send> Entropy for F {
     }
 }
 
-/// The device. It has no state: requests are answered while the driver notifies.
+/// The device. It has no state: requests are answered before the guest goes on.
 pub struct Rng<M> {
     entropy: Box<dyn Entropy>,
     link: Option<Link<M>>,
+    /// There may be more requests than were done.
+    more: bool,
 }
 
 impl<M> Rng<M> {
@@ -42,11 +45,12 @@ impl<M> Rng<M> {
         Rng {
             entropy,
             link: None,
+            more: false,
         }
     }
 }
 
-/// Fills every buffer that waits; whether the driver is to be told.
+/// Fills buffers that wait; returns whether there may be more.
 fn serve<M: GuestMemory>(
     entropy: &mut dyn Entropy,
     link: &mut Link<M>,
@@ -54,8 +58,10 @@ fn serve<M: GuestMemory>(
     let Some(queue) = link.queues.first_mut() else {
         return Ok(false);
     };
-    // The guest does not run meanwhile, so this ends with the ring.
-    while let Some(chain) = queue.pop(&link.memory)? {
+    let mut filled = 0;
+    while filled < REQUESTS_AT_ONCE
+        && let Some(chain) = queue.pop(&link.memory)?
+    {
         let mut bytes = [0; MOST];
         let mut writer = chain.writer(&link.memory);
         let count = writer.remaining().min(MOST);
@@ -72,8 +78,12 @@ fn serve<M: GuestMemory>(
                 why: "its buffer cannot be written",
             })?;
         queue.push(&link.memory, head, writer.written())?;
+        filled += 1;
     }
-    Ok(queue.needs_interrupt(&link.memory))
+    if filled > 0 && queue.needs_interrupt(&link.memory) {
+        link.interrupt.used();
+    }
+    Ok(filled == REQUESTS_AT_ONCE)
 }
 
 impl<M: GuestMemory + Send> VirtioDevice<M> for Rng<M> {
@@ -97,19 +107,28 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Rng<M> {
         self.link = Some(link);
     }
 
-    fn notify(&mut self, queue: u16) {
+    fn notify(&mut self, _queue: u16) {
+        VirtioDevice::work_off(self);
+    }
+
+    fn has_backlog(&self) -> bool {
+        self.more
+    }
+
+    fn work_off(&mut self) {
+        self.more = false;
         let Some(link) = &mut self.link else {
             return;
         };
         match serve(&mut *self.entropy, link) {
-            Ok(true) => link.interrupt.used(),
-            Ok(false) => {}
-            Err(error) => link.break_queue(queue, &error),
+            Ok(more) => self.more = more,
+            Err(error) => link.break_queue(0, &error),
         }
     }
 
     fn reset(&mut self) {
         self.link = None;
+        self.more = false;
     }
 }
 
@@ -154,6 +173,24 @@ mod tests {
             assert_eq!(driver.used(&memory), Some((large.head, 4096)));
             assert_eq!(interrupt.status(), 1);
         }
+    }
+
+    #[test]
+    fn a_notification_does_a_bounded_part_of_the_requests() {
+        let (mut rng, mut driver, memory, _) = active(ByteOrder::Little);
+        for _ in 0..40 {
+            driver.offer(&memory, &[], &[8]);
+        }
+        let mut used = || std::iter::from_fn(|| driver.used(&memory)).count();
+        rng.notify(0);
+        assert_eq!((used(), rng.has_backlog()), (16, true));
+        rng.work_off();
+        assert_eq!((used(), rng.has_backlog()), (16, true));
+        rng.work_off();
+        assert_eq!((used(), rng.has_backlog()), (8, false));
+        rng.notify(0);
+        rng.reset();
+        assert!(!rng.has_backlog());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use virtio_bindings::virtio_config::{
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vm_memory::GuestMemory;
 
+use super::backlog::Backlog;
 use super::device::{ByteOrder, Link, VirtioDevice};
 use super::interrupt::Interrupt;
 use super::queue::{Queue, QueueError, SplitRing};
@@ -95,6 +96,7 @@ pub struct Transport<M> {
     interrupt: Interrupt,
     state: State,
     active: bool,
+    backlog: Option<Backlog>,
 }
 
 impl<M: GuestMemory + Clone> Transport<M> {
@@ -107,6 +109,31 @@ impl<M: GuestMemory + Clone> Transport<M> {
             interrupt,
             state,
             active: false,
+            backlog: None,
+        }
+    }
+
+    /// Has the device do requests in bounded parts: `backlog` is raised when some are left, and
+    /// then somebody calls [`Transport::work_off`]. Without this, a notification takes as long as
+    /// its requests do.
+    pub fn set_backlog(&mut self, backlog: Backlog) {
+        self.backlog = Some(backlog);
+    }
+
+    /// Does a bounded part of the requests that are left, if there are any.
+    pub fn work_off(&mut self) {
+        if self.device.has_backlog() {
+            self.device.work_off();
+            self.follow_backlog();
+        }
+    }
+
+    fn follow_backlog(&mut self) {
+        while self.device.has_backlog() {
+            if let Some(backlog) = &self.backlog {
+                return backlog.raise();
+            }
+            self.device.work_off();
         }
     }
 
@@ -245,6 +272,7 @@ impl<M: GuestMemory + Clone> Transport<M> {
         for (index, _) in (0..).zip(ready).filter(|(_, ready)| *ready) {
             self.device.notify(index);
         }
+        self.follow_backlog();
     }
 
     fn make_queue(
@@ -280,6 +308,7 @@ impl<M: GuestMemory + Clone> Transport<M> {
         }
         // There are fewer than 65536 queues.
         self.device.notify(queue as u16);
+        self.follow_backlog();
     }
 
     /// Reads configuration fields.
@@ -334,5 +363,69 @@ fn fresh<M>(device: &dyn VirtioDevice<M>) -> State {
         queue_select: 0,
         queues: device.queue_sizes().iter().map(queue).collect(),
         page_size: LEGACY_PAGE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vm_memory::{GuestAddress, GuestMemoryMmap};
+
+    use super::*;
+    use crate::irq::IrqLine;
+    use crate::virtio::driver::Driver;
+    use crate::virtio::rng::Rng;
+
+    /// An entropy device with 40 requests waiting, and what says how many came back.
+    fn waiting(backlog: Option<Backlog>) -> (Transport<GuestMemoryMmap>, impl FnMut() -> usize) {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10_0000)]).unwrap();
+        let mut driver = Driver::new(ByteOrder::Little, 0x1000, 64, false);
+        for _ in 0..40 {
+            driver.offer(&memory, &[], &[8]);
+        }
+        let rng = Rng::new(Box::new(|bytes: &mut [u8]| bytes.fill(7)));
+        let interrupt = Interrupt::new("rng", IrqLine::detached());
+        let mut transport = Transport::new(Box::new(rng), memory.clone(), interrupt);
+        if let Some(backlog) = backlog {
+            transport.set_backlog(backlog);
+        }
+        let regs = transport.queue_mut().unwrap();
+        regs.ring = driver.place();
+        regs.ready = true;
+        transport.state_mut().driver_features = VERSION_1;
+        transport.set_status(Interface::Modern, FEATURES_OK);
+        transport.set_status(Interface::Modern, DRIVER_OK);
+        let used = move || std::iter::from_fn(|| driver.used(&memory)).count();
+        (transport, used)
+    }
+
+    #[test]
+    fn who_drives_the_vcpu_has_its_turn_between_parts_of_the_work() {
+        let backlog = Backlog::default();
+        let (mut transport, mut used) = waiting(Some(backlog.clone()));
+        let mut parts = vec![used()];
+        while backlog.take() {
+            transport.work_off();
+            parts.push(used());
+        }
+        assert_eq!(parts, [16, 16, 8]);
+        transport.work_off();
+        assert!(!backlog.take() && used() == 0);
+    }
+
+    #[test]
+    fn a_reset_ends_the_work_that_is_left() {
+        let backlog = Backlog::default();
+        let (mut transport, mut used) = waiting(Some(backlog.clone()));
+        assert_eq!(used(), 16);
+        transport.reset();
+        assert!(backlog.take());
+        transport.work_off();
+        assert!(!backlog.take() && used() == 0);
+    }
+
+    #[test]
+    fn without_a_backlog_all_is_done_at_once() {
+        let (_transport, mut used) = waiting(None);
+        assert_eq!(used(), 40);
     }
 }

@@ -68,11 +68,12 @@ impl Frame<'_> {
             true => Interface::Legacy,
             false => Interface::Modern,
         };
-        let mmio = Mmio::new(device, self.memory.clone(), interrupt, interface);
+        let mut mmio = Mmio::new(device, self.memory.clone(), interrupt, interface);
+        mmio.transport().set_backlog(live.backlog.clone());
         // Shared between its bus and who stops it.
         let mmio = Arc::new(Mutex::new(mmio));
         bus.register(range(desc.window), name, Box::new(mmio.clone()))?;
-        live.add(move || lock(&mmio).transport().stop());
+        live.add(mmio);
         Ok(())
     }
 
@@ -92,12 +93,13 @@ impl Frame<'_> {
             false => Shows::Transitional,
         };
         let pci = Pci::new(device, self.memory.clone(), interrupt, shows);
-        let pci = pci.map_err(|error| AttachError::NoLegacy { name, error })?;
+        let mut pci = pci.map_err(|error| AttachError::NoLegacy { name, error })?;
+        pci.transport().set_backlog(live.backlog.clone());
         let pci = Arc::new(Mutex::new(pci));
         lock(self.bridge)
             .attach(desc.device << 3, pci.clone())
             .expect("each slot is given away once");
-        live.add(move || lock(&pci).transport().stop());
+        live.add(pci);
         Ok(())
     }
 }

@@ -126,6 +126,8 @@ pub struct Blk<D, W> {
     queue_sizes: Vec<u16>,
     /// [`State::writeback`], which the server reads.
     writeback: Arc<AtomicBool>,
+    /// Set while the active server's requests are to end early.
+    stopping: Arc<AtomicBool>,
     active: bool,
 }
 
@@ -137,6 +139,7 @@ impl<D: Medium, W: Workers> Blk<D, W> {
             workers,
             queue_sizes: vec![QUEUE_SIZE; queues.max(1).into()],
             writeback: Arc::new(AtomicBool::new(State::default().writeback)),
+            stopping: Arc::default(),
             active: false,
         }
     }
@@ -197,7 +200,13 @@ where
     }
 
     fn activate(&mut self, link: Link<M>) {
-        let server = Server::new(self.medium.clone(), self.writeback.clone(), link);
+        self.stopping = Arc::default();
+        let server = Server::new(
+            self.medium.clone(),
+            self.writeback.clone(),
+            self.stopping.clone(),
+            link,
+        );
         self.workers.start(Arc::new(server));
         self.active = true;
         // A driver may fill its queues before it is done with the device.
@@ -210,6 +219,7 @@ where
 
     fn reset(&mut self) {
         if std::mem::take(&mut self.active) {
+            self.stopping.store(true, Ordering::Relaxed);
             self.workers.stop();
         }
         self.set_state(State::default());

@@ -4,6 +4,7 @@
 //! the status the last writable one, wherever descriptors begin and end (VIRTIO_F_ANY_LAYOUT).
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use virtio_bindings::virtio_blk as spec;
 use vm_memory::bitmap::BS;
@@ -48,15 +49,21 @@ pub fn status_address(chain: &Chain) -> Result<GuestAddress, NoStatus> {
     ))
 }
 
+/// How many bytes are asked of the medium at once. A request may be for nearly 4 GiB, and a driver
+/// that resets the device waits for it; Linux's are for at most 1.25 MiB unless told otherwise.
+const PIECE: usize = 8 << 20;
+
 /// Does what a request asks for; all but its status is done when this returns.
 ///
-/// With `durable`, what it writes is on the host's disk by then.
+/// With `durable`, what it writes is on the host's disk by then. A request in several pieces fails
+/// between two of them when `stopping` is set.
 pub fn perform<M: GuestMemory, D: Medium>(
     medium: &D,
     memory: &M,
     order: ByteOrder,
     chain: &Chain,
     durable: bool,
+    stopping: &AtomicBool,
 ) -> Result<(), Status> {
     let mut reader = chain.reader(memory);
     let kind = order.read_u32(reader.array()?);
@@ -68,21 +75,21 @@ pub fn perform<M: GuestMemory, D: Medium>(
     match kind {
         spec::VIRTIO_BLK_T_IN => {
             let offset = on_disk(medium, sector, to_driver)?;
-            let to = slices(memory, chain.writable(), 0, to_driver, Permissions::Write)?;
-            Ok(medium.read(offset, &to)?)
+            let segments = chain.writable();
+            in_pieces(to_driver, stopping, |at, count| {
+                let to = slices(memory, segments, at, count, Permissions::Write)?;
+                medium.read(offset + at as u64, &to)
+            })
         }
         spec::VIRTIO_BLK_T_OUT => {
             check_writable(medium)?;
             let offset = on_disk(medium, sector, from_driver)?;
             let segments = chain.readable();
-            let from = slices(
-                memory,
-                segments,
-                HEADER_BYTES,
-                from_driver,
-                Permissions::Read,
-            )?;
-            medium.write(offset, &from)?;
+            in_pieces(from_driver, stopping, |at, count| {
+                let skip = HEADER_BYTES + at;
+                let from = slices(memory, segments, skip, count, Permissions::Read)?;
+                medium.write(offset + at as u64, &from)
+            })?;
             settle(medium, durable)
         }
         spec::VIRTIO_BLK_T_FLUSH => Ok(medium.flush()?),
@@ -108,6 +115,9 @@ pub fn perform<M: GuestMemory, D: Medium>(
                 ranges.push(range(medium, reader.array()?, zeroes)?);
             }
             for (offset, bytes, unmap) in ranges {
+                if stopping.load(Ordering::Relaxed) {
+                    return Err(Status::IoErr);
+                }
                 if zeroes {
                     medium.write_zeroes(offset, bytes, unmap)?;
                 } else {
@@ -117,6 +127,26 @@ pub fn perform<M: GuestMemory, D: Medium>(
             settle(medium, durable)
         }
         _ => Err(Status::Unsupported),
+    }
+}
+
+/// Moves so many bytes in pieces, of which `step` is told the start and the length.
+fn in_pieces(
+    bytes: usize,
+    stopping: &AtomicBool,
+    mut step: impl FnMut(usize, usize) -> io::Result<()>,
+) -> Result<(), Status> {
+    let mut at = 0;
+    loop {
+        let count = (bytes - at).min(PIECE);
+        step(at, count)?;
+        at += count;
+        if at == bytes {
+            return Ok(());
+        }
+        if stopping.load(Ordering::Relaxed) {
+            return Err(Status::IoErr);
+        }
     }
 }
 

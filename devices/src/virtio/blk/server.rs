@@ -27,6 +27,8 @@ pub trait Serve: Send + Sync {
 pub struct Server<M, D> {
     medium: Arc<D>,
     writeback: Arc<AtomicBool>,
+    /// Somebody waits for the requests to end.
+    stopping: Arc<AtomicBool>,
     memory: M,
     queues: Vec<Mutex<Queue>>,
     /// Where to look first, so that no queue starves.
@@ -38,10 +40,16 @@ pub struct Server<M, D> {
 }
 
 impl<M, D> Server<M, D> {
-    pub(super) fn new(medium: Arc<D>, writeback: Arc<AtomicBool>, link: Link<M>) -> Self {
+    pub(super) fn new(
+        medium: Arc<D>,
+        writeback: Arc<AtomicBool>,
+        stopping: Arc<AtomicBool>,
+        link: Link<M>,
+    ) -> Self {
         Server {
             medium,
             writeback,
+            stopping,
             memory: link.memory,
             queues: link.queues.into_iter().map(Mutex::new).collect(),
             turn: AtomicUsize::new(0),
@@ -81,7 +89,14 @@ impl<M: GuestMemory, D: Medium> Server<M, D> {
         let status_at = status_address(chain)?;
         // A driver that cannot flush takes a write that was answered for durable (5.2.6.2).
         let durable = !(self.can_flush && self.writeback.load(Ordering::SeqCst));
-        let done = perform(&*self.medium, &self.memory, self.order, chain, durable);
+        let done = perform(
+            &*self.medium,
+            &self.memory,
+            self.order,
+            chain,
+            durable,
+            &self.stopping,
+        );
         answer(&self.memory, status_at, done.err().unwrap_or(Status::Ok));
         Ok(())
     }

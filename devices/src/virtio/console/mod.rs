@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vm_memory::GuestMemory;
 
+use super::backlog::REQUESTS_AT_ONCE;
 use super::chain::Chain;
 use super::device::{ByteOrder, Link, VirtioDevice, read_fields};
 use super::queue::QueueError;
@@ -87,6 +88,10 @@ pub struct State {
 struct Ports<M> {
     link: Option<Link<M>>,
     state: State,
+    /// There may be more output than was taken.
+    more_output: bool,
+    /// There may be more control messages than were taken.
+    more_control: bool,
 }
 
 impl<M> Default for Ports<M> {
@@ -94,6 +99,8 @@ impl<M> Default for Ports<M> {
         Ports {
             link: None,
             state: State::default(),
+            more_output: false,
+            more_control: false,
         }
     }
 }
@@ -143,7 +150,7 @@ impl<M: GuestMemory> Ports<M> {
         Ok(())
     }
 
-    /// Hands the guest's output to `send`.
+    /// Hands a bounded part of the guest's output to `send`.
     fn drain(&mut self, send: &mut dyn FnMut(&[u8])) -> Result<(), QueueError> {
         let Some(link) = &mut self.link else {
             return Ok(());
@@ -151,9 +158,16 @@ impl<M: GuestMemory> Ports<M> {
         let Some(queue) = link.queues.get_mut(TRANSMIT) else {
             return Ok(());
         };
-        // The guest does not run meanwhile, so this ends with the ring.
-        let mut moved = false;
-        while let Some(chain) = queue.pop(&link.memory)? {
+        self.more_output = false;
+        let (mut requests, mut moved) = (0, 0);
+        loop {
+            if requests == REQUESTS_AT_ONCE || moved >= MOST {
+                self.more_output = true;
+                break;
+            }
+            let Some(chain) = queue.pop(&link.memory)? else {
+                break;
+            };
             let head = chain.head;
             if chain.readable_len() > MOST {
                 let why = "more output than a driver has at once";
@@ -169,15 +183,16 @@ impl<M: GuestMemory> Ports<M> {
                 })?;
             send(&bytes);
             queue.push(&link.memory, head, 0)?;
-            moved = true;
+            requests += 1;
+            moved += bytes.len();
         }
-        if moved && queue.needs_interrupt(&link.memory) {
+        if requests > 0 && queue.needs_interrupt(&link.memory) {
             link.interrupt.used();
         }
         Ok(())
     }
 
-    /// Takes the driver's control messages and answers them.
+    /// Takes a bounded number of the driver's control messages and answers them.
     fn control(&mut self) -> Result<(), QueueError> {
         let Some(link) = &mut self.link else {
             return Ok(());
@@ -185,8 +200,16 @@ impl<M: GuestMemory> Ports<M> {
         let Some(queue) = link.queues.get_mut(CONTROL_TRANSMIT) else {
             return Ok(());
         };
-        let mut moved = false;
-        while let Some(chain) = queue.pop(&link.memory)? {
+        self.more_control = false;
+        let mut requests = 0;
+        loop {
+            if requests == REQUESTS_AT_ONCE {
+                self.more_control = true;
+                break;
+            }
+            let Some(chain) = queue.pop(&link.memory)? else {
+                break;
+            };
             let head = chain.head;
             let message = chain.reader(&link.memory).array::<8>();
             let message = message.map_err(|_| QueueError::Request {
@@ -221,9 +244,9 @@ impl<M: GuestMemory> Ports<M> {
             }
             self.state.messages.extend(answers);
             queue.push(&link.memory, head, 0)?;
-            moved = true;
+            requests += 1;
         }
-        if moved && queue.needs_interrupt(&link.memory) {
+        if requests > 0 && queue.needs_interrupt(&link.memory) {
             link.interrupt.used();
         }
         Ok(())
@@ -395,6 +418,24 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Console<M> {
         // The port may have been opened.
         if queue == RECEIVE || queue == CONTROL_TRANSMIT {
             self.sink.has_room();
+        }
+    }
+
+    fn has_backlog(&self) -> bool {
+        let ports = self.ports();
+        ports.more_output || ports.more_control
+    }
+
+    fn work_off(&mut self) {
+        let (output, control) = {
+            let ports = self.ports();
+            (ports.more_output, ports.more_control)
+        };
+        if output {
+            self.notify(TRANSMIT as u16);
+        }
+        if control {
+            self.notify(CONTROL_TRANSMIT as u16);
         }
     }
 

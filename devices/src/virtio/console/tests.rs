@@ -234,3 +234,39 @@ fn requests_that_make_no_sense_break_their_queue() {
         .console
         .fill(&mut |_| panic!("there is no room after a reset"));
 }
+
+#[test]
+fn a_notification_takes_a_bounded_part_of_the_output_and_of_the_messages() {
+    let mut bench = bench_with(F_MULTIPORT);
+    for _ in 0..20 {
+        bench.output.offer(&bench.memory, &[b"x"], &[]);
+    }
+    bench.console.notify(1);
+    assert_eq!(bench.outside.sent.lock().unwrap().len(), 16);
+    assert!(bench.console.has_backlog());
+    bench.console.work_off();
+    assert_eq!(bench.outside.sent.lock().unwrap().len(), 20);
+    assert!(!bench.console.has_backlog());
+
+    // By bytes as well: a request may be as long as 64 KiB.
+    bench.output.reuse_buffers();
+    for _ in 0..3 {
+        bench.output.offer(&bench.memory, &[&[0; 0x9000]], &[]);
+    }
+    bench.console.notify(1);
+    assert_eq!(bench.outside.sent.lock().unwrap().len(), 20 + 2 * 0x9000);
+    assert!(bench.console.has_backlog());
+    bench.console.reset();
+    assert!(!bench.console.has_backlog());
+
+    // Messages that mean nothing, in a ring whose end is never seen.
+    let mut bench = bench_with(F_MULTIPORT);
+    let head = bench.control[1].offer(&bench.memory, &[&[9; 8]], &[]).head;
+    for _ in 0..15 {
+        bench.control[1].make_available(&bench.memory, head);
+    }
+    bench.console.notify(3);
+    assert!(bench.console.has_backlog());
+    bench.console.work_off();
+    assert!(!bench.console.has_backlog());
+}

@@ -1,5 +1,6 @@
 //! The device over queues in memory, for both byte orders; `random` has what no driver would send.
 
+mod large;
 mod random;
 
 use std::sync::Mutex;
