@@ -3,9 +3,10 @@
 use super::regs::{
     FCR_CLEAR_RX, FCR_ENABLE, FCR_TRIGGER, FIFO_SIZE, FIRMWARE_DIVISOR, IER, IER_MASK, IER_MSI,
     IER_RDI, IER_RLSI, IER_THRI, IIR_FCR, IIR_FIFOS, IIR_MSI, IIR_NONE, IIR_RDI, IIR_RLSI,
-    IIR_THRI, IIR_TIMEOUT, LCR, LCR_DLAB, LSR, LSR_DR, LSR_OE, LSR_TEMT, LSR_THRE, MCR, MCR_DTR,
-    MCR_LOOP, MCR_MASK, MCR_OUT1, MCR_OUT2, MCR_RTS, MSR, MSR_CTS, MSR_DCD, MSR_DCTS, MSR_DDCD,
-    MSR_DDSR, MSR_DSR, MSR_LINES, MSR_RI, MSR_TERI, RBR_THR, SCR,
+    IIR_THRI, IIR_TIMEOUT, LCR, LCR_DLAB, LCR_EPS, LCR_PEN, LSR, LSR_BI, LSR_DR, LSR_FE, LSR_OE,
+    LSR_PE, LSR_RFE, LSR_TEMT, LSR_THRE, MCR, MCR_DTR, MCR_LOOP, MCR_MASK, MCR_OUT1, MCR_OUT2,
+    MCR_RTS, MSR, MSR_CTS, MSR_DCD, MSR_DCTS, MSR_DDCD, MSR_DDSR, MSR_DSR, MSR_LINES, MSR_RI,
+    MSR_TERI, RBR_THR, SCR,
 };
 use crate::bus::AccessError;
 
@@ -34,6 +35,19 @@ pub struct State {
     pub rx: [u8; FIFO_SIZE],
     /// How many of them there are.
     pub rx_len: u8,
+    /// Which of them stand for a break, bit n for the byte at n.
+    pub rx_breaks: u16,
+    /// LSR\[BI\], LSR\[FE\] and LSR\[PE\] of the oldest byte, until LSR is read.
+    pub line_errors: u8,
+}
+
+impl State {
+    /// Bytes received and not yet read, oldest first, without those that stand for a break.
+    pub fn received(&self) -> impl Iterator<Item = u8> {
+        let bytes = self.rx.iter().zip(0..self.rx_len);
+        let bytes = bytes.filter(|(_, at)| self.rx_breaks & 1 << at == 0);
+        bytes.map(|(byte, _)| *byte)
+    }
 }
 
 impl Default for State {
@@ -50,6 +64,8 @@ impl Default for State {
             thre_pending: false,
             rx: [0; FIFO_SIZE],
             rx_len: 0,
+            rx_breaks: 0,
+            line_errors: 0,
         }
     }
 }
@@ -74,10 +90,17 @@ impl Chip {
         self.state
     }
 
-    /// Takes up a state that [`Chip::state`] gave; a length past the FIFO's end is cut.
+    /// Takes up a state that [`Chip::state`] returned; a length past the FIFO's end is cut.
     pub fn set_state(&mut self, state: State) {
         self.state = state;
         self.state.rx_len = state.rx_len.min(self.capacity() as u8);
+        self.state.rx_breaks &= ((1u32 << self.state.rx_len) - 1) as u16;
+    }
+
+    /// Empties the receiver.
+    pub fn forget_received(&mut self) {
+        self.state.rx_len = 0;
+        self.state.rx_breaks = 0;
     }
 
     /// Clears all but the divisor latch and the scratch register, which a reset does not touch.
@@ -128,6 +151,36 @@ impl Chip {
         taken
     }
 
+    /// Takes a break from the line if there is room, and returns whether there was.
+    ///
+    /// However long the line stays low, the receiver gets one byte of zeros, whose stop bit is
+    /// missing, and waits until the line is high again. The byte's parity bit is 0, which is wrong
+    /// where it should be 1.
+    pub fn receive_break(&mut self) -> bool {
+        let at = self.rx_len();
+        let has_room = self.room() > 0;
+        if has_room {
+            self.push(0);
+            self.state.rx_breaks |= 1 << at;
+            if at == 0 {
+                self.reveal();
+            }
+        }
+        has_room
+    }
+
+    /// The errors of the byte that is now the oldest come into LSR.
+    fn reveal(&mut self) {
+        if self.state.rx_len == 0 || self.state.rx_breaks & 1 == 0 {
+            return;
+        }
+        let parity = match self.state.lcr & (LCR_PEN | LCR_EPS) {
+            LCR_PEN => LSR_PE,
+            _ => 0,
+        };
+        self.state.line_errors |= LSR_BI | LSR_FE | parity;
+    }
+
     /// A byte arrives at the receiver, whether there is room or not.
     fn push(&mut self, byte: u8) {
         let (at, fifos) = (self.rx_len(), self.fifos());
@@ -141,17 +194,20 @@ impl Chip {
             // A full FIFO keeps what it has; the single buffer is overwritten.
             if let Some(slot) = self.state.rx.first_mut().filter(|_| !fifos) {
                 *slot = byte;
+                self.state.rx_breaks = 0;
             }
         }
     }
 
-    /// Takes the oldest byte; an empty receiver gives what it held before.
+    /// Takes the oldest byte; an empty receiver returns what it held before.
     fn pop(&mut self) -> u8 {
         let [byte, ..] = self.state.rx;
         if let Some(left) = self.state.rx_len.checked_sub(1) {
             self.state.rx_len = left;
+            self.state.rx_breaks >>= 1;
             if left > 0 {
                 self.state.rx.rotate_left(1);
+                self.reveal();
             }
         }
         byte
@@ -170,7 +226,7 @@ impl Chip {
     fn pending(&self) -> u8 {
         let state = &self.state;
         let enabled = |bit| state.ier & bit != 0;
-        if enabled(IER_RLSI) && state.overrun {
+        if enabled(IER_RLSI) && (state.overrun || state.line_errors != 0) {
             IIR_RLSI
         } else if enabled(IER_RDI) && self.rx_len() >= self.trigger_level() {
             IIR_RDI
@@ -246,7 +302,13 @@ impl Chip {
             LSR => {
                 let ready = if self.rx_len() > 0 { LSR_DR } else { 0 };
                 let overrun = std::mem::take(&mut self.state.overrun);
-                ready | if overrun { LSR_OE } else { 0 } | LSR_THRE | LSR_TEMT
+                let overrun = if overrun { LSR_OE } else { 0 };
+                let errors = std::mem::take(&mut self.state.line_errors);
+                // The oldest byte's error counts until it was read here.
+                let behind = self.state.rx_breaks & !1;
+                let in_fifo = self.fifos() && (errors != 0 || behind != 0);
+                let in_fifo = if in_fifo { LSR_RFE } else { 0 };
+                ready | overrun | errors | LSR_THRE | LSR_TEMT | in_fifo
             }
             MSR => {
                 let status = self.state.msr;
@@ -298,7 +360,7 @@ impl Chip {
         let enable = value & FCR_ENABLE;
         let switched = enable != self.state.fcr & FCR_ENABLE;
         if switched || value & (FCR_ENABLE | FCR_CLEAR_RX) == FCR_ENABLE | FCR_CLEAR_RX {
-            self.state.rx_len = 0;
+            self.forget_received();
         }
         self.state.fcr = if enable != 0 {
             value & (FCR_ENABLE | FCR_TRIGGER)

@@ -99,6 +99,28 @@ impl Uart {
         taken
     }
 
+    /// Hands a break to the guest, and returns whether there was room for it; then it is up to the
+    /// feeder to try again. It takes the room of one byte.
+    ///
+    /// The guest sees a byte of zeros with LSR\[BI\] set. Linux takes a break for the start of a
+    /// SysRq command, whose letter is the next byte.
+    #[must_use = "a break that was not taken is still the feeder's"]
+    pub fn receive_break(&self) -> bool {
+        let taken = lock(&self.0.chip).receive_break();
+        self.drive_irq();
+        taken
+    }
+
+    /// Takes back the bytes that the guest was handed and has not read, oldest first. Breaks among
+    /// them are lost.
+    pub fn take_received(&self) -> Vec<u8> {
+        self.change(|chip| {
+            let bytes = chip.state().received().collect();
+            chip.forget_received();
+            bytes
+        })
+    }
+
     /// How many bytes [`Uart::receive`] would take now: at most 16, 1 with the FIFOs off, and none
     /// in loopback.
     pub fn room(&self) -> usize {

@@ -52,6 +52,10 @@ pub const FCR_CLEAR_TX: u8 = 0x04;
 /// FCR: the receive trigger level, 1, 4, 8 or 14 bytes.
 pub const FCR_TRIGGER: u8 = 0xC0;
 
+/// LCR: a parity bit follows the data.
+pub const LCR_PEN: u8 = 0x08;
+/// LCR: parity is even; with stick parity, the parity bit is 0.
+pub const LCR_EPS: u8 = 0x10;
 /// LCR: offsets 0 and 1 are the divisor latch.
 pub const LCR_DLAB: u8 = 0x80;
 
@@ -72,10 +76,18 @@ pub const MCR_MASK: u8 = 0x1F;
 pub const LSR_DR: u8 = 0x01;
 /// LSR: a byte was lost because there was no room for it.
 pub const LSR_OE: u8 = 0x02;
+/// LSR: the parity bit of the oldest byte was wrong.
+pub const LSR_PE: u8 = 0x04;
+/// LSR: the oldest byte had no stop bit.
+pub const LSR_FE: u8 = 0x08;
+/// LSR: the oldest byte is a break.
+pub const LSR_BI: u8 = 0x10;
 /// LSR: the transmitter holding register is empty.
 pub const LSR_THRE: u8 = 0x20;
 /// LSR: the transmitter is idle.
 pub const LSR_TEMT: u8 = 0x40;
+/// LSR: a byte in the FIFO is a break or has an error; always 0 with the FIFOs off.
+pub const LSR_RFE: u8 = 0x80;
 
 /// MSR: clear to send changed.
 pub const MSR_DCTS: u8 = 0x01;

@@ -415,3 +415,125 @@ fn a_state_taken_up_drives_the_wire() {
     assert!(irq.is_asserted());
     assert_eq!(uart.state(), state);
 }
+
+/// What a break is in LSR besides what is there anyway.
+fn errors(lsr: u8) -> u8 {
+    lsr & !(LSR_THRE | LSR_TEMT)
+}
+
+#[test]
+fn a_break_is_a_byte_of_zeros_without_a_stop_bit() {
+    let chip = &mut with_fifos(0);
+    assert!(chip.receive_break());
+    assert_eq!(errors(get(chip, LSR)), LSR_DR | LSR_BI | LSR_FE | LSR_RFE);
+    assert_eq!(errors(get(chip, LSR)), LSR_DR, "told once");
+    assert_eq!(get(chip, RBR_THR), 0);
+    assert_eq!(errors(get(chip, LSR)), 0);
+}
+
+#[test]
+fn a_break_shows_when_its_byte_is_the_oldest() {
+    let chip = &mut with_fifos(0);
+    assert_eq!(chip.receive(b"ab"), 2);
+    assert!(chip.receive_break());
+    assert_eq!(chip.receive(b"h"), 1);
+    assert_eq!(
+        errors(get(chip, LSR)),
+        LSR_DR | LSR_RFE,
+        "somewhere in the FIFO"
+    );
+    assert_eq!([get(chip, RBR_THR), get(chip, RBR_THR)], *b"ab");
+    assert_eq!(errors(get(chip, LSR)), LSR_DR | LSR_BI | LSR_FE | LSR_RFE);
+    assert_eq!([get(chip, RBR_THR), get(chip, RBR_THR)], *b"\0h");
+    assert_eq!(errors(get(chip, LSR)), 0);
+}
+
+#[test]
+fn a_break_interrupts_as_line_status_until_lsr_is_read() {
+    let chip = &mut with_fifos(FCR_TRIGGER);
+    put(chip, IER, IER_RLSI | IER_RDI);
+    assert!(chip.receive_break());
+    assert!(chip.interrupt());
+    assert_eq!(get(chip, IIR_FCR) & 0x0F, IIR_RLSI);
+    get(chip, LSR);
+    assert_eq!(
+        get(chip, IIR_FCR) & 0x0F,
+        IIR_TIMEOUT,
+        "the byte is still there"
+    );
+    get(chip, RBR_THR);
+    assert!(!chip.interrupt());
+}
+
+#[test]
+fn a_breaks_parity_bit_is_wrong_where_it_should_be_a_one() {
+    for (lcr, wrong) in [
+        (0x03, 0),
+        (LCR_PEN, LSR_PE),
+        (LCR_PEN | LCR_EPS, 0),
+        // Stick parity: 1, then 0.
+        (LCR_PEN | 0x20, LSR_PE),
+        (LCR_PEN | LCR_EPS | 0x20, 0),
+    ] {
+        let chip = &mut with_fifos(0);
+        put(chip, LCR, lcr);
+        assert!(chip.receive_break());
+        assert_eq!(get(chip, LSR) & LSR_PE, wrong, "{lcr:#x}");
+    }
+}
+
+#[test]
+fn a_break_waits_for_room_as_input_does() {
+    let chip = &mut with_fifos(0);
+    assert_eq!(chip.receive(&[b'x'; 20]), 16);
+    assert!(!chip.receive_break());
+    get(chip, RBR_THR);
+    assert!(chip.receive_break());
+    put(chip, IIR_FCR, FCR_ENABLE | FCR_CLEAR_RX);
+    assert_eq!(errors(get(chip, LSR)), 0, "a cleared FIFO has no errors");
+    put(chip, MCR, MCR_LOOP);
+    assert!(!chip.receive_break(), "the receiver is not on the line");
+}
+
+#[test]
+fn without_fifos_a_break_shows_and_no_error_is_in_the_fifo() {
+    let chip = &mut Chip::new();
+    assert!(chip.receive_break());
+    assert!(!chip.receive_break());
+    assert_eq!(errors(get(chip, LSR)), LSR_DR | LSR_BI | LSR_FE);
+    assert_eq!(get(chip, RBR_THR), 0);
+    assert!(chip.receive_break());
+    // Read without a look at LSR: the bits stay until one.
+    get(chip, RBR_THR);
+    assert_eq!(errors(get(chip, LSR)), LSR_BI | LSR_FE);
+}
+
+#[test]
+fn a_break_survives_in_the_state() {
+    let mut chip = with_fifos(0);
+    assert_eq!(chip.receive(b"a"), 1);
+    assert!(chip.receive_break());
+    let mut other = Chip::new();
+    other.set_state(chip.state());
+    assert_eq!(other, chip);
+    get(&mut other, RBR_THR);
+    assert_eq!(get(&mut other, LSR) & LSR_BI, LSR_BI);
+}
+
+#[test]
+fn what_was_not_read_can_be_taken_back_without_its_breaks() {
+    let uart = Uart::new(IrqLine::detached(), Box::new(|_| ()));
+    let woken = Arc::new(AtomicU32::new(0));
+    let counter = woken.clone();
+    uart.set_wake(Arc::new(move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+    }));
+    uart.clone().write(IIR_FCR, &[FCR_ENABLE]).unwrap();
+    assert_eq!(uart.receive(b"ab"), 2);
+    assert!(uart.receive_break());
+    assert_eq!(uart.receive(b"c"), 1);
+    assert_eq!(uart.take_received(), b"abc");
+    // Enabling the FIFOs made room as well.
+    assert_eq!((uart.room(), woken.load(Ordering::SeqCst)), (16, 2));
+    assert_eq!(uart.take_received(), b"");
+}

@@ -117,6 +117,11 @@ pub(crate) trait Port: Send + Sync {
     /// Asks `source` for as many bytes as the guest has room for and takes what it gives, under one
     /// lock of the port's own, so that bytes cannot change their order on the way.
     fn fill(&self, source: &mut dyn FnMut(usize) -> Vec<u8>);
+
+    /// Gives the guest a break, if it listens and has room; a port without breaks never does.
+    fn send_break(&self) -> bool {
+        false
+    }
 }
 
 /// One machine's console.
@@ -284,6 +289,16 @@ impl Hub {
                 state = self.wait(state);
             }
         }
+    }
+
+    /// Gives the guest a break, and returns whether it took it: it must listen, and have taken all
+    /// that was typed before.
+    pub fn send_break(&self) -> bool {
+        if !lock(&self.state).input.is_empty() {
+            return false;
+        }
+        let port = lock(&self.port).clone();
+        port.is_some_and(|port| port.send_break())
     }
 
     /// Queues input for the guest, all of it.

@@ -74,14 +74,11 @@ impl Shared {
             hub.set_polled(self.uart.state().ier == 0);
         }
         if before.rx_len > 0 {
-            let mut after = self.uart.state();
-            let held = &before.rx[..usize::from(before.rx_len).min(before.rx.len())];
-            if after.rx_len > 0 && !self.is_listening(&listening) {
-                after.rx_len = 0;
-                self.uart.set_state(after);
-            }
-            if after.rx_len == 0 {
-                self.take_back(held);
+            let kept = self.uart.state().rx_len > 0;
+            if kept && !self.is_listening(&listening) {
+                self.take_back(&self.uart.take_received());
+            } else if !kept {
+                self.take_back(&before.received().collect::<Vec<u8>>());
             }
         }
         result
@@ -100,6 +97,11 @@ impl Port for ConsolePort {
         if let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
             self.0.take_back(rest);
         }
+    }
+
+    fn send_break(&self) -> bool {
+        let listening = lock(&self.0.listening);
+        self.0.is_listening(&listening) && self.0.uart.receive_break()
     }
 }
 
@@ -240,6 +242,30 @@ mod tests {
             hub.settle();
         }
         assert_eq!(got, b"abcdefghijklmnopqrstuvwxyz");
+    }
+
+    #[test]
+    fn a_break_reaches_a_guest_that_listens_and_has_read_what_came_before() {
+        const BREAK: u8 = 0x10;
+        let (hub, mut port) = port();
+        assert!(!hub.send_break(), "nobody listens");
+        listen(&mut port);
+        hub.receive(b"0123456789abcdefg");
+        assert!(!hub.send_break(), "it would overtake the last byte");
+        while load(&mut port, LSR) & 1 != 0 {
+            load(&mut port, DATA);
+            hub.settle();
+        }
+        assert!(hub.send_break());
+        hub.receive(b"h");
+        assert_eq!(load(&mut port, LSR) & (BREAK | 1), BREAK | 1);
+        assert_eq!([load(&mut port, DATA), load(&mut port, DATA)], *b"\0h");
+        // A break that the guest did not read is not typed as a byte of zeros later.
+        assert!(hub.send_break());
+        port.write(IER, &[0]).unwrap();
+        listen(&mut port);
+        hub.settle();
+        assert_eq!(load(&mut port, LSR) & 1, 0);
     }
 
     #[test]
