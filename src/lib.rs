@@ -80,6 +80,7 @@ pub use ppckvm_api::{
     Access, Cause, GuestMemory, KvmRegs, ResetKind, State, Statistics, Stuck, Tlbe, Translation,
 };
 pub use ppckvm_devices::virtio::balloon::Target as BalloonTarget;
+pub use ppckvm_devices::virtio::console::WindowSize;
 pub use ppckvm_devices::{AccessError, DcrDevice, IrqLine, MmioDevice};
 /// What a virtio device of the embedder's is made of, see [`Machine::virtio_device`].
 pub mod virtio_device {

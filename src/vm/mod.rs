@@ -20,9 +20,10 @@ use std::sync::Arc;
 use ppckvm_api::{
     Access, KvmRegs, ResetKind, State, Statistics, TLB_ENTRIES, Tlbe, Translation, Vcpu, dbsr, tsr,
 };
-use ppckvm_devices::Unanswered;
 use ppckvm_devices::uic::Uic;
 use ppckvm_devices::virtio::balloon::Target;
+use ppckvm_devices::virtio::console::WindowSize;
+use ppckvm_devices::Unanswered;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use crate::host::console::{ConsoleInput, ConsoleOutput, Hub};
@@ -217,8 +218,9 @@ impl Vm {
         Ok(())
     }
 
-    /// Starts the guest anew after a reset of this kind, as if it had just been built but for the
-    /// registers that record a reset, DBSR\[MRR\] and TSR\[WRS\]; the console goes on.
+    /// Starts the guest again after a reset of this kind, as if it had just been built but for the
+    /// registers that record a reset, DBSR\[MRR\] and TSR\[WRS\], and for what such a reset leaves
+    /// alone: devices after one of the core, the clock chip always. The console goes on.
     pub(crate) fn reboot(&mut self, kind: ResetKind) -> std::io::Result<()> {
         let by_watchdog = self.vcpu.state().timers.tsr & tsr::WRS;
         self.buses.mmio.reset();
@@ -284,6 +286,21 @@ impl Vm {
     pub fn virtio_console_write(&mut self, console: usize, bytes: impl AsRef<[u8]>) -> bool {
         let hub = self.virtio_console(console);
         hub.map(|hub| hub.receive(bytes.as_ref())).is_some()
+    }
+
+    /// Sends a break on a serial port, and returns whether the guest took it: it must have the port
+    /// open, and have read what was typed before. Linux takes it for the start of a SysRq command,
+    /// whose letter is typed next.
+    pub fn send_break(&mut self, uart: usize) -> bool {
+        let line = self.lines[..self.uarts].get(uart);
+        line.is_some_and(|line| line.hub.send_break())
+    }
+
+    /// Tells the guest how large the window of a virtio console is; whether there is such a
+    /// console.
+    pub fn set_virtio_console_size(&mut self, console: usize, size: WindowSize) -> bool {
+        let hub = self.virtio_console(console);
+        hub.map(|hub| hub.set_size(size)).is_some()
     }
 
     /// The host's side of the balloon; none when it was not attached.

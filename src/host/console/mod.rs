@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 
 use vmm_sys_util::eventfd::EventFd;
 
+use ppckvm_devices::virtio::console::WindowSize;
+
 use crate::host::lock::lock;
 
 /// Bytes of input that may wait for the guest before no more is read.
@@ -122,6 +124,9 @@ pub(crate) trait Port: Send + Sync {
     fn send_break(&self) -> bool {
         false
     }
+
+    /// Tells the guest how large the window is; a port without windows ignores it.
+    fn set_size(&self, _size: WindowSize) {}
 }
 
 /// One machine's console.
@@ -299,6 +304,14 @@ impl Hub {
         }
         let port = lock(&self.port).clone();
         port.is_some_and(|port| port.send_break())
+    }
+
+    /// Tells the guest how large the window is in which a person sees the console.
+    pub fn set_size(&self, size: WindowSize) {
+        let port = lock(&self.port).clone();
+        if let Some(port) = port {
+            port.set_size(size);
+        }
     }
 
     /// Queues input for the guest, all of it.

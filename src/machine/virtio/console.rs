@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Weak};
 
 use ppckvm_api::GuestMemory;
-use ppckvm_devices::virtio::console::{Console, Sink, Turns};
+use ppckvm_devices::virtio::console::{Console, Sink, Turns, WindowSize};
 
 use super::Device;
 use crate::host::console::{Hub, Port};
@@ -78,6 +78,10 @@ struct Near(Console<GuestMemory>);
 impl Port for Near {
     fn fill(&self, source: &mut dyn FnMut(usize) -> Vec<u8>) {
         self.0.fill(source);
+    }
+
+    fn set_size(&self, size: WindowSize) {
+        self.0.set_size(size);
     }
 }
 

@@ -31,6 +31,9 @@ pub const DEVICE_ID: u16 = 3;
 /// The driver may write a character to the configuration fields, before it has any queue.
 const F_EMERG_WRITE: u64 = 1 << 2;
 
+/// The configuration fields hold the size of the window.
+const F_SIZE: u64 = 1 << 0;
+
 /// There may be several ports, and control queues to talk about them.
 const F_MULTIPORT: u64 = 1 << 1;
 
@@ -49,9 +52,12 @@ const PORT_ADD: u16 = 1;
 const PORT_READY: u16 = 3;
 /// The port is a console.
 const CONSOLE_PORT: u16 = 4;
+/// The window of the console has another size, which follows.
+const RESIZE: u16 = 5;
 /// The port is open, or closed, at the sender's end.
 const PORT_OPEN: u16 = 6;
-/// Control messages that may wait for the driver's buffers. A driver causes three in all.
+/// Control messages that may wait for the driver's buffers. A driver causes four in all, and the
+/// host one more.
 const MOST_MESSAGES: usize = 32;
 
 /// Bytes of one request: what it costs is bounded. Linux writes 16 bytes or a page.
@@ -61,6 +67,25 @@ const MOST: usize = 64 << 10;
 const EMERG_WR: u32 = 8;
 /// Offset of the number of ports.
 const MAX_NR_PORTS: usize = 4;
+
+/// How large the window is in which a person sees a console.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WindowSize {
+    /// Characters in a line; 0 when nobody knows.
+    pub columns: u16,
+    /// Lines; 0 when nobody knows.
+    pub rows: u16,
+}
+
+impl WindowSize {
+    /// As the configuration fields and the message have it (virtio 1.2, 5.3.4 and 5.3.6.2). Linux
+    /// has read the message's numbers the other way around for most of its life, and in the guest's
+    /// own byte order; here it is the specification's order, which later releases of 6.1 read too.
+    fn to_bytes(self, order: ByteOrder) -> [u8; 4] {
+        let ([c0, c1], [r0, r1]) = (order.put_u16(self.columns), order.put_u16(self.rows));
+        [c0, c1, r0, r1]
+    }
+}
 
 /// What is at the other end of a console.
 pub trait Sink: Send + Sync {
@@ -83,6 +108,10 @@ pub struct State {
     pub open: bool,
     /// Control messages that wait for buffers: event and value.
     pub messages: VecDeque<(u16, u16)>,
+    /// The driver has made the port a console, so that it can be told of the window's size.
+    pub is_console: bool,
+    /// The size of the window, which belongs to the host: a reset keeps it.
+    pub size: WindowSize,
 }
 
 struct Ports<M> {
@@ -225,7 +254,10 @@ impl<M: GuestMemory> Ports<M> {
                     self.state.setting_up = !self.state.open;
                     &[(PORT_ADD, 1)]
                 }
-                PORT_READY if port == 0 && value == 1 => &[(CONSOLE_PORT, 1), (PORT_OPEN, 1)],
+                PORT_READY if port == 0 && value == 1 => {
+                    self.state.is_console = true;
+                    &[(CONSOLE_PORT, 1), (RESIZE, 0), (PORT_OPEN, 1)]
+                }
                 // The driver failed.
                 DEVICE_READY | PORT_READY => {
                     self.state.setting_up = false;
@@ -238,7 +270,12 @@ impl<M: GuestMemory> Ports<M> {
                 }
                 _ => &[],
             };
-            if self.state.messages.len() + answers.len() > MOST_MESSAGES {
+            let answers = answers.iter().filter(|(event, _)| {
+                // A driver that knows of no sizes is not told of any, nor is one of no size.
+                *event != RESIZE
+                    || link.features & F_SIZE != 0 && self.state.size != WindowSize::default()
+            });
+            if self.state.messages.len() + answers.clone().count() > MOST_MESSAGES {
                 let why = "a message whose answer there is no room for";
                 return Err(QueueError::Request { head, why });
             }
@@ -266,9 +303,12 @@ impl<M: GuestMemory> Ports<M> {
                 break;
             };
             // Port 0.
-            let mut message = [0; 8];
-            message[4..6].copy_from_slice(&link.order.put_u16(event));
-            message[6..].copy_from_slice(&link.order.put_u16(value));
+            let mut message = vec![0; 4];
+            message.extend(link.order.put_u16(event));
+            message.extend(link.order.put_u16(value));
+            if event == RESIZE {
+                message.extend(self.state.size.to_bytes(link.order));
+            }
             let head = chain.head;
             let written = chain.writer(&link.memory).write_all(&message);
             written.map_err(|_| QueueError::Request {
@@ -288,6 +328,31 @@ impl<M: GuestMemory> Ports<M> {
     fn report(&mut self, queue: usize, result: Result<(), QueueError>) {
         if let (Some(link), Err(error)) = (&mut self.link, result) {
             link.break_queue(queue as u16, &error);
+        }
+    }
+}
+
+impl<M: GuestMemory> Ports<M> {
+    /// Takes a new size, and tells a driver that knows of sizes.
+    fn resize(&mut self, size: WindowSize) {
+        if std::mem::replace(&mut self.state.size, size) == size {
+            return;
+        }
+        let Some(link) = &self.link else {
+            return;
+        };
+        if link.features & F_SIZE == 0 {
+            return;
+        }
+        link.interrupt.config_changed();
+        // A message that still waits will have the new size.
+        let waits = self
+            .state
+            .messages
+            .iter()
+            .any(|(event, _)| *event == RESIZE);
+        if self.state.is_console && !waits {
+            self.state.messages.push_back((RESIZE, 0));
         }
     }
 }
@@ -357,6 +422,12 @@ impl<M: GuestMemory> Console<M> {
         self.ports().state.clone()
     }
 
+    /// Says how large the console's window is, from any thread. The guest is told when it changes.
+    pub fn set_size(&self, size: WindowSize) {
+        self.ports().resize(size);
+        self.answer();
+    }
+
     /// Asks `source` for as many bytes as the guest has room for, until it gives none or there is no
     /// room, under one lock, so that bytes cannot change their order on the way.
     ///
@@ -374,7 +445,7 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Console<M> {
     }
 
     fn features(&self) -> u64 {
-        F_EMERG_WRITE | F_MULTIPORT
+        F_SIZE | F_EMERG_WRITE | F_MULTIPORT
     }
 
     fn queue_sizes(&self) -> &[u16] {
@@ -383,6 +454,7 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Console<M> {
 
     fn config_read(&mut self, offset: u32, data: &mut [u8], order: ByteOrder) {
         let mut fields = [0; 12];
+        fields[..4].copy_from_slice(&self.ports().state.size.to_bytes(order));
         fields[MAX_NR_PORTS..MAX_NR_PORTS + 4].copy_from_slice(&order.put_u32(1));
         read_fields(&fields, offset, data);
     }
@@ -440,7 +512,12 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Console<M> {
     }
 
     fn reset(&mut self) {
-        *self.ports() = Ports::default();
+        {
+            let mut ports = self.ports();
+            let size = ports.state.size;
+            *ports = Ports::default();
+            ports.state.size = size;
+        }
         // Who waited for this one goes on.
         self.answer();
     }

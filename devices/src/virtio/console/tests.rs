@@ -270,3 +270,90 @@ fn a_notification_takes_a_bounded_part_of_the_output_and_of_the_messages() {
     bench.console.work_off();
     assert!(!bench.console.has_backlog());
 }
+
+/// A driver that has the port and hears of it, up to the message with the size.
+fn console_of_a_size(size: WindowSize) -> Bench {
+    let mut bench = bench_with(F_MULTIPORT | F_SIZE);
+    bench.console.set_size(size);
+    bench.interrupt.clear();
+    say(&mut bench, 0, 1);
+    assert_eq!(hear(&mut bench), Some((1, 1)), "there is a port");
+    say(&mut bench, 3, 1);
+    assert_eq!(hear(&mut bench), Some((4, 1)), "it is a console");
+    bench
+}
+
+/// The columns and rows of the next control message, which is about a size.
+fn hear_size(bench: &mut Bench) -> (u16, u16) {
+    let offer = bench.control[0].offer(&bench.memory, &[], &[100]);
+    bench.console.notify(2);
+    size_heard(bench, &offer)
+}
+
+fn size_heard(bench: &mut Bench, offer: &Offer) -> (u16, u16) {
+    assert_eq!(bench.control[0].used(&bench.memory), Some((offer.head, 12)));
+    let message = offer.written(&bench.memory, 12);
+    assert_eq!(message[..8], [0, 0, 0, 0, RESIZE as u8, 0, 0, 0]);
+    let number = |at: usize| u16::from_le_bytes([message[at], message[at + 1]]);
+    (number(8), number(10))
+}
+
+fn size(columns: u16, rows: u16) -> WindowSize {
+    WindowSize { columns, rows }
+}
+
+#[test]
+fn a_driver_of_ports_hears_the_windows_size_before_the_port_is_open() {
+    let mut bench = console_of_a_size(size(80, 24));
+    assert_eq!(hear_size(&mut bench), (80, 24));
+    assert_eq!(hear(&mut bench), Some((6, 1)), "open at this end");
+    let waiting = bench.control[0].offer(&bench.memory, &[], &[100]);
+    bench.console.notify(2);
+    bench.console.set_size(size(132, 50));
+    assert_eq!(size_heard(&mut bench, &waiting), (132, 50));
+}
+
+#[test]
+fn sizes_that_a_driver_has_no_buffer_for_become_one_message() {
+    let mut bench = console_of_a_size(size(80, 24));
+    for rows in 0..1000 {
+        bench.console.set_size(size(100, rows));
+    }
+    assert_eq!(bench.console.state().messages.len(), 2);
+    assert_eq!(hear_size(&mut bench), (100, 999));
+    assert_eq!(hear(&mut bench), Some((6, 1)));
+    assert_eq!(hear(&mut bench), None);
+}
+
+#[test]
+fn the_windows_size_is_a_field_in_the_drivers_order_and_a_change_interrupts() {
+    let mut bench = bench_with(F_SIZE);
+    bench.console.set_size(size(0x0102, 0x0304));
+    assert_eq!(bench.interrupt.status(), 2);
+    let generation = bench.interrupt.generation();
+    let mut fields = [0; 4];
+    bench.console.config_read(0, &mut fields, ByteOrder::Little);
+    assert_eq!(fields, [2, 1, 4, 3]);
+    bench.console.config_read(0, &mut fields, ByteOrder::Big);
+    assert_eq!(fields, [1, 2, 3, 4]);
+    bench.interrupt.clear();
+    bench.console.set_size(size(0x0102, 0x0304));
+    assert_eq!(bench.interrupt.status(), 0, "nothing changed");
+    bench.console.set_size(size(1, 2));
+    assert_eq!(bench.interrupt.generation(), generation + 1);
+    bench.console.reset();
+    assert_eq!(bench.console.state().size, size(1, 2), "it is the host's");
+}
+
+#[test]
+fn a_driver_that_knows_of_no_sizes_is_told_of_none() {
+    let mut bench = bench_with(F_MULTIPORT);
+    say(&mut bench, 0, 1);
+    assert_eq!(hear(&mut bench), Some((1, 1)));
+    say(&mut bench, 3, 1);
+    bench.console.set_size(size(80, 24));
+    assert_eq!(hear(&mut bench), Some((4, 1)));
+    assert_eq!(hear(&mut bench), Some((6, 1)));
+    assert_eq!(hear(&mut bench), None);
+    assert_eq!(bench.interrupt.status() & 2, 0);
+}
