@@ -44,6 +44,17 @@ pub enum AccessError {
     },
 }
 
+/// How much of the board a reset reaches, as DBCR0\[RST\] and TCR\[WRC\] name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// The processor core: the chip's other units and the board go on.
+    Core,
+    /// The chip: the core and all units on it.
+    Chip,
+    /// The board: the chip, and what its reset output leads to.
+    System,
+}
+
 /// A device behind memory-mapped registers.
 ///
 /// `offset` counts bytes from the device's base. `data` is 1, 2, 4 or 8 bytes in ascending address
@@ -58,6 +69,14 @@ pub trait MmioDevice: Send {
 
     /// Puts the registers back to what they hold after a board reset.
     fn reset(&mut self) {}
+
+    /// Does what a reset of some reach does to the device: nothing for the core's, and what
+    /// a board reset does for the others.
+    fn reset_by(&mut self, reset: Reset) {
+        if reset != Reset::Core {
+            self.reset();
+        }
+    }
 }
 
 /// A device behind device control registers, which are 32 bits each.
@@ -72,6 +91,14 @@ pub trait DcrDevice: Send {
 
     /// Puts the registers back to what they hold after a board reset.
     fn reset(&mut self) {}
+
+    /// Does what a reset of some reach does to the device: nothing for the core's, and what
+    /// a board reset does for the others.
+    fn reset_by(&mut self, reset: Reset) {
+        if reset != Reset::Core {
+            self.reset();
+        }
+    }
 }
 
 impl<T: MmioDevice + ?Sized> MmioDevice for Box<T> {
@@ -86,6 +113,10 @@ impl<T: MmioDevice + ?Sized> MmioDevice for Box<T> {
     fn reset(&mut self) {
         (**self).reset();
     }
+
+    fn reset_by(&mut self, reset: Reset) {
+        (**self).reset_by(reset);
+    }
 }
 
 impl<T: DcrDevice + ?Sized> DcrDevice for Box<T> {
@@ -99,6 +130,10 @@ impl<T: DcrDevice + ?Sized> DcrDevice for Box<T> {
 
     fn reset(&mut self) {
         (**self).reset();
+    }
+
+    fn reset_by(&mut self, reset: Reset) {
+        (**self).reset_by(reset);
     }
 }
 
@@ -121,6 +156,12 @@ impl<T: MmioDevice + ?Sized> MmioDevice for Arc<Mutex<T>> {
     fn reset(&mut self) {
         self.lock().unwrap_or_else(PoisonError::into_inner).reset();
     }
+
+    fn reset_by(&mut self, reset: Reset) {
+        self.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .reset_by(reset);
+    }
 }
 
 impl<T: DcrDevice + ?Sized> DcrDevice for Arc<Mutex<T>> {
@@ -138,6 +179,12 @@ impl<T: DcrDevice + ?Sized> DcrDevice for Arc<Mutex<T>> {
 
     fn reset(&mut self) {
         self.lock().unwrap_or_else(PoisonError::into_inner).reset();
+    }
+
+    fn reset_by(&mut self, reset: Reset) {
+        self.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .reset_by(reset);
     }
 }
 
@@ -336,12 +383,17 @@ impl<D: MmioDevice> Bus<u64, D> {
         device.write(offset, data)
     }
 
-    /// Resets every device, in the order of their addresses.
+    /// Resets every device as a board reset does, in the order of their addresses.
     ///
     /// A device at several ranges is reset once for each.
     pub fn reset(&mut self) {
+        self.reset_by(Reset::System);
+    }
+
+    /// Does to every device what a reset of some reach does, in the order of their addresses.
+    pub fn reset_by(&mut self, reset: Reset) {
         for entry in &mut self.entries {
-            entry.device.reset();
+            entry.device.reset_by(reset);
         }
     }
 }
@@ -365,12 +417,17 @@ impl<D: DcrDevice> Bus<u32, D> {
         device.write(offset, value)
     }
 
-    /// Resets every device, in the order of their addresses.
+    /// Resets every device as a board reset does, in the order of their addresses.
     ///
     /// A device at several ranges is reset once for each.
     pub fn reset(&mut self) {
+        self.reset_by(Reset::System);
+    }
+
+    /// Does to every device what a reset of some reach does, in the order of their addresses.
+    pub fn reset_by(&mut self, reset: Reset) {
         for entry in &mut self.entries {
-            entry.device.reset();
+            entry.device.reset_by(reset);
         }
     }
 }
@@ -477,6 +534,21 @@ mod tests {
 
         fn reset(&mut self) {
             self.0 = 0;
+        }
+    }
+
+    #[test]
+    fn a_reset_of_the_core_does_not_reach_the_devices() {
+        let mut bus = DcrBus::new();
+        let shared = Arc::new(Mutex::new(Number(7)));
+        bus.register(0..1, "boxed", Box::new(Number(7))).unwrap();
+        bus.register(1..2, "shared", Box::new(shared)).unwrap();
+        for (reset, left) in [(Reset::Core, 7), (Reset::Chip, 0), (Reset::System, 0)] {
+            for dcrn in 0..2 {
+                bus.write(dcrn, 7).unwrap();
+            }
+            bus.reset_by(reset);
+            assert_eq!([bus.read(0), bus.read(1)], [Ok(left); 2], "{reset:?}");
         }
     }
 

@@ -2,8 +2,10 @@
 //!
 //! Boot wrappers read the dividers to compute the frequencies that they put into the device tree.
 //! Clocks here run at one speed: a guest that writes the dividers reads them back, and that is all.
+//! A boot loader that sets up the clocks writes them, sets ICFG\[RLI\] and resets the chip; then it
+//! finds them again and goes on.
 
-use crate::bus::{AccessError, DcrDevice};
+use crate::bus::{AccessError, DcrDevice, Reset};
 use crate::indirect::{self, Indirect};
 
 /// Clock update: a command, reads as 0.
@@ -24,6 +26,9 @@ pub const PERD: u32 = 0x0E0;
 pub const MALD: u32 = 0x100;
 /// Initial configuration.
 pub const ICFG: u32 = 0x140;
+
+/// ICFG: a chip reset leaves the registers as they are, where it would else load the straps again.
+pub const ICFG_RLI: u32 = 0x8000_0000;
 
 /// The registers, under the manual's names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,6 +142,15 @@ impl DcrDevice for Cpr {
     fn reset(&mut self) {
         *self = Cpr::new(self.strapped);
     }
+
+    fn reset_by(&mut self, reset: Reset) {
+        let inhibited = self.state.registers.icfg & ICFG_RLI != 0;
+        match reset {
+            Reset::Core => {}
+            Reset::Chip if inhibited => self.state.index = 0,
+            Reset::Chip | Reset::System => self.reset(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -175,6 +189,29 @@ mod tests {
         assert_eq!(plb, 133_333_332);
         assert_eq!(plb / divider(get(unit, OPBD).unwrap(), 24, 4), 66_666_666);
         assert_eq!(plb / divider(get(unit, PERD).unwrap(), 24, 4), 66_666_666);
+    }
+
+    #[test]
+    fn a_boot_loader_that_sets_the_clocks_finds_them_after_its_chip_reset() {
+        let strapped = Registers {
+            pllc: 1,
+            ..Registers::default()
+        };
+        for (icfg, reset, kept) in [
+            (0, Reset::Core, true),
+            (0, Reset::Chip, false),
+            (ICFG_RLI, Reset::Chip, true),
+            (ICFG_RLI, Reset::System, false),
+        ] {
+            let unit = &mut Cpr::new(strapped);
+            put(unit, PERD, 0x0500_0000).unwrap();
+            put(unit, ICFG, icfg).unwrap();
+            unit.reset_by(reset);
+            let expected = if kept { (0x0500_0000, icfg) } else { (0, 0) };
+            let found = (get(unit, PERD).unwrap(), get(unit, ICFG).unwrap());
+            assert_eq!(found, expected, "{icfg:#x} {reset:?}");
+            assert_eq!(get(unit, PLLC), Ok(1));
+        }
     }
 
     #[test]

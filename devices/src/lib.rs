@@ -61,5 +61,5 @@ pub mod uic;
 pub mod virtio;
 pub mod zmii;
 
-pub use bus::{AccessError, AccessKind, DcrBus, DcrDevice, MmioBus, MmioDevice, Unanswered};
+pub use bus::{AccessError, AccessKind, DcrBus, DcrDevice, MmioBus, MmioDevice, Reset, Unanswered};
 pub use irq::{IrqLine, IrqSink};

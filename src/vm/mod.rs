@@ -23,7 +23,7 @@ use ppckvm_api::{
 use ppckvm_devices::uic::Uic;
 use ppckvm_devices::virtio::balloon::Target;
 use ppckvm_devices::virtio::console::WindowSize;
-use ppckvm_devices::Unanswered;
+use ppckvm_devices::{Reset, Unanswered};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use crate::host::console::{ConsoleInput, ConsoleOutput, Hub};
@@ -223,8 +223,13 @@ impl Vm {
     /// alone: devices after one of the core, the clock chip always. The console goes on.
     pub(crate) fn reboot(&mut self, kind: ResetKind) -> std::io::Result<()> {
         let by_watchdog = self.vcpu.state().timers.tsr & tsr::WRS;
-        self.buses.mmio.reset();
-        self.buses.dcr.reset();
+        let reach = match kind {
+            ResetKind::Core => Reset::Core,
+            ResetKind::Chip => Reset::Chip,
+            ResetKind::System => Reset::System,
+        };
+        self.buses.mmio.reset_by(reach);
+        self.buses.dcr.reset_by(reach);
         self.ram.clear()?;
         self.watch.forget();
         self.load()?;

@@ -485,3 +485,15 @@ fn a_transfer_goes_on_from_a_restored_state() {
     assert_eq!(slave.events(), ["start Write", "01", "02", "stop"]);
     assert!(irq.is_asserted());
 }
+
+/// A clock chip runs on its battery: nothing in a reset of the board is for the slaves.
+#[test]
+fn a_board_reset_ends_a_slaves_transfer_and_nothing_else() {
+    let (mut iic, _, slave) = driven();
+    iic.put(MDBUF, 1).unwrap();
+    iic.put(CNTL, CNTL_PT | count(2)).unwrap();
+    iic.reset_by(crate::bus::Reset::System);
+    assert_eq!(slave.events(), ["start Write", "01", "stop"]);
+    iic.reset_by(crate::bus::Reset::System);
+    assert_eq!(slave.events(), Vec::<String>::new());
+}

@@ -18,7 +18,7 @@ mod windows;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::bus::{AccessError, MmioDevice};
+use crate::bus::{AccessError, MmioDevice, Reset};
 use crate::lanes::{self, Order, merge};
 use crate::pci_config::{ConfigSpace, PciFunction, regs};
 pub use windows::{IoWindow, MemoryWindow};
@@ -351,6 +351,12 @@ impl MmioDevice for ConfigPort {
             function.reset();
             false
         });
+    }
+
+    /// A reset of the core as well: whoever loads the kernel into memory after it does not want a
+    /// function that writes there.
+    fn reset_by(&mut self, _reset: Reset) {
+        self.reset();
     }
 }
 

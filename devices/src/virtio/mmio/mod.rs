@@ -9,7 +9,7 @@ use vm_memory::GuestMemory;
 use super::device::VirtioDevice;
 use super::interrupt::Interrupt;
 use super::transport::{Interface, Transport};
-use crate::bus::{AccessError, MmioDevice};
+use crate::bus::{AccessError, MmioDevice, Reset};
 
 /// Register offsets, in bytes.
 pub mod regs {
@@ -222,6 +222,12 @@ impl<M: GuestMemory + Clone + Send> MmioDevice for Mmio<M> {
 
     fn reset(&mut self) {
         self.transport.reset();
+    }
+
+    /// A reset of the core as well: whoever loads the kernel into memory after it does not want a
+    /// device that writes there.
+    fn reset_by(&mut self, _reset: Reset) {
+        self.reset();
     }
 }
 

@@ -204,3 +204,19 @@ fn registers_are_words_and_fields_are_bytes() {
     let calls = slot.calls.lock().unwrap();
     assert_eq!(calls.written, [(3, vec![9], ByteOrder::Little)]);
 }
+
+#[test]
+fn a_reset_of_any_reach_silences_a_device_that_writes_to_memory() {
+    for reset in [Reset::Core, Reset::Chip, Reset::System] {
+        let mut slot = slot(Interface::Modern);
+        slot.write(regs::STATUS, 3);
+        slot.features(transport::VERSION_1);
+        slot.write(regs::STATUS, 11);
+        slot.place(&Driver::new(ByteOrder::Little, 0x2000, 8, false));
+        slot.write(regs::STATUS, 15);
+        assert!(slot.calls.lock().unwrap().link.is_some());
+        slot.mmio.reset_by(reset);
+        assert!(slot.calls.lock().unwrap().link.is_none(), "{reset:?}");
+        assert_eq!(slot.read(regs::STATUS), 0);
+    }
+}
