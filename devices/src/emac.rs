@@ -4,8 +4,8 @@
 //! Registers are 32 bits and big-endian. The controller resets, keeps addresses and modes, and
 //! answers on its management interface that there is no transceiver. It moves no frame.
 
+use crate::access_width::{self, Order, merge};
 use crate::bus::{AccessError, MmioDevice};
-use crate::lanes::{self, Order, merge};
 
 /// Mode 0.
 pub const MR0: u32 = 0x00;
@@ -134,11 +134,11 @@ fn management(written: u32) -> u32 {
 
 impl MmioDevice for Emac {
     fn read(&mut self, offset: u32, data: &mut [u8]) -> Result<(), AccessError> {
-        lanes::read(Order::Big, offset, data, |at| self.get(at))
+        access_width::read(Order::Big, offset, data, |at| self.get(at))
     }
 
     fn write(&mut self, offset: u32, data: &[u8]) -> Result<(), AccessError> {
-        lanes::write(Order::Big, offset, data, |at, value, mask| {
+        access_width::write(Order::Big, offset, data, |at, value, mask| {
             self.put(at, value, mask)
         })
     }

@@ -3,8 +3,8 @@
 //! Registers are 32 bits and big-endian; pin *n* is bit *n* as the manual counts, from the most
 //! significant. Alternate functions and open drain are kept and read back.
 
+use crate::access_width::{self, Order, merge};
 use crate::bus::{AccessError, MmioDevice};
-use crate::lanes::{self, Order, merge};
 
 /// Output.
 pub const OR: u32 = 0x00;
@@ -98,7 +98,7 @@ impl Gpio {
 
 impl MmioDevice for Gpio {
     fn read(&mut self, offset: u32, data: &mut [u8]) -> Result<(), AccessError> {
-        lanes::read(Order::Big, offset, data, |at| match at {
+        access_width::read(Order::Big, offset, data, |at| match at {
             IR => Ok(self.levels()),
             _ => Self::register(&mut self.state, at)
                 .map(|register| *register)
@@ -107,7 +107,7 @@ impl MmioDevice for Gpio {
     }
 
     fn write(&mut self, offset: u32, data: &[u8]) -> Result<(), AccessError> {
-        lanes::write(Order::Big, offset, data, |at, value, mask| {
+        access_width::write(Order::Big, offset, data, |at, value, mask| {
             if at != IR {
                 let register = Self::register(&mut self.state, at)
                     .ok_or(AccessError::NoRegister { offset: at })?;

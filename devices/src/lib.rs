@@ -35,6 +35,7 @@
 // A test that unwraps what must be there fails at the right line.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod access_width;
 pub mod bus;
 pub mod cpr;
 pub mod dma;
@@ -46,7 +47,6 @@ pub mod gpio;
 pub mod iic;
 mod indirect;
 pub mod irq;
-mod lanes;
 pub mod mal;
 pub mod pci_bridge;
 pub mod pci_config;
@@ -56,6 +56,8 @@ pub mod repeats;
 pub mod sdr;
 pub mod sdram;
 pub mod syscon;
+#[cfg(any(test, feature = "test-support"))]
+pub mod test_support;
 pub mod uart16550;
 pub mod uic;
 pub mod virtio;

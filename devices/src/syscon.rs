@@ -4,8 +4,8 @@
 //! Registers are 32 bits and big-endian. All of them read as 0: the driver reads the register first
 //! and writes only what differs.
 
+use crate::access_width::{self, Order};
 use crate::bus::{AccessError, MmioDevice};
-use crate::lanes::{self, Order};
 
 /// The register page.
 pub struct Syscon {
@@ -39,7 +39,7 @@ impl MmioDevice for Syscon {
     }
 
     fn write(&mut self, offset: u32, data: &[u8]) -> Result<(), AccessError> {
-        lanes::write(Order::Big, offset, data, |at, value, mask| {
+        access_width::write(Order::Big, offset, data, |at, value, mask| {
             if at == self.poweroff_offset && mask == u32::MAX && value == self.poweroff_value {
                 (self.power_off)();
             }

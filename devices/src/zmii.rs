@@ -1,8 +1,8 @@
 //! The ZMII bridge between the Ethernet controllers and their transceivers: which mode and speed
 //! each has. Registers are 32 bits and big-endian.
 
+use crate::access_width::{self, Order, merge};
 use crate::bus::{AccessError, MmioDevice};
-use crate::lanes::{self, Order, merge};
 
 /// Function enable.
 pub const FER: u32 = 0x00;
@@ -45,7 +45,7 @@ impl Zmii {
 
 impl MmioDevice for Zmii {
     fn read(&mut self, offset: u32, data: &mut [u8]) -> Result<(), AccessError> {
-        lanes::read(Order::Big, offset, data, |at| match at {
+        access_width::read(Order::Big, offset, data, |at| match at {
             FER => Ok(self.state.fer),
             SSR => Ok(self.state.ssr),
             // No transceiver reports a link.
@@ -55,7 +55,7 @@ impl MmioDevice for Zmii {
     }
 
     fn write(&mut self, offset: u32, data: &[u8]) -> Result<(), AccessError> {
-        lanes::write(Order::Big, offset, data, |at, value, mask| {
+        access_width::write(Order::Big, offset, data, |at, value, mask| {
             let register = match at {
                 FER => &mut self.state.fer,
                 SSR => &mut self.state.ssr,

@@ -7,31 +7,19 @@ use std::time::Duration;
 use ppckvm_devices::bus::{DcrBus, DcrDevice, MmioBus, MmioDevice};
 use ppckvm_devices::irq::IrqLine;
 use ppckvm_devices::pci_bridge::{Ack, Bridge, ConfigPort, IoWindow, LocalRegs, MemoryWindow};
+use ppckvm_devices::test_support::Dice;
 use ppckvm_devices::uart16550::Uart;
 use ppckvm_devices::uic::Uic;
 use ppckvm_devices::{
     cpr, dma, ds1307, ebc, emac, flash, gpio, iic, mal, plb, pvpanic, sdr, sdram, syscon, zmii,
 };
 
-/// A small generator, so that a failure comes back with the same accesses.
-struct Dice(u32);
-
-impl Dice {
-    fn roll(&mut self) -> u32 {
-        // xorshift32
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 17;
-        self.0 ^= self.0 << 5;
-        self.0
-    }
-
-    /// Mostly small numbers, which is where registers and indices are.
-    fn offset(&mut self) -> u32 {
-        match self.roll() % 8 {
-            0 => self.roll(),
-            1 => u32::MAX - self.roll() % 16,
-            _ => self.roll() % 0x140,
-        }
+/// An offset or a value: mostly small, which is where registers and indices are.
+fn offset(dice: &mut Dice) -> u32 {
+    match dice.below(8) {
+        0 => dice.roll() as u32,
+        1 => u32::MAX - dice.below(16) as u32,
+        _ => dice.below(0x140) as u32,
     }
 }
 
@@ -84,11 +72,11 @@ fn mmio_devices() -> Vec<Box<dyn MmioDevice>> {
 
 #[test]
 fn no_mmio_access_makes_a_device_panic() {
-    let dice = &mut Dice(0x440E_0001);
+    let dice = &mut Dice::new(0x440E_0001);
     for mut device in mmio_devices() {
         for _ in 0..5_000 {
-            let offset = dice.offset();
-            let width = 1 << (dice.roll() % 4);
+            let offset = offset(dice);
+            let width = 1 << dice.below(4);
             let mut data = [0; 8];
             data.fill_with(|| dice.roll() as u8);
             // Whether it is answered is the device's own business, tested beside it.
@@ -101,14 +89,14 @@ fn no_mmio_access_makes_a_device_panic() {
 
 #[test]
 fn no_dcr_access_makes_a_device_panic() {
-    let dice = &mut Dice(0x440E_0002);
+    let dice = &mut Dice::new(0x440E_0002);
     for mut device in dcr_devices() {
         for _ in 0..5_000 {
-            let value = dice.offset();
+            let value = offset(dice);
             // The first two registers, which hold indices, half of the time.
-            let offset = match dice.roll() % 2 {
-                0 => dice.roll() % 2,
-                _ => dice.offset(),
+            let offset = match dice.below(2) {
+                0 => dice.below(2) as u32,
+                _ => offset(dice),
             };
             let _ = device.write(offset, value);
             let _ = device.read(offset);

@@ -16,9 +16,9 @@ mod tests;
 pub use bus::{AttachError, Direction, Slave};
 pub use lines::Lines;
 
+use crate::access_width::successive;
 use crate::bus::{AccessError, MmioDevice};
 use crate::irq::IrqLine;
-use crate::lanes::successive;
 use bus::SlaveBus;
 use regs::*;
 

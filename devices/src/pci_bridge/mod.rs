@@ -18,8 +18,8 @@ mod windows;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use crate::access_width::{self, Order, merge};
 use crate::bus::{AccessError, MmioDevice, Reset};
-use crate::lanes::{self, Order, merge};
 use crate::pci_config::{ConfigSpace, PciFunction, regs};
 pub use windows::{IoWindow, MemoryWindow};
 
@@ -335,11 +335,11 @@ impl ConfigPort {
 
 impl MmioDevice for ConfigPort {
     fn read(&mut self, offset: u32, data: &mut [u8]) -> Result<(), AccessError> {
-        lanes::read(Order::Little, offset, data, |at| self.get(at))
+        access_width::read(Order::Little, offset, data, |at| self.get(at))
     }
 
     fn write(&mut self, offset: u32, data: &[u8]) -> Result<(), AccessError> {
-        lanes::write(Order::Little, offset, data, |at, value, mask| {
+        access_width::write(Order::Little, offset, data, |at, value, mask| {
             self.put(at, value, mask)
         })
     }
@@ -366,7 +366,7 @@ pub struct LocalRegs(pub SharedBridge);
 impl MmioDevice for LocalRegs {
     fn read(&mut self, offset: u32, data: &mut [u8]) -> Result<(), AccessError> {
         let mut bridge = lock(&self.0);
-        lanes::read(Order::Little, offset, data, |at| {
+        access_width::read(Order::Little, offset, data, |at| {
             Bridge::local(&mut bridge.state, at)
                 .map(|(register, _)| *register)
                 .ok_or(AccessError::NoRegister { offset: at })
@@ -375,7 +375,7 @@ impl MmioDevice for LocalRegs {
 
     fn write(&mut self, offset: u32, data: &[u8]) -> Result<(), AccessError> {
         let mut bridge = lock(&self.0);
-        lanes::write(Order::Little, offset, data, |at, value, mask| {
+        access_width::write(Order::Little, offset, data, |at, value, mask| {
             bridge.local_write(at, value, mask)
         })
     }

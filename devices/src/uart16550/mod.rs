@@ -26,9 +26,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use chip::{Chip, State};
 
+use crate::access_width::successive;
 use crate::bus::{AccessError, MmioDevice};
 use crate::irq::IrqLine;
-use crate::lanes::successive;
 
 /// Where the bytes go that the guest sends.
 pub trait SerialSink: Send {

@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vm_memory::GuestMemory;
 
 use super::backlog::REQUESTS_AT_ONCE;
+use super::byte_order::ByteOrder;
 use super::chain::Chain;
-use super::device::{ByteOrder, Link, VirtioDevice, read_fields};
+use super::device::{Link, VirtioDevice, read_fields};
 use super::interrupt::Interrupt;
-use super::queue::QueueError;
+use super::queue_error::QueueError;
 
 /// Which kind of device it is.
 pub const DEVICE_ID: u16 = 5;
@@ -379,7 +380,7 @@ mod tests {
 
     use super::*;
     use crate::irq::IrqLine;
-    use crate::virtio::driver::Driver;
+    use crate::test_support::driver::Driver;
 
     struct Bench {
         balloon: Balloon<GuestMemoryMmap>,

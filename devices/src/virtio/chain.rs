@@ -5,7 +5,7 @@ use std::io;
 
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions, ReadVolatile, WriteVolatile};
 
-use super::queue::QueueError;
+use super::queue_error::QueueError;
 
 /// How many descriptors a chain may have, counted over its indirect table too.
 ///

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
-use super::queue::QueueError;
+use super::queue_error::QueueError;
 use crate::irq::IrqLine;
 use crate::repeats::Repeats;
 

@@ -11,11 +11,10 @@
 pub mod backlog;
 pub mod balloon;
 pub mod blk;
+mod byte_order;
 pub mod chain;
 pub mod console;
 pub mod device;
-pub mod driver;
-pub mod hostile;
 pub mod interrupt;
 pub mod mmio;
 pub mod net;
@@ -24,13 +23,16 @@ pub mod pci;
 #[cfg(test)]
 mod probe;
 pub mod queue;
+mod queue_error;
 mod ring_legacy;
 pub mod rng;
 pub mod transport;
 pub mod vsock;
 
 pub use backlog::Backlog;
+pub use byte_order::ByteOrder;
 pub use chain::{Chain, Reader, Writer};
-pub use device::{ByteOrder, Link, VirtioDevice, read_fields};
+pub use device::{Link, VirtioDevice, read_fields};
 pub use interrupt::Interrupt;
-pub use queue::{Queue, QueueError};
+pub use queue::Queue;
+pub use queue_error::QueueError;

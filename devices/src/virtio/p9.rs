@@ -198,9 +198,9 @@ mod tests {
 
     use super::*;
     use crate::irq::IrqLine;
+    use crate::test_support::driver::Driver;
+    use crate::test_support::{Dice, cases};
     use crate::virtio::Interrupt;
-    use crate::virtio::driver::Driver;
-    use crate::virtio::hostile::Dice;
 
     type Memory = GuestMemoryMmap<()>;
 
@@ -342,17 +342,9 @@ mod tests {
         assert!(irq.is_asserted());
     }
 
-    /// With `PPCKVM_LONG` set, a million rings.
-    fn cases() -> u32 {
-        match std::env::var_os("PPCKVM_LONG") {
-            Some(_) => 1_000_000,
-            None => 256,
-        }
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig {
-            cases: cases(),
+            cases: cases(256, 1_000_000),
             failure_persistence: None,
             ..ProptestConfig::default()
         })]

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::device::{ByteOrder, Link, VirtioDevice, read_fields};
+use super::byte_order::ByteOrder;
+use super::device::{Link, VirtioDevice, read_fields};
 
 pub(super) struct Calls<M> {
     pub link: Option<Link<M>>,

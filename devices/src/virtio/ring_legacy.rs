@@ -9,9 +9,9 @@ use std::sync::atomic::{Ordering, fence};
 
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 
+use super::byte_order::ByteOrder;
 use super::chain::{Chain, MAX_DESCRIPTORS, Walk};
-use super::device::ByteOrder;
-use super::queue::QueueError;
+use super::queue_error::QueueError;
 
 /// Bytes of a descriptor.
 const DESCRIPTOR: u64 = 16;

@@ -6,8 +6,9 @@ use std::io::Write;
 use vm_memory::GuestMemory;
 
 use super::backlog::REQUESTS_AT_ONCE;
-use super::device::{ByteOrder, Link, VirtioDevice};
-use super::queue::QueueError;
+use super::byte_order::ByteOrder;
+use super::device::{Link, VirtioDevice};
+use super::queue_error::QueueError;
 
 /// Which kind of device it is.
 pub const DEVICE_ID: u16 = 4;
@@ -138,7 +139,8 @@ mod tests {
 
     use super::*;
     use crate::irq::IrqLine;
-    use crate::virtio::{Interrupt, driver::Driver};
+    use crate::test_support::driver::Driver;
+    use crate::virtio::Interrupt;
 
     fn active(order: ByteOrder) -> (Rng<GuestMemoryMmap>, Driver, GuestMemoryMmap, Interrupt) {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10_0000)]).unwrap();

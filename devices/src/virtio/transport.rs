@@ -13,9 +13,11 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRE
 use vm_memory::GuestMemory;
 
 use super::backlog::Backlog;
-use super::device::{ByteOrder, Link, VirtioDevice};
+use super::byte_order::ByteOrder;
+use super::device::{Link, VirtioDevice};
 use super::interrupt::Interrupt;
-use super::queue::{Queue, QueueError, SplitRing};
+use super::queue::{Queue, SplitRing};
+use super::queue_error::QueueError;
 
 /// The feature bits that every device offers for its queues.
 pub const RING_FEATURES: u64 = 1 << VIRTIO_RING_F_INDIRECT_DESC | 1 << VIRTIO_RING_F_EVENT_IDX;
@@ -372,7 +374,7 @@ mod tests {
 
     use super::*;
     use crate::irq::IrqLine;
-    use crate::virtio::driver::Driver;
+    use crate::test_support::driver::Driver;
     use crate::virtio::rng::Rng;
 
     /// An entropy device with 40 requests waiting, and what says how many came back.

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use ppckvm_devices::IrqLine;
 use ppckvm_devices::bus::MmioDevice;
 use ppckvm_devices::pci_config::{PciFunction, regs as pci_regs};
+use ppckvm_devices::test_support::{Dice, Hostile, cases, seed};
 use ppckvm_devices::virtio::balloon::Balloon;
 use ppckvm_devices::virtio::console::{Console, Turns};
-use ppckvm_devices::virtio::hostile::{Dice, Hostile};
 use ppckvm_devices::virtio::mmio::{Mmio, regs};
 use ppckvm_devices::virtio::net::{Net, Offloads};
 use ppckvm_devices::virtio::p9::{P9, Serve};
@@ -31,15 +31,7 @@ type Device = Box<dyn VirtioDevice<GuestMemoryMmap>>;
 
 /// How many requests each device gets over each interface.
 fn requests() -> u64 {
-    match std::env::var_os("PPCKVM_LONG") {
-        Some(_) => 1_000_000,
-        None => 20_000,
-    }
-}
-
-fn seed() -> u64 {
-    let seed = std::env::var("PPCKVM_SEED").ok();
-    seed.map_or(1, |seed| seed.parse().expect("PPCKVM_SEED is a number"))
+    cases(20_000, 1_000_000)
 }
 
 /// A device's name, the device, and what the host does meanwhile.
@@ -136,7 +128,7 @@ fn devices_survive_any_driver() {
                 _ => {}
             };
             let before = outside.counted();
-            let mut driver = Hostile::new(memory, RAM, seed(), Box::new(contents));
+            let mut driver = Hostile::new(memory, RAM, seed(1), Box::new(contents));
             while driver.chains() < requests() {
                 driver.round(&mut mmio, interface, &mut *settle);
             }
@@ -165,7 +157,7 @@ fn pci_functions_survive_any_access() {
                 assert_eq!((name, shows), ("vsock", Shows::Legacy));
                 continue;
             };
-            let dice = &mut Dice::new(seed());
+            let dice = &mut Dice::new(seed(1));
             for access in 0..requests() {
                 if access % 512 == 0 {
                     // Memory of any contents, and the BARs where they were lost.

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use ppckvm_api::GuestMemory;
 use ppckvm_devices::IrqLine;
+use ppckvm_devices::test_support::driver::Driver;
 use ppckvm_devices::virtio::blk::Medium;
-use ppckvm_devices::virtio::driver::Driver;
 use ppckvm_devices::virtio::{ByteOrder, Interrupt, Link};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileSlice};
 

@@ -663,12 +663,8 @@ fn any_packet() -> impl Strategy<Value = (Header, usize)> {
 #[test]
 fn arbitrary_packets_are_survived() {
     // With PPCKVM_LONG set, a million packets.
-    let cases = match std::env::var_os("PPCKVM_LONG") {
-        Some(_) => 50_000,
-        None => 300,
-    };
     let config = ProptestConfig {
-        cases,
+        cases: ppckvm_devices::test_support::cases(300, 50_000),
         failure_persistence: None,
         ..ProptestConfig::default()
     };

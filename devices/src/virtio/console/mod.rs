@@ -19,9 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vm_memory::GuestMemory;
 
 use super::backlog::REQUESTS_AT_ONCE;
+use super::byte_order::ByteOrder;
 use super::chain::Chain;
-use super::device::{ByteOrder, Link, VirtioDevice, read_fields};
-use super::queue::QueueError;
+use super::device::{Link, VirtioDevice, read_fields};
+use super::queue_error::QueueError;
 
 pub use turns::Turns;
 

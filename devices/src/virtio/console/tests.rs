@@ -2,10 +2,8 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::*;
 use crate::irq::IrqLine;
-use crate::virtio::{
-    Interrupt,
-    driver::{Driver, Offer},
-};
+use crate::test_support::driver::{Driver, Offer};
+use crate::virtio::Interrupt;
 
 #[derive(Default)]
 struct Outside {

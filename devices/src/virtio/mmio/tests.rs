@@ -4,8 +4,8 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::*;
 use crate::irq::IrqLine;
+use crate::test_support::driver::Driver;
 use crate::virtio::ByteOrder;
-use crate::virtio::driver::Driver;
 use crate::virtio::probe::{Calls, Probe};
 use crate::virtio::transport;
 

@@ -25,7 +25,8 @@ use virtio_bindings::virtio_net::{
 
 use crate::repeats::Repeats;
 
-use super::device::{ByteOrder, Link, VirtioDevice, read_fields};
+use super::byte_order::ByteOrder;
+use super::device::{Link, VirtioDevice, read_fields};
 
 pub use control::Filter;
 pub use port::Port;

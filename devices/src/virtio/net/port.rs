@@ -12,9 +12,11 @@ use super::header::HeaderError;
 use super::wire::{LARGEST_FRAME, Offload, Offloads, SMALLEST_FRAME, Wire};
 use super::{Shared, bit, control, header, lock, taken};
 use crate::repeats::Repeats;
-use crate::virtio::device::{ByteOrder, Link};
+use crate::virtio::byte_order::ByteOrder;
+use crate::virtio::device::Link;
 use crate::virtio::interrupt::Interrupt;
-use crate::virtio::queue::{Queue, QueueError};
+use crate::virtio::queue::Queue;
+use crate::virtio::queue_error::QueueError;
 use crate::virtio::{Chain, Writer};
 
 const RECEIVE: usize = 0;

@@ -8,7 +8,8 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::*;
 use crate::IrqLine;
-use crate::virtio::driver::{Driver, Offer};
+use crate::test_support::cases;
+use crate::test_support::driver::{Driver, Offer};
 use crate::virtio::{Interrupt, Queue};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
@@ -515,16 +516,8 @@ fn queues_that_the_driver_did_not_set_up_are_empty() {
     assert!(!bench.interrupt.is_reset_needed());
 }
 
-/// How many random machines a property test makes: a million in the long mode.
-fn cases() -> u32 {
-    match std::env::var_os("PPCKVM_LONG") {
-        Some(_) => 1_000_000,
-        None => 2000,
-    }
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
+    #![proptest_config(ProptestConfig::with_cases(cases(2000, 1_000_000)))]
 
     /// Rings, tables and buffers hold anything: nothing panics, nothing outside RAM is touched, and
     /// each turn ends.

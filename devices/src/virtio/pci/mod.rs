@@ -16,7 +16,7 @@ use super::device::VirtioDevice;
 use super::interrupt::Interrupt;
 use super::mmio::{set_high, set_low};
 use super::transport::{Interface, Transport};
-use crate::lanes::{self, Order, merge};
+use crate::access_width::{self, Order, merge};
 use crate::pci_config::{ConfigSpace, PciFunction, regs as pci};
 
 /// Which interfaces a function shows.
@@ -127,7 +127,8 @@ impl<M: GuestMemory + Clone> Pci<M> {
         let (structure, at) = (offset & !(regs::STRUCTURE - 1), offset % regs::STRUCTURE);
         match structure {
             regs::COMMON => {
-                let read = lanes::read(Order::Little, at, data, |word| Ok(self.common(word)));
+                let read =
+                    access_width::read(Order::Little, at, data, |word| Ok(self.common(word)));
                 debug_assert!(read.is_ok());
             }
             regs::ISR => {
@@ -145,7 +146,7 @@ impl<M: GuestMemory + Clone> Pci<M> {
         let (structure, at) = (offset & !(regs::STRUCTURE - 1), offset % regs::STRUCTURE);
         match structure {
             regs::COMMON => {
-                let written = lanes::write(Order::Little, at, data, |word, value, mask| {
+                let written = access_width::write(Order::Little, at, data, |word, value, mask| {
                     self.set_common(word, value, mask);
                     Ok(())
                 });
@@ -261,7 +262,7 @@ impl<M: GuestMemory + Clone> Pci<M> {
             true => self.transport.interrupt().acknowledge(u8::MAX),
             false => 0,
         };
-        let read = lanes::read(Order::Little, offset, data, |word| {
+        let read = access_width::read(Order::Little, offset, data, |word| {
             Ok(self.legacy(word, isr))
         });
         debug_assert!(read.is_ok());
@@ -289,7 +290,7 @@ impl<M: GuestMemory + Clone> Pci<M> {
         if let Some(field) = offset.checked_sub(legacy::CONFIG) {
             return self.transport.config_write(Interface::Legacy, field, data);
         }
-        let written = lanes::write(Order::Little, offset, data, |word, value, mask| {
+        let written = access_width::write(Order::Little, offset, data, |word, value, mask| {
             self.set_legacy(word, value, mask);
             Ok(())
         });

@@ -4,7 +4,7 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::*;
 use crate::irq::IrqLine;
-use crate::virtio::driver::Driver;
+use crate::test_support::driver::Driver;
 use crate::virtio::probe::{Calls, Probe};
 use crate::virtio::{ByteOrder, transport};
 

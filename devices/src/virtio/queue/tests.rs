@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use vm_memory::GuestMemoryMmap;
 
 use super::*;
-use crate::virtio::driver::Driver;
+use crate::test_support::driver::Driver;
 
 const BASE: u64 = 0x1000;
 const RAM: usize = 0x10_0000;

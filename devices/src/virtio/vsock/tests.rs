@@ -5,8 +5,8 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::*;
 use crate::irq::IrqLine;
-use crate::virtio::driver::Driver;
-use crate::virtio::hostile::Dice;
+use crate::test_support::driver::Driver;
+use crate::test_support::{Dice, cases};
 use crate::virtio::{Interrupt, Queue};
 
 type Memory = GuestMemoryMmap<()>;
@@ -168,17 +168,9 @@ fn the_chip_has_a_cid_and_calls_its_host() {
     assert_eq!(device.queue_sizes().len(), 3);
 }
 
-/// With `PPCKVM_LONG` set, a million rings.
-fn cases() -> u32 {
-    match std::env::var_os("PPCKVM_LONG") {
-        Some(_) => 1_000_000,
-        None => 256,
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: cases(),
+        cases: cases(256, 1_000_000),
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

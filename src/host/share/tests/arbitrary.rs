@@ -11,12 +11,8 @@ use super::*;
 use crate::host::share::server::MOST_MSIZE;
 
 fn cases(few: u32, many: u32) -> Config {
-    let cases = match std::env::var_os("PPCKVM_LONG") {
-        Some(_) => many,
-        None => few,
-    };
     Config {
-        cases,
+        cases: ppckvm_devices::test_support::cases(few, many),
         failure_persistence: None,
         ..Config::default()
     }

@@ -10,8 +10,8 @@ use vm_memory::{Bytes, GuestAddress};
 use super::request::Status;
 use super::*;
 use crate::irq::IrqLine;
+use crate::test_support::driver::{Driver, Offer};
 use crate::virtio::Interrupt;
-use crate::virtio::driver::{Driver, Offer};
 
 type Memory = vm_memory::GuestMemoryMmap<()>;
 

@@ -3,52 +3,10 @@
 //! `PPCKVM_SEED` chooses the first request. With `PPCKVM_LONG` set there are a million of them.
 
 use super::*;
-
-/// A generator of numbers that a seed repeats (xorshift64*).
-struct Random(u64);
-
-impl Random {
-    fn seeded() -> Self {
-        let seed = std::env::var("PPCKVM_SEED").ok();
-        let seed = seed.map_or(440, |text| text.parse().expect("PPCKVM_SEED is a number"));
-        Random(u64::wrapping_mul(seed, 2).wrapping_add(1))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        (self.next() >> 16) % limit
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(count + 8);
-        while bytes.len() < count {
-            bytes.extend(self.next().to_le_bytes());
-        }
-        bytes.truncate(count);
-        bytes
-    }
-}
-
-fn requests(few: u64) -> u64 {
-    if std::env::var_os("PPCKVM_LONG").is_some() {
-        1_000_000
-    } else {
-        few
-    }
-}
+use crate::test_support::{Dice, cases, seed};
 
 /// Cuts bytes into one to four pieces.
-fn pieces<'a>(random: &mut Random, bytes: &'a [u8]) -> Vec<&'a [u8]> {
+fn pieces<'a>(random: &mut Dice, bytes: &'a [u8]) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     let mut rest = bytes;
     for _ in 0..random.below(4) {
@@ -63,12 +21,12 @@ fn pieces<'a>(random: &mut Random, bytes: &'a [u8]) -> Vec<&'a [u8]> {
 
 #[test]
 fn the_disk_is_what_the_answered_requests_made_of_it() {
-    let mut random = Random::seeded();
+    let mut random = Dice::new(seed(440));
     let mut kinds = [0_u64; 3];
     for order in [ByteOrder::Little, ByteOrder::Big] {
         let mut bench = Bench::new(Disk::new(), order);
         let mut model = bench.disk.at(0, (SECTORS * SECTOR) as usize);
-        for number in 0..requests(40_000) / 2 {
+        for number in 0..cases(40_000, 1_000_000) / 2 {
             let status = one_request(&mut random, &mut bench, &mut model, number);
             kinds[status as usize] += 1;
             bench.disk.take_events();
@@ -84,11 +42,11 @@ fn the_disk_is_what_the_answered_requests_made_of_it() {
 }
 
 /// Sends a request of any kind, right or wrong, and checks its answer and its data; the status.
-fn one_request(random: &mut Random, bench: &mut Bench, model: &mut [u8], number: u64) -> u8 {
+fn one_request(random: &mut Dice, bench: &mut Bench, model: &mut [u8], number: u64) -> u8 {
     // Some begin or end behind the end of the disk, or are no whole sectors.
     let sector = random.below(SECTORS + 4);
     let mut length = (random.below(6) * SECTOR) as usize;
-    if random.one_in(16) {
+    if random.once_in(16) {
         length += random.below(511) as usize + 1;
     }
     let on_disk =
@@ -152,8 +110,8 @@ fn one_request(random: &mut Random, bench: &mut Bench, model: &mut [u8], number:
 
 #[test]
 fn whatever_is_in_memory_the_device_comes_to_an_end() {
-    let mut random = Random::seeded();
-    let rounds = requests(20_000);
+    let mut random = Dice::new(seed(440));
+    let rounds = cases(20_000, 1_000_000);
     let mut broken = 0;
     for round in 0..rounds {
         let order = [ByteOrder::Little, ByteOrder::Big][(round % 2) as usize];
@@ -172,7 +130,7 @@ fn whatever_is_in_memory_the_device_comes_to_an_end() {
             let at = BASE + random.below(0x2100);
             bench.memory.write_slice(&bytes, GuestAddress(at)).unwrap();
             // Mostly a few more buffers, as the index says; a ring that lies about it breaks.
-            if !random.one_in(8) {
+            if !random.once_in(8) {
                 idx += random.below(3) as u16;
                 bench.driver.set_avail_idx(&bench.memory, idx);
             }

@@ -1,18 +1,11 @@
 //! Frames that a hostile guest could send: nothing panics, nothing grows without bound.
 
+use ppckvm_devices::test_support::cases;
 use proptest::prelude::*;
 use smoltcp::wire::{EthernetProtocol, IpProtocol, TcpPacket};
 
 use super::frames::{Bare, arp, echo, frame, ip, udp};
 use super::*;
-
-/// How many random guests there are: with ten frames each, a million frames in the long mode.
-fn cases() -> u32 {
-    match std::env::var_os("PPCKVM_LONG") {
-        Some(_) => 100_000,
-        None => 300,
-    }
-}
 
 /// A segment that may be anything, with a right checksum.
 fn tcp(port: u16, bytes: &[u8]) -> Vec<u8> {
@@ -55,7 +48,7 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
+    #![proptest_config(ProptestConfig::with_cases(cases(300, 100_000)))]
 
     #[test]
     fn any_frames_are_survived(

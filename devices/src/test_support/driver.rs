@@ -1,7 +1,8 @@
 //! A driver's side of a virtqueue, for tests of devices without a guest.
 //!
 //! ```
-//! use ppckvm_devices::virtio::{ByteOrder, driver::Driver};
+//! use ppckvm_devices::test_support::driver::Driver;
+//! use ppckvm_devices::virtio::ByteOrder;
 //! use std::io::{Read, Write};
 //! use vm_memory::{GuestAddress, GuestMemoryMmap};
 //!
@@ -27,9 +28,9 @@ use std::sync::atomic::{Ordering, fence};
 
 use vm_memory::{Bytes, GuestAddress, GuestMemory};
 
-use super::chain::Segment;
-use super::device::ByteOrder;
-use super::queue::{Queue, QueueError, SplitRing};
+use crate::virtio::chain::Segment;
+use crate::virtio::queue::SplitRing;
+use crate::virtio::{ByteOrder, Queue, QueueError};
 
 /// The alignment of the used ring.
 const ALIGN: u64 = 4096;

@@ -5,44 +5,11 @@
 
 use vm_memory::{Bytes, GuestAddress, GuestMemory};
 
-use super::device::ByteOrder;
-use super::mmio::{Mmio, regs};
-use super::transport::{DRIVER_OK, FEATURES_OK, Interface, NEEDS_RESET};
+use super::dice::Dice;
 use crate::bus::MmioDevice;
-
-/// A small generator (xorshift64), so that a failure comes back with the same seed.
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// A generator; every seed gives another sequence.
-    pub fn new(seed: u64) -> Self {
-        Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    /// Any number.
-    pub fn roll(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// A number below `end`, which is not 0.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.roll() % end
-    }
-
-    /// True once in `times`.
-    pub fn once_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-
-    /// One of these.
-    pub fn one_of<T: Copy>(&mut self, these: &[T]) -> T {
-        these[self.below(these.len() as u64) as usize]
-    }
-}
+use crate::virtio::ByteOrder;
+use crate::virtio::mmio::{Mmio, regs};
+use crate::virtio::transport::{DRIVER_OK, FEATURES_OK, Interface, NEEDS_RESET};
 
 /// Bytes from one queue's rings to the next one's.
 const RINGS: u64 = 0x4000;
@@ -94,7 +61,7 @@ impl<M: GuestMemory + Clone + Send> Hostile<M> {
         self.chains
     }
 
-    /// Starts the device anew and works it until it wants a reset, or for a while; `settle` is
+    /// Starts the device again and works it until it wants a reset, or for a while; `settle` is
     /// called after each burst, to wait for a device that works by itself.
     pub fn round(&mut self, mmio: &mut Mmio<M>, interface: Interface, settle: &mut dyn FnMut()) {
         if self.dice.once_in(8) {
