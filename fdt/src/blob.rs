@@ -116,7 +116,7 @@ pub enum BlobFault {
     /// A block ends before what it holds does.
     #[error("the {0} block ends here, in the middle of its contents")]
     Ends(&'static str),
-    /// A word where a token must be is none.
+    /// A word that is no token stands where one must be.
     #[error("{0:#x} is not a structure token")]
     Token(u32),
     /// A token in a place where it cannot be.
@@ -203,7 +203,7 @@ fn name_character(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b",._+*#?@-".contains(&byte)
 }
 
-fn checked_name(bytes: &[u8]) -> Result<String, BlobFault> {
+pub(crate) fn checked_name(bytes: &[u8]) -> Result<String, BlobFault> {
     let name = String::from_utf8_lossy(bytes).into_owned();
     if bytes.is_empty() || !bytes.iter().copied().all(name_character) {
         return Err(BlobFault::Name(name));

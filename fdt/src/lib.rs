@@ -4,12 +4,15 @@
 pub mod blob;
 pub mod board;
 mod dts;
+pub mod extra;
+mod free;
 pub mod patch;
 pub mod tree;
 mod writer;
 
-pub use blob::Tree;
+pub use blob::{Node, Property, Tree};
 pub use board::Board;
+pub use extra::device_node;
 pub use patch::{Patch, UserTree};
-pub use tree::{TreeOptions, generate};
+pub use tree::{TreeError, TreeOptions, generate};
 pub use writer::TooLarge;

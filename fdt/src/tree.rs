@@ -11,7 +11,10 @@
 //! that the real board lacks (virtio, panic reports, power-off) stand under `/plb/opb`; directly
 //! under `/` they would be ignored.
 
+use crate::blob::{Node, Tree};
 use crate::board::{Board, COMPATIBLE, Controller, DcrRange, DeviceDesc, Interrupt, Window};
+use crate::extra::{self, ExtraNodeError};
+use crate::writer::TooLarge;
 use vm_fdt::FdtWriter;
 
 /// What differs from one machine to another.
@@ -41,6 +44,9 @@ pub struct TreeOptions {
     pub ethernet: Option<[[u8; 6]; 2]>,
     /// Whether the USB OHCI host controller is there.
     pub usb: bool,
+    /// Devices that the board does not have, which come under `/plb/opb`; see
+    /// [`crate::extra::device_node`], and [`Board::FREE_WINDOWS`] for where they may be.
+    pub extra_nodes: Vec<Node>,
 }
 
 impl Default for TreeOptions {
@@ -60,6 +66,7 @@ impl Default for TreeOptions {
             pvpanic: true,
             ethernet: None,
             usb: false,
+            extra_nodes: Vec::new(),
         }
     }
 }
@@ -91,6 +98,12 @@ pub enum TreeError {
     /// The boot arguments hold a NUL.
     #[error("the boot arguments hold a NUL byte at {0}; remove it")]
     Bootargs(usize),
+    /// A node of the embedder's would spoil the tree.
+    #[error(transparent)]
+    ExtraNode(#[from] ExtraNodeError),
+    /// The tree is larger than the format allows.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// The writer refused.
     #[error("the device tree cannot be written: {0}")]
     Writer(#[from] vm_fdt::Error),
@@ -98,13 +111,18 @@ pub enum TreeError {
 
 /// Nodes that others point to.
 #[derive(Clone, Copy)]
-enum Phandle {
+pub(crate) enum Phandle {
     Cpu = 1,
     Uic0,
     Uic1,
     Mal0,
     Zmii0,
     Syscon,
+}
+
+impl Phandle {
+    /// The largest number that a node of the board has.
+    pub const LAST: u32 = Phandle::Syscon as u32;
 }
 
 impl From<Controller> for Phandle {
@@ -117,6 +135,9 @@ impl From<Controller> for Phandle {
 }
 
 /// Writes the board's tree as a blob of version 17.
+///
+/// # Errors
+/// When the options ask for what the board or the format does not have.
 pub fn generate(board: &Board, options: &TreeOptions) -> Result<Vec<u8>, TreeError> {
     check(board, options)?;
     let mut tree = Generator {
@@ -125,7 +146,13 @@ pub fn generate(board: &Board, options: &TreeOptions) -> Result<Vec<u8>, TreeErr
         fdt: FdtWriter::new()?,
     };
     tree.root()?;
-    Ok(tree.fdt.finish()?)
+    let blob = tree.fdt.finish()?;
+    if options.extra_nodes.is_empty() {
+        return Ok(blob);
+    }
+    let mut tree = Tree::parse(&blob).expect("it was written just now");
+    extra::add(&mut tree, &options.extra_nodes)?;
+    Ok(tree.to_blob()?)
 }
 
 fn check(board: &Board, options: &TreeOptions) -> Result<(), TreeError> {

@@ -50,6 +50,7 @@ fn everything() -> TreeOptions {
         pvpanic: true,
         ethernet: Some([[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]]),
         usb: true,
+        extra_nodes: Vec::new(),
     }
 }
 
