@@ -34,7 +34,7 @@ fn pieces(
     })
 }
 
-/// Fills `data` from the words at and behind `offset`; `word` is asked once for each.
+/// Fills `data` from the words at and after `offset`; `word` is asked once for each.
 pub(crate) fn read(
     order: Order,
     offset: u32,

@@ -219,7 +219,7 @@ pub enum RegisterError {
         name: String,
         /// First address.
         start: u64,
-        /// First address behind.
+        /// First address after the range.
         end: u64,
     },
     /// Two devices want the same address.
@@ -233,7 +233,7 @@ pub enum RegisterError {
         other: String,
         /// First address of the device that is there.
         start: u64,
-        /// First address behind it.
+        /// First address after that device.
         end: u64,
     },
 }
@@ -364,7 +364,7 @@ impl<D: MmioDevice> Bus<u64, D> {
     /// Answers a load from a guest physical address.
     ///
     /// # Errors
-    /// As the device says, or [`AccessError::Unclaimed`].
+    /// When no device claims the address ([`AccessError::Unclaimed`]), or the device does not answer.
     pub fn read(&mut self, address: u64, data: &mut [u8]) -> Result<(), AccessError> {
         let (device, offset) = self
             .find(address, data.len())
@@ -375,7 +375,7 @@ impl<D: MmioDevice> Bus<u64, D> {
     /// Takes a store to a guest physical address.
     ///
     /// # Errors
-    /// As the device says, or [`AccessError::Unclaimed`].
+    /// When no device claims the address ([`AccessError::Unclaimed`]), or the device does not answer.
     pub fn write(&mut self, address: u64, data: &[u8]) -> Result<(), AccessError> {
         let (device, offset) = self
             .find(address, data.len())
@@ -402,7 +402,7 @@ impl<D: DcrDevice> Bus<u32, D> {
     /// Answers `mfdcr` of a DCR number.
     ///
     /// # Errors
-    /// As the device says, or [`AccessError::Unclaimed`].
+    /// When no device claims the address ([`AccessError::Unclaimed`]), or the device does not answer.
     pub fn read(&mut self, dcrn: u32) -> Result<u32, AccessError> {
         let (device, offset) = self.find(dcrn, 1).ok_or(AccessError::Unclaimed)?;
         device.read(offset)
@@ -411,7 +411,7 @@ impl<D: DcrDevice> Bus<u32, D> {
     /// Takes `mtdcr` to a DCR number.
     ///
     /// # Errors
-    /// As the device says, or [`AccessError::Unclaimed`].
+    /// When no device claims the address ([`AccessError::Unclaimed`]), or the device does not answer.
     pub fn write(&mut self, dcrn: u32, value: u32) -> Result<(), AccessError> {
         let (device, offset) = self.find(dcrn, 1).ok_or(AccessError::Unclaimed)?;
         device.write(offset, value)

@@ -80,12 +80,12 @@ impl Cpr {
         }
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Takes up a state that [`Cpr::state`] gave.
+    /// Takes up a state that [`Cpr::state`] returned.
     pub fn set_state(&mut self, state: State) {
         self.state = state;
     }

@@ -88,12 +88,12 @@ impl Dma {
         Self::default()
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Takes up a state that [`Dma::state`] gave.
+    /// Takes up a state that [`Dma::state`] returned.
     pub fn set_state(&mut self, state: State) {
         self.state = state;
     }

@@ -52,7 +52,7 @@ const TIMES: usize = 7;
 const SECOND: i64 = 1_000_000_000;
 const DAY_SECONDS: i64 = 86_400;
 
-/// Gives the time since 1970-01-01 00:00:00 UTC, and never goes back by itself.
+/// Returns the time since 1970-01-01 00:00:00 UTC, and never goes back by itself.
 pub type Source = Box<dyn Fn() -> Duration + Send>;
 
 /// What a snapshot of the chip must hold. Times are in nanoseconds since 1970-01-01 00:00:00.
@@ -112,12 +112,12 @@ impl Ds1307 {
         }
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Takes up a state that [`Ds1307::state`] gave.
+    /// Takes up a state that [`Ds1307::state`] returned.
     pub fn set_state(&mut self, state: State) {
         self.state = state;
     }
@@ -275,7 +275,7 @@ const EPOCH: i64 = 719_468;
 const CYCLE: i64 = 146_097;
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar. A month outside 1 to 12 and a date
-/// outside its month count on into the months before or behind.
+/// outside its month count on into the months before or after.
 fn days(year: i64, month: i64, date: i64) -> i64 {
     // Years that begin in March end with the leap day.
     let months = year * 12 + month - 3;

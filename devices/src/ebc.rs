@@ -39,7 +39,7 @@ pub const fn bank(base: u32, size_field: u32) -> u32 {
     (base & BCR_BASE) | ((size_field << 17) & BCR_SIZE) | BCR_USAGE
 }
 
-/// BnCR of a bank as [`bank`] gives it, but only for reading.
+/// BnCR of a bank as [`bank`] returns it, but only for reading.
 pub const fn read_only_bank(base: u32, size_field: u32) -> u32 {
     (bank(base, size_field) & !BCR_USAGE) | BCR_USAGE_READ
 }
@@ -81,12 +81,12 @@ impl Ebc {
         }
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Takes up a state that [`Ebc::state`] gave.
+    /// Takes up a state that [`Ebc::state`] returned.
     pub fn set_state(&mut self, state: State) {
         self.state = state;
     }

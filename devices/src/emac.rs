@@ -77,12 +77,12 @@ impl Emac {
         Self::default()
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Takes up a state that [`Emac::state`] gave.
+    /// Takes up a state that [`Emac::state`] returned.
     pub fn set_state(&mut self, state: State) {
         self.state = state;
     }

@@ -60,12 +60,12 @@ impl Gpio {
         Self::default()
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Takes up a state that [`Gpio::state`] gave.
+    /// Takes up a state that [`Gpio::state`] returned.
     pub fn set_state(&mut self, state: State) {
         self.state = state;
     }

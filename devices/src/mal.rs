@@ -135,12 +135,12 @@ impl Mal {
         Self::default()
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Takes up a state that [`Mal::state`] gave.
+    /// Takes up a state that [`Mal::state`] returned.
     pub fn set_state(&mut self, state: State) {
         self.state = state;
     }

@@ -24,12 +24,12 @@ impl Arbiter {
         Self::default()
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> ArbiterState {
         self.state
     }
 
-    /// Takes up a state that [`Arbiter::state`] gave.
+    /// Takes up a state that [`Arbiter::state`] returned.
     pub fn set_state(&mut self, state: ArbiterState) {
         self.state = state;
     }
@@ -88,12 +88,12 @@ impl Plb {
         Self::default()
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Takes up a state that [`Plb::state`] gave.
+    /// Takes up a state that [`Plb::state`] returned.
     pub fn set_state(&mut self, state: State) {
         self.state = state;
     }

@@ -46,7 +46,7 @@ impl Pvpanic {
         }
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         self.state
     }

@@ -68,12 +68,12 @@ impl Sdr {
         }
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Takes up a state that [`Sdr::state`] gave.
+    /// Takes up a state that [`Sdr::state`] returned.
     pub fn set_state(&mut self, state: State) {
         self.state = state;
     }

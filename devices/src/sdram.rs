@@ -197,12 +197,12 @@ impl Sdram {
         }
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Takes up a state that [`Sdram::state`] gave.
+    /// Takes up a state that [`Sdram::state`] returned.
     pub fn set_state(&mut self, state: State) {
         self.state = state;
     }

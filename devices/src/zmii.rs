@@ -32,12 +32,12 @@ impl Zmii {
         Self::default()
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Takes up a state that [`Zmii::state`] gave.
+    /// Takes up a state that [`Zmii::state`] returned.
     pub fn set_state(&mut self, state: State) {
         self.state = state;
     }

@@ -59,7 +59,7 @@ impl SlaveBus {
         self.selected
     }
 
-    /// Takes up what [`SlaveBus::selected`] gave; the slaves keep their own state.
+    /// Takes up what [`SlaveBus::selected`] returned; the slaves keep their own state.
     pub fn set_selected(&mut self, selected: Option<u8>) {
         self.selected = selected;
     }

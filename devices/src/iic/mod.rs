@@ -63,17 +63,17 @@ impl DataBuffer {
 /// What the master does with the bus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Master {
-    /// It does not have it.
+    /// The controller does not have the bus.
     #[default]
     Free,
-    /// It waits for room or for data in its buffer, with so many bytes to go.
+    /// The controller waits for room or for data in its buffer, with so many bytes to go.
     Stretches {
         /// Bytes to go, at least 1.
         left: u8,
     },
-    /// It keeps the bus for a transfer that begins with a repeated START.
+    /// The controller keeps the bus for a transfer that begins with a repeated START.
     Repeats,
-    /// It keeps the bus for a transfer that goes on in the same direction.
+    /// The controller keeps the bus for a transfer that goes on in the same direction.
     Chains {
         /// Whether it reads.
         reads: bool,
@@ -162,7 +162,7 @@ impl Iic {
         self.bus.attach(address, slave)
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         State {
             selected: self.bus.selected(),
@@ -170,7 +170,7 @@ impl Iic {
         }
     }
 
-    /// Takes up a state that [`Iic::state`] gave, and drives the wire accordingly.
+    /// Takes up a state that [`Iic::state`] returned, and drives the wire accordingly.
     pub fn set_state(&mut self, state: State) {
         self.state = state;
         self.bus.set_selected(state.selected);
@@ -182,7 +182,7 @@ impl Iic {
         self.irq.set(enabled && self.state.sts & STS_IRQA != 0);
     }
 
-    /// Everything back to what it is after a reset; the lines go up, which the slaves take for the
+    /// Puts everything back to what it is after a reset; the lines go up, which the slaves take for the
     /// end of the transfer.
     fn reset_registers(&mut self) {
         self.bus.stop();

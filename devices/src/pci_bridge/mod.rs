@@ -146,12 +146,12 @@ impl Bridge {
         Ok(())
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Takes up a state that [`Bridge::state`] gave.
+    /// Takes up a state that [`Bridge::state`] returned.
     pub fn set_state(&mut self, state: State) {
         self.state = state;
     }

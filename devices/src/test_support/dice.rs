@@ -24,7 +24,7 @@ pub fn cases<N>(few: N, many: N) -> N {
 pub struct Dice(u64);
 
 impl Dice {
-    /// A generator; every seed gives another sequence.
+    /// A generator; every seed makes another sequence.
     pub fn new(seed: u64) -> Self {
         Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }

@@ -134,12 +134,12 @@ impl Uart {
         lock(&self.0.chip).is_listening()
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         lock(&self.0.chip).state()
     }
 
-    /// Takes up a state that [`Uart::state`] gave, and drives the wire accordingly.
+    /// Takes up a state that [`Uart::state`] returned, and drives the wire accordingly.
     pub fn set_state(&self, state: State) {
         self.change(|chip| chip.set_state(state));
     }

@@ -47,12 +47,12 @@ impl Chip {
         Self::default()
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Takes up a state that [`Chip::state`] gave.
+    /// Takes up a state that [`Chip::state`] returned.
     pub fn set_state(&mut self, state: State) {
         self.state = state;
         self.latch_levels();
@@ -208,12 +208,12 @@ impl Uic {
         self.0.clone()
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         self.0.chip().state()
     }
 
-    /// Takes up a state that [`Uic::state`] gave, and drives the outputs accordingly.
+    /// Takes up a state that [`Uic::state`] returned, and drives the outputs accordingly.
     pub fn set_state(&self, state: State) {
         self.0.chip().set_state(state);
         self.0.drive_outputs();

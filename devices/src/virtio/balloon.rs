@@ -55,9 +55,9 @@ pub trait Discard: Send {
 /// What a snapshot must hold, in pages of 4 KiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// How many the guest is asked for.
+    /// How many pages the guest is asked for.
     pub num_pages: u32,
-    /// How many it gave, as it says.
+    /// How many pages the guest gave, as it says.
     pub actual: u32,
 }
 
@@ -66,7 +66,7 @@ pub struct State {
 struct Fields {
     /// How many pages the guest is asked for.
     num_pages: AtomicU32,
-    /// How many it gave, as it says.
+    /// How many pages the guest gave, as it says.
     actual: AtomicU32,
 }
 
@@ -98,7 +98,7 @@ impl Target {
         self.fields.actual.load(Ordering::SeqCst)
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         State {
             num_pages: self.fields.num_pages.load(Ordering::SeqCst),
@@ -106,7 +106,7 @@ impl Target {
         }
     }
 
-    /// Takes up a state that [`Target::state`] gave.
+    /// Takes up a state that [`Target::state`] returned.
     pub fn set_state(&self, state: State) {
         self.fields.actual.store(state.actual, Ordering::SeqCst);
         self.fields

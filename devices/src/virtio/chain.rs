@@ -9,7 +9,7 @@ use super::queue_error::QueueError;
 
 /// How many descriptors a chain may have, counted over its indirect table too.
 ///
-/// It is above the size of every queue here, and bounds what one request costs.
+/// The limit is above the size of every queue here, and bounds what one request costs.
 pub const MAX_DESCRIPTORS: usize = 1024;
 
 /// A range of guest RAM.
@@ -78,7 +78,7 @@ fn total(segments: &[Segment]) -> usize {
         .fold(0, usize::saturating_add)
 }
 
-/// Puts a chain together from its descriptors, and refuses what is none.
+/// Puts a chain together from its descriptors, and refuses what cannot be one.
 pub(super) struct Walk<'a, M> {
     memory: &'a M,
     chain: Chain,
@@ -145,7 +145,7 @@ impl<'a, M: GuestMemory> Walk<'a, M> {
 struct Cursor<'a, M> {
     memory: &'a M,
     segments: &'a [Segment],
-    /// How much of the first segment is behind.
+    /// How much of the first segment was passed.
     offset: u32,
 }
 
@@ -254,7 +254,7 @@ impl<M: GuestMemory> Reader<'_, M> {
     /// Writes up to `count` bytes to `to` without a copy in between, and says how many it took.
     ///
     /// # Errors
-    /// As `to` says, when it took nothing.
+    /// When `to` took nothing, for the reason that it names.
     pub fn copy_to(&mut self, to: &mut impl WriteVolatile, count: usize) -> io::Result<usize> {
         self.0.each_piece(count, |memory, address, length| {
             memory
@@ -307,7 +307,7 @@ impl<M: GuestMemory> Writer<'_, M> {
     /// were; fewer, or none, when `from` ends.
     ///
     /// # Errors
-    /// As `from` says, when it gave nothing.
+    /// When `from` had nothing, for the reason that it names.
     pub fn copy_from(&mut self, from: &mut impl ReadVolatile, count: usize) -> io::Result<usize> {
         let done = self.cursor.each_piece(count, |memory, address, length| {
             memory

@@ -22,7 +22,7 @@ pub trait VirtioDevice<M>: Send {
     /// The largest size of each virtqueue, powers of 2 up to 1024.
     fn queue_sizes(&self) -> &[u16];
 
-    /// Answers a read of the configuration fields by filling all of `data`; offsets behind them
+    /// Answers a read of the configuration fields by filling all of `data`; offsets after them
     /// read as 0. [`read_fields`] does so from an image of the fields.
     fn config_read(&mut self, offset: u32, data: &mut [u8], order: ByteOrder);
 
@@ -102,7 +102,7 @@ pub struct Link<M> {
     pub queues: Vec<Queue>,
     /// The feature bits that both sides agreed on, the transport's too.
     pub features: u64,
-    /// Of request headers.
+    /// The byte order of request headers.
     pub order: ByteOrder,
     /// The way to tell the driver.
     pub interrupt: Interrupt,
@@ -120,7 +120,7 @@ impl<M> Link<M> {
     }
 }
 
-/// Fills `data` from `offset` of the image of a device's configuration fields; 0 behind its end.
+/// Fills `data` from `offset` of the image of a device's configuration fields; 0 after its end.
 pub fn read_fields(image: &[u8], offset: u32, data: &mut [u8]) {
     data.fill(0);
     let from = image.get(offset as usize..).unwrap_or_default();

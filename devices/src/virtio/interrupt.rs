@@ -29,7 +29,7 @@ struct Shared {
 
 /// A device's way to its driver; clones are the same.
 ///
-/// It may be used from any thread. What it is told after the transport reset the device has no
+/// Any thread may use it. What it is told after the transport reset the device has no
 /// effect worth mentioning, because a device is silent by then.
 #[derive(Clone)]
 pub struct Interrupt(Arc<Shared>);
@@ -99,7 +99,7 @@ impl Interrupt {
         self.0.isr.load(Ordering::SeqCst)
     }
 
-    /// Clears bits of the interrupt status and gives what it was.
+    /// Clears bits of the interrupt status and returns what it was.
     pub fn acknowledge(&self, bits: u8) -> u8 {
         let before = self.0.isr.fetch_and(!bits, Ordering::SeqCst);
         self.drive();
@@ -122,7 +122,7 @@ impl Interrupt {
         self.0.needs_reset.load(Ordering::SeqCst)
     }
 
-    /// Nothing pending, as after a reset of the device.
+    /// Clears all that is pending, as a reset of the device does.
     pub fn clear(&self) {
         self.0.needs_reset.store(false, Ordering::SeqCst);
         self.acknowledge(u8::MAX);

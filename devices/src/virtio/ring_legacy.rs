@@ -62,7 +62,7 @@ impl LegacyRing {
     /// A ring of `size` entries, a power of 2, whose used ring begins at a multiple of `align`.
     ///
     /// # Errors
-    /// When the ring is not inside guest RAM, or its numbers are none of a ring.
+    /// When the ring is not inside guest RAM, or its numbers are invalid.
     pub fn new(
         memory: &impl GuestMemory,
         size: u16,

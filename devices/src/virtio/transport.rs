@@ -39,12 +39,12 @@ pub const NEEDS_RESET: u8 = VIRTIO_CONFIG_S_NEEDS_RESET as u8;
 pub enum Interface {
     /// Virtio 1.0 and later: little-endian.
     Modern,
-    /// Before: in the guest's byte order.
+    /// Virtio before 1.0: in the guest's byte order.
     Legacy,
 }
 
 impl Interface {
-    /// Of configuration fields and request headers.
+    /// The byte order of configuration fields and request headers.
     pub fn order(self) -> ByteOrder {
         match self {
             Interface::Modern => ByteOrder::Little,
@@ -64,7 +64,7 @@ pub struct QueueRegs {
     pub ready: bool,
     /// A legacy ring's first page; 0 when it is not in use.
     pub pfn: u32,
-    /// Of a legacy ring's used ring.
+    /// Alignment of a legacy ring's used ring, in bytes.
     pub align: u32,
 }
 
@@ -149,7 +149,7 @@ impl<M: GuestMemory + Clone> Transport<M> {
         &self.interrupt
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> &State {
         &self.state
     }

@@ -71,25 +71,25 @@ pub trait Medium: Send + Sync {
     /// Writes the buffers at `offset`.
     ///
     /// # Errors
-    /// As [`Medium::read`].
+    /// What the host says; the guest sees an I/O error.
     fn write<B: BitmapSlice>(&self, offset: u64, from: &[VolatileSlice<'_, B>]) -> io::Result<()>;
 
     /// Returns when all writes that returned before are durable.
     ///
     /// # Errors
-    /// As [`Medium::read`].
+    /// What the host says; the guest sees an I/O error.
     fn flush(&self) -> io::Result<()>;
 
     /// A range is of no more use; it may read as anything from now on.
     ///
     /// # Errors
-    /// As [`Medium::read`].
+    /// What the host says; the guest sees an I/O error.
     fn discard(&self, offset: u64, bytes: u64) -> io::Result<()>;
 
     /// Makes a range read as zeros; with `unmap` the host may keep no room for it.
     ///
     /// # Errors
-    /// As [`Medium::read`].
+    /// What the host says; the guest sees an I/O error.
     fn write_zeroes(&self, offset: u64, bytes: u64, unmap: bool) -> io::Result<()>;
 }
 
@@ -144,14 +144,14 @@ impl<D: Medium, W: Workers> Blk<D, W> {
         }
     }
 
-    /// What a snapshot holds.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         State {
             writeback: self.writeback.load(Ordering::SeqCst),
         }
     }
 
-    /// Continues from a snapshot.
+    /// Takes up a state that a snapshot held.
     pub fn set_state(&mut self, state: State) {
         self.writeback.store(state.writeback, Ordering::SeqCst);
     }

@@ -15,7 +15,7 @@ use crate::virtio::ByteOrder;
 use crate::virtio::chain::{Chain, Segment};
 
 const HEADER_BYTES: usize = 16;
-/// Of one range to discard or to zero.
+/// Bytes of one range to discard or to zero.
 const RANGE_BYTES: usize = 16;
 /// A range's flag: the host may keep no room for the zeros.
 const UNMAP: u32 = 1;
@@ -220,7 +220,7 @@ fn range(
     Ok((offset, u64::from(count) * SECTOR, flags & UNMAP != 0))
 }
 
-/// `length` bytes of the segments, behind the first `skip`, as places in guest memory.
+/// `length` bytes of the segments, after the first `skip`, as places in guest memory.
 fn slices<'a, M: GuestMemory>(
     memory: &'a M,
     segments: &[Segment],

@@ -15,7 +15,7 @@ use crate::virtio::{ByteOrder, Interrupt, Link, Queue, QueueError};
 pub trait Serve: Send + Sync {
     /// Does one request from start to end, waiting for the host; `false` when there is none.
     ///
-    /// When there are more behind it, `more` is called before it is done, so that another thread
+    /// When there are more after it, `more` is called before it is done, so that another thread
     /// can begin with them.
     fn serve_next(&self, more: &dyn Fn()) -> bool;
 

@@ -418,7 +418,7 @@ impl<M: GuestMemory> Console<M> {
         }
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         self.ports().state.clone()
     }
@@ -429,10 +429,10 @@ impl<M: GuestMemory> Console<M> {
         self.answer();
     }
 
-    /// Asks `source` for as many bytes as the guest has room for, until it gives none or there is no
+    /// Asks `source` for as many bytes as the guest has room for, until that returns none or there is no
     /// room, under one lock, so that bytes cannot change their order on the way.
     ///
-    /// `source` gives at most the number that it is asked for. From any thread.
+    /// `source` returns at most the number that it is asked for. From any thread.
     pub fn fill(&self, source: &mut dyn FnMut(usize) -> Vec<u8>) {
         let mut ports = self.ports();
         let filled = ports.fill(source);

@@ -15,7 +15,7 @@ use super::Ports;
 /// The order of a machine's consoles; clones are the same.
 pub struct Turns<M>(Arc<Mutex<Waiting<M>>>);
 
-/// Those that are not set up, the one whose turn it is first. Weak, because each console has this.
+/// Consoles that are not set up, the one whose turn it is first. Weak, because each console has this.
 type Waiting<M> = VecDeque<Weak<Mutex<Ports<M>>>>;
 
 impl<M> Clone for Turns<M> {
@@ -46,7 +46,7 @@ impl<M> Turns<M> {
         place(&waiting, &console) != Some(0)
     }
 
-    /// Takes a console out, and gives the one whose turn it is because of that.
+    /// Takes a console out, and returns the one whose turn it is because of that.
     pub(super) fn done(&self, console: &Arc<Mutex<Ports<M>>>) -> Option<Arc<Mutex<Ports<M>>>> {
         let mut waiting = self.waiting();
         let place = place(&waiting, &Arc::downgrade(console))?;

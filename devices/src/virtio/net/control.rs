@@ -9,7 +9,7 @@ use virtio_bindings::virtio_net::{
 
 use crate::virtio::ByteOrder;
 
-/// The most bytes of a command that are looked at; addresses behind that are too many for a table.
+/// The most bytes of a command that are looked at; addresses after those are too many for a table.
 pub const LONGEST: usize = 2 + 2 * (4 + 6 * TABLE);
 
 /// Addresses in each table; with more the table is a filter that lets all of its kind through.
@@ -20,17 +20,17 @@ type Mac = [u8; 6];
 /// Which frames are for the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    /// All of them.
+    /// All frames.
     pub promiscuous: bool,
-    /// All multicast ones.
+    /// All multicast frames.
     pub all_multicast: bool,
-    /// All unicast ones.
+    /// All unicast frames.
     pub all_unicast: bool,
-    /// No multicast ones.
+    /// No multicast frames.
     pub no_multicast: bool,
-    /// No unicast ones.
+    /// No unicast frames.
     pub no_unicast: bool,
-    /// No broadcast ones.
+    /// No broadcast frames.
     pub no_broadcast: bool,
     /// Further unicast addresses of the device's.
     pub unicast: Vec<Mac>,
@@ -39,7 +39,7 @@ pub struct Filter {
 }
 
 impl Default for Filter {
-    /// Everything, until a driver says otherwise: one without the control queue never does.
+    /// A filter that takes everything until a driver says otherwise: one without the control queue never does.
     fn default() -> Self {
         Filter {
             promiscuous: true,
@@ -73,7 +73,7 @@ impl Filter {
     }
 }
 
-/// Carries out a command, without its acknowledgement; false when it is none.
+/// Carries out a command, without its acknowledgement; false when it is invalid.
 pub fn command(filter: &mut Filter, mac: &mut Mac, command: &[u8], order: ByteOrder) -> bool {
     let [class, number, data @ ..] = command else {
         return false;
@@ -126,7 +126,7 @@ fn tables(filter: &mut Filter, data: &[u8], order: ByteOrder) -> Option<()> {
     Some(())
 }
 
-/// Reads a count and as many addresses, none of them if they are too many; and what is behind.
+/// Reads a count and as many addresses, none of them if they are too many; and what follows.
 fn table(data: &[u8], order: ByteOrder) -> Option<(Option<Vec<Mac>>, &[u8])> {
     let (count, rest) = data.split_first_chunk()?;
     let count = order.read_u32(*count) as usize;

@@ -57,7 +57,7 @@ struct Shared<M> {
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-/// As elsewhere: plain values stay true when another thread panics.
+/// Locks, also after a panic of another thread: plain values stay true then.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -95,7 +95,7 @@ impl<M> Net<M> {
         (net, Port::new(shared))
     }
 
-    /// What a snapshot must hold.
+    /// Returns what a snapshot must hold.
     pub fn state(&self) -> State {
         lock(&self.shared.state).clone()
     }

@@ -44,7 +44,7 @@ pub struct Offloads {
 }
 
 impl Offloads {
-    /// Everything.
+    /// All work that two ends can leave to each other.
     pub const ALL: Offloads = Offloads {
         from_guest_checksum: true,
         from_guest_segments: true,

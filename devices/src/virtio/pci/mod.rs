@@ -45,13 +45,13 @@ const CAPABILITIES: [(u8, u8, u32); 4] = [
 ];
 /// Where the capability is through which the BAR is reached.
 const PCI_CAP: u8 = 0x84;
-/// In it: the BAR.
+/// Register of the access capability: the BAR.
 const PCI_CAP_BAR: u8 = PCI_CAP + 4;
-/// In it: offset in the BAR.
+/// Register of the access capability: the offset in the BAR.
 const PCI_CAP_OFFSET: u8 = PCI_CAP + 8;
-/// In it: bytes of the access.
+/// Register of the access capability: bytes of the access.
 const PCI_CAP_LENGTH: u8 = PCI_CAP + 12;
-/// In it: the bytes.
+/// Register of the access capability: the bytes that are read or written.
 const PCI_CAP_DATA: u8 = PCI_CAP + 16;
 
 /// STATUS: a list of capabilities is there.

@@ -1,6 +1,6 @@
 //! Register numbers and layouts of virtio over PCI (virtio 1.2, 4.1).
 
-/// Of all virtio devices.
+/// The PCI vendor identity of all virtio devices.
 pub const VENDOR_ID: u16 = 0x1AF4;
 /// What a device number is added to, for a device that speaks virtio 1.0.
 pub const MODERN_DEVICE_ID: u16 = 0x1040;

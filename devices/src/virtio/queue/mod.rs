@@ -19,7 +19,7 @@ enum Ring {
     Legacy(LegacyRing),
 }
 
-/// Where a driver put a ring of VERSION_1's.
+/// Where a driver put a ring of VERSION_1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SplitRing {
     /// How many descriptors, a power of 2.
@@ -56,10 +56,10 @@ impl Queue {
         Queue::over(Ring::Unused)
     }
 
-    /// A queue of VERSION_1's.
+    /// A queue over a ring of VERSION_1.
     ///
     /// # Errors
-    /// When the ring is not inside guest RAM, or its numbers are none of a ring.
+    /// When the ring is not inside guest RAM, or its numbers are invalid.
     pub fn split(
         memory: &impl GuestMemory,
         place: SplitRing,
@@ -82,7 +82,7 @@ impl Queue {
     /// next multiple of `align`, in the guest's byte order.
     ///
     /// # Errors
-    /// As [`Queue::split`].
+    /// When the ring is not inside guest RAM, or its numbers are invalid.
     pub fn legacy(
         memory: &impl GuestMemory,
         size: u16,
@@ -161,7 +161,7 @@ impl Queue {
     /// Gives a chain back, `written` bytes of its writable part filled from the first on.
     ///
     /// # Errors
-    /// As [`Queue::pop`].
+    /// When the ring cannot be reached; the queue is empty from then on.
     pub fn push<M: GuestMemory>(
         &mut self,
         memory: &M,
@@ -171,11 +171,11 @@ impl Queue {
         self.push_all(memory, &[(head, written)])
     }
 
-    /// As [`Queue::push`] for several chains, which the driver sees come back at the same moment.
-    /// Of a driver's that merges buffers, those of one packet must.
+    /// Gives several chains back, which the driver sees come back at the same moment.
+    /// Where a driver merges buffers, those of one packet must.
     ///
     /// # Errors
-    /// As [`Queue::pop`].
+    /// When the ring cannot be reached; the queue is empty from then on.
     pub fn push_all<M: GuestMemory>(
         &mut self,
         memory: &M,
@@ -195,7 +195,7 @@ impl Queue {
     }
 
     /// Whether the driver wants an interrupt for what was given back since this was last asked.
-    /// Ask once behind each batch of [`Queue::push`]; a yes is followed by
+    /// Ask once after each batch of [`Queue::push`]; a yes is followed by
     /// [`super::Interrupt::used`].
     pub fn needs_interrupt<M: GuestMemory>(&mut self, memory: &M) -> bool {
         let wanted = match &mut self.ring {
@@ -212,7 +212,7 @@ impl Queue {
     /// there may be no notification for them.
     ///
     /// # Errors
-    /// As [`Queue::pop`].
+    /// When the ring cannot be reached; the queue is empty from then on.
     pub fn enable_notification<M: GuestMemory>(&mut self, memory: &M) -> Result<bool, QueueError> {
         self.polled = false;
         self.ask(memory)
@@ -234,7 +234,7 @@ impl Queue {
     /// Asks the driver for no notifications until they are enabled again; it may still send some.
     ///
     /// # Errors
-    /// As [`Queue::pop`].
+    /// When the ring cannot be reached; the queue is empty from then on.
     pub fn disable_notification<M: GuestMemory>(&mut self, memory: &M) -> Result<(), QueueError> {
         self.polled = true;
         if self.broken {

@@ -17,7 +17,7 @@ pub struct Credit {
     guest_took: u32,
     /// Bytes that came from the guest.
     received: u32,
-    /// Of these, what the host took, and what of that the guest was told.
+    /// How many of the received bytes the host took, and how many of those the guest was told of.
     taken: u32,
     told: u32,
 }

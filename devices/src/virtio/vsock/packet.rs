@@ -74,13 +74,13 @@ pub struct Header {
     pub src_port: u32,
     /// The receiver's port.
     pub dst_port: u32,
-    /// Bytes of data behind it.
+    /// Bytes of data after the header.
     pub len: u32,
     /// [`STREAM`], or what a driver invents.
     pub kind: u16,
     /// What it is for.
     pub op: Op,
-    /// Of a shutdown: [`NO_RECEIVE`], [`NO_SEND`].
+    /// Which directions a shutdown ends: [`NO_RECEIVE`], [`NO_SEND`].
     pub flags: u32,
     /// Bytes that the sender has room for in all.
     pub buf_alloc: u32,
