@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How many requests a device does before it lets others have a look.
 ///
-/// The most expensive ones, of the entropy device, take some 20 µs each.
+/// The most expensive ones are the entropy device's: 4 KiB from the host's generator took 16 µs
+/// where this was measured, so 0.25 ms in all.
 pub(super) const REQUESTS_AT_ONCE: usize = 16;
 
 /// Whether any device of a machine has requests left; clones are the same.
