@@ -81,7 +81,7 @@ pub use ppckvm_api::{
 };
 pub use ppckvm_devices::virtio::balloon::Target as BalloonTarget;
 pub use ppckvm_devices::virtio::console::WindowSize;
-pub use ppckvm_devices::{AccessError, DcrDevice, IrqLine, MmioDevice};
+pub use ppckvm_devices::{AccessError, DcrDevice, IrqLine, IrqSink, MmioDevice, Reset};
 /// What a virtio device of the embedder's is made of, see [`Machine::virtio_device`].
 pub mod virtio_device {
     pub use ppckvm_devices::virtio::{
@@ -89,5 +89,5 @@ pub mod virtio_device {
         read_fields,
     };
 }
-pub use ppckvm_fdt::Tree;
 pub use ppckvm_fdt::board::{Controller, Interrupt, Trigger};
+pub use ppckvm_fdt::{Board, Node, Property, Tree};

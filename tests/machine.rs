@@ -5,13 +5,16 @@
 mod support;
 
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ppckvm::virtio_device::{ByteOrder, Link, VirtioDevice};
 use ppckvm::{
-    Access, AccessError, BuildError, Clock, DcrDevice, Interrupt, IrqLine, Machine, MemorySize,
-    MmioDevice, OnReset, Outcome, Reached, ResetKind, Stuck, Tree, Trigger, Until, Vm,
+    Access, AccessError, BuildError, Bus, Clock, DcrDevice, GuestMemory, Interrupt, IrqLine,
+    Machine, MemorySize, MmioDevice, OnReset, Outcome, Place, Reached, ResetKind, Stuck, Tree,
+    Trigger, Until, Vm,
 };
 use support::asm::{Asm, UART0, UIC0, echo, spr};
 
@@ -243,6 +246,97 @@ fn an_embedders_interrupt_wakes_a_waiting_guest() {
     assert_eq!(vm.output(), b"ready\niii");
 }
 
+/// A virtio device whose driver asks for so many parts of work with one notification.
+struct Busy {
+    left: u32,
+    done: Arc<AtomicU32>,
+}
+
+impl VirtioDevice<GuestMemory> for Busy {
+    fn device_id(&self) -> u16 {
+        4
+    }
+
+    fn features(&self) -> u64 {
+        0
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &[16]
+    }
+
+    fn config_read(&mut self, _offset: u32, data: &mut [u8], _order: ByteOrder) {
+        data.fill(0);
+    }
+
+    fn activate(&mut self, _link: Link<GuestMemory>) {}
+
+    fn notify(&mut self, _queue: u16) {}
+
+    fn has_backlog(&self) -> bool {
+        self.left > 0
+    }
+
+    fn work_off(&mut self) {
+        self.left -= 1;
+        self.done.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn reset(&mut self) {
+        self.left = 0;
+    }
+}
+
+/// A guest that notifies the device in the first slot, over the legacy interface, and then says so.
+fn busy(parts: u32) -> (Vm, Arc<AtomicU32>) {
+    const QUEUE_PFN: u16 = 0x40;
+    const QUEUE_NOTIFY: u16 = 0x50;
+    let program = Asm::new()
+        .li(4, 0xEF70_0000)
+        // Page 0x100, in the registers' little-endian order.
+        .li(3, 0x0001_0000)
+        .stw(3, 4, QUEUE_PFN)
+        .li(3, 0)
+        .stw(3, 4, QUEUE_NOTIFY)
+        .print("on\n")
+        .spin();
+    let done = Arc::new(AtomicU32::new(0));
+    let device = Busy {
+        left: parts,
+        done: done.clone(),
+    };
+    let place = Place {
+        bus: Bus::Mmio,
+        legacy: true,
+    };
+    let machine = small().rng(None).program(0, program.bytes());
+    let machine = machine.virtio_device("busy", place, Box::new(device));
+    (machine.build().unwrap(), done)
+}
+
+#[test]
+fn a_guest_goes_on_when_all_that_it_asked_a_device_for_is_done() {
+    let (mut vm, done) = busy(1000);
+    until(&mut vm, "on\n");
+    assert_eq!(done.load(Ordering::SeqCst), 1000);
+}
+
+#[test]
+fn a_run_ends_between_parts_of_what_a_guest_asked_a_device_for() {
+    let (mut vm, done) = busy(u32::MAX);
+    let reached = vm.run_until(Until::time(Duration::from_millis(20)));
+    assert_eq!(reached, Reached::Deadline);
+    let before = done.load(Ordering::SeqCst);
+    assert!(before > 0);
+    // The next run goes on where this one left off.
+    let reached = vm.run_until(Until::time(Duration::from_millis(20)));
+    assert_eq!(reached, Reached::Deadline);
+    assert!(done.load(Ordering::SeqCst) > before);
+    vm.stopper().stop();
+    assert_eq!(vm.run(), Outcome::Stopped);
+    assert_eq!(vm.output_text(), "");
+}
+
 #[test]
 fn another_thread_stops_a_guest_that_spins_and_one_that_waits() {
     for program in [
@@ -337,6 +431,31 @@ fn a_reset_that_reboots_starts_from_the_beginning() {
         .unwrap();
     until(&mut vm, "010101");
     assert!(register.lock().unwrap().resets >= 2);
+}
+
+#[test]
+fn a_reset_of_the_core_leaves_the_devices_as_they_are() {
+    const CORE: u32 = 0x1000_0000;
+    const CHIP: u32 = 0x2000_0000;
+    for (kind, expected) in [(CORE, "012345"), (CHIP, "000000")] {
+        // Counts in a register of UIC0's, and prints what it finds there.
+        let program = Asm::new()
+            .mfdcr(5, UIC0 + 2)
+            .addi(6, 5, 0x0030)
+            .li(7, UART0)
+            .stb(6, 7, 0)
+            .addi(5, 5, 1)
+            .mtdcr(UIC0 + 2, 5)
+            .li(3, kind)
+            .mtspr(spr::DBCR0, 3)
+            .spin();
+        let mut vm = small()
+            .program(0, program.bytes())
+            .on_reset(OnReset::Reboot)
+            .build()
+            .unwrap();
+        until(&mut vm, expected);
+    }
 }
 
 #[test]

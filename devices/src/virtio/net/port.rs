@@ -23,7 +23,8 @@ const RECEIVE: usize = 0;
 const TRANSMIT: usize = 1;
 const CONTROL: usize = 2;
 
-/// Frames that move in one direction before the other has its turn.
+/// Frames that move in one direction before the other has its turn: as many as the driver's queue
+/// has entries, so that a full one is emptied at once.
 const TURN: usize = 256;
 
 /// A driver's queues, and what was taken from them.
