@@ -64,7 +64,7 @@ pub trait MmioDevice: Send {
     /// Answers a load by filling all of `data`.
     fn read(&mut self, offset: u32, data: &mut [u8]) -> Result<(), AccessError>;
 
-    /// Takes a store.
+    /// Takes a store to the device's registers.
     fn write(&mut self, offset: u32, data: &[u8]) -> Result<(), AccessError>;
 
     /// Puts the registers back to what they hold after a board reset.
@@ -83,10 +83,10 @@ pub trait MmioDevice: Send {
 ///
 /// `offset` counts DCR numbers from the device's base.
 pub trait DcrDevice: Send {
-    /// Answers `mfdcr`.
+    /// Answers `mfdcr` of one of the device's registers.
     fn read(&mut self, offset: u32) -> Result<u32, AccessError>;
 
-    /// Takes `mtdcr`.
+    /// Takes `mtdcr` to one of the device's registers.
     fn write(&mut self, offset: u32, value: u32) -> Result<(), AccessError>;
 
     /// Puts the registers back to what they hold after a board reset.
@@ -270,7 +270,7 @@ impl<A, D> Default for Bus<A, D> {
 }
 
 impl<A: Address + Into<u64>, D> Bus<A, D> {
-    /// An empty bus.
+    /// Returns a bus without devices.
     pub fn new() -> Self {
         Self::default()
     }
@@ -432,7 +432,7 @@ impl<D: DcrDevice> Bus<u32, D> {
     }
 }
 
-/// What kind of access it was.
+/// The kinds of access that a guest makes to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AccessKind {
     /// A load from a guest physical address.
@@ -486,7 +486,7 @@ impl Unanswered {
         self.seen.insert((kind, address))
     }
 
-    /// Whether nothing more will be new.
+    /// Whether the limit is reached, so that no further access deserves a report.
     pub fn is_full(&self) -> bool {
         self.seen.len() >= self.limit
     }

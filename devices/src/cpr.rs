@@ -30,7 +30,7 @@ pub const ICFG: u32 = 0x140;
 /// ICFG: a chip reset leaves the registers as they are, where it would else load the straps again.
 pub const ICFG_RLI: u32 = 0x8000_0000;
 
-/// The registers, under the manual's names.
+/// CPR0's registers, under the manual's names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Registers {
     /// PLL configuration.
@@ -60,7 +60,7 @@ pub struct State {
     pub registers: Registers,
 }
 
-/// CPR0.
+/// CPR0, the unit that holds the clocks' dividers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cpr {
     state: State,
@@ -69,7 +69,7 @@ pub struct Cpr {
 }
 
 impl Cpr {
-    /// CPR0 as the board straps it.
+    /// Returns CPR0 as the board straps it.
     pub fn new(strapped: Registers) -> Self {
         Cpr {
             state: State {

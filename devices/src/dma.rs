@@ -76,14 +76,14 @@ pub struct State {
     pub pol: u32,
 }
 
-/// DMA0.
+/// DMA0, the DMA controller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dma {
     state: State,
 }
 
 impl Dma {
-    /// DMA0 after a reset.
+    /// Returns DMA0 as it is after a reset.
     pub fn new() -> Self {
         Self::default()
     }

@@ -97,7 +97,7 @@ impl Default for State {
     }
 }
 
-/// The chip.
+/// A DS1307 clock chip.
 pub struct Ds1307 {
     state: State,
     source: Source,

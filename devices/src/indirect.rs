@@ -13,7 +13,7 @@ pub(crate) trait Indirect {
     /// Where the unit keeps CFGADDR.
     fn index(&mut self) -> &mut u32;
 
-    /// The register at an index.
+    /// Returns what the register at an index holds.
     fn get(&self, index: u32) -> Result<u32, AccessError>;
 
     /// Takes a write to the register at an index.

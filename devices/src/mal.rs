@@ -123,14 +123,14 @@ impl Default for State {
     }
 }
 
-/// MAL0.
+/// MAL0, the DMA engine of the Ethernet controllers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mal {
     state: State,
 }
 
 impl Mal {
-    /// MAL0 after a reset.
+    /// Returns MAL0 as it is after a reset.
     pub fn new() -> Self {
         Self::default()
     }

@@ -12,7 +12,7 @@ pub const CRASH_LOADED: u8 = 0x02;
 /// The events that can be reported.
 pub const EVENTS: u8 = PANICKED | CRASH_LOADED;
 
-/// What a guest reports.
+/// The events that a guest reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The kernel panicked, and nothing in the guest takes care of it.
@@ -28,7 +28,7 @@ pub struct State {
     pub reported: u8,
 }
 
-/// The device, which reports each kind of event once until it is reset: a guest can store to it
+/// The panic device, which reports each kind of event once until it is reset: a guest can store to it
 /// millions of times a second.
 pub struct Pvpanic {
     report: Box<dyn FnMut(Event) + Send>,

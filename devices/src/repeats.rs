@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub struct Repeats(AtomicU32);
 
 impl Repeats {
-    /// A count of none.
+    /// Returns a count of no events.
     pub const fn new() -> Self {
         Repeats(AtomicU32::new(0))
     }

@@ -44,7 +44,7 @@ pub struct State {
     pub mfr: u32,
 }
 
-/// SDR0.
+/// SDR0, the system device registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sdr {
     state: State,

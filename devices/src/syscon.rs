@@ -7,7 +7,7 @@
 use crate::access_width::{self, Order};
 use crate::bus::{AccessError, MmioDevice};
 
-/// The register page.
+/// The register page through which a guest powers the machine off.
 pub struct Syscon {
     poweroff_offset: u32,
     poweroff_value: u32,

@@ -175,18 +175,18 @@ pub struct Cpr0Values {
 /// An interrupt controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UicDesc {
-    /// Its nine registers SR, SRS, ER, CR, PR, TR, MSR, VR, VCR.
+    /// The controller's nine registers SR, SRS, ER, CR, PR, TR, MSR, VR, VCR.
     pub dcr: DcrRange,
-    /// Where its outputs go: non-critical, then critical. None: to the core.
+    /// Where the controller's outputs go: non-critical, then critical. None: to the core.
     pub cascade: Option<[Interrupt; 2]>,
 }
 
 /// A 16550 serial port with byte registers at stride 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UartDesc {
-    /// Its eight registers.
+    /// The port's eight registers.
     pub window: Window,
-    /// Its interrupt output.
+    /// The port's interrupt output.
     pub interrupt: Interrupt,
     /// The speed that firmware leaves programmed, in baud; 0 where it does not touch the port.
     pub current_speed: u32,
@@ -195,24 +195,24 @@ pub struct UartDesc {
 /// A device with one window and one interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceDesc {
-    /// Its registers.
+    /// The device's registers.
     pub window: Window,
-    /// Its interrupt output.
+    /// The device's interrupt output.
     pub interrupt: Interrupt,
 }
 
 /// An Ethernet controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmacDesc {
-    /// Its registers.
+    /// The controller's registers.
     pub window: Window,
-    /// Its own interrupt output.
+    /// The controller's own interrupt output.
     pub interrupt: Interrupt,
-    /// Its wake-on-LAN interrupt output.
+    /// The controller's wake-on-LAN interrupt output.
     pub wake: Interrupt,
-    /// Its MAL transmit channels.
+    /// The MAL channels that the controller transmits from.
     pub mal_tx: [u32; 2],
-    /// Its MAL receive channel.
+    /// The MAL channel that the controller receives into.
     pub mal_rx: u32,
     /// Where the PIBS monitor keeps its MAC address, as twelve hexadecimal digits, in the boot flash.
     pub mac_string: u32,
@@ -223,7 +223,7 @@ pub struct EmacDesc {
 /// The memory access layer: the DMA engine of the Ethernet controllers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalDesc {
-    /// Its registers.
+    /// MAL0's registers.
     pub dcr: DcrRange,
     /// How many transmit channels.
     pub tx_channels: u32,
@@ -246,7 +246,7 @@ pub struct MalDesc {
 pub struct IicSlaveDesc {
     /// The number of the controller behind which it is.
     pub bus: u8,
-    /// Its address, 7 bits.
+    /// The device's address on the bus, 7 bits.
     pub address: u8,
 }
 

@@ -47,9 +47,9 @@ pub enum PatchError {
         "{first} and {second} both describe memory, and the board has one range from 0; keep one"
     )]
     MemoryNodes {
-        /// A node's name.
+        /// The name of one of the nodes.
         first: String,
-        /// Another's.
+        /// The name of another of the nodes.
         second: String,
     },
     /// The boot arguments hold a NUL.

@@ -3,9 +3,9 @@
 /// Which way the bytes of a transfer go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// From the master to the slave.
+    /// Bytes go from the master to the slave.
     Write,
-    /// From the slave to the master.
+    /// Bytes go from the slave to the master.
     Read,
 }
 
@@ -27,7 +27,7 @@ pub trait Slave: Send {
 /// An address that a slave cannot have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttachError {
-    /// Another slave has it.
+    /// Another slave has the address.
     #[error("iic address {0:#04x} has a device already; give one of them another address")]
     Taken(u8),
     /// Not 7 bits, or one of those that the bus specification reserves.
@@ -102,7 +102,7 @@ impl SlaveBus {
         self.current().map_or(0xFF, |slave| slave.read())
     }
 
-    /// A STOP.
+    /// Ends the transfer with a STOP.
     pub fn stop(&mut self) {
         if let Some(slave) = self.current() {
             slave.stop();

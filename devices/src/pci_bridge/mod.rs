@@ -278,7 +278,7 @@ fn any_function(
 pub struct BusMaster(Weak<Mutex<Bridge>>);
 
 impl BusMaster {
-    /// The way through a bridge.
+    /// Returns the way through a bridge.
     pub fn new(bridge: &SharedBridge) -> Self {
         BusMaster(Arc::downgrade(bridge))
     }

@@ -57,9 +57,9 @@ pub struct Driver {
 /// A chain that was made available.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
-    /// Its first descriptor.
+    /// The chain's first descriptor.
     pub head: u16,
-    /// Its writable buffers.
+    /// The chain's writable buffers.
     pub writable: Vec<Segment>,
 }
 

@@ -29,7 +29,7 @@ struct Ring {
 /// arbitrary already.
 pub type Contents = Box<dyn FnMut(&mut Dice, usize, &mut [u8])>;
 
-/// The driver.
+/// A driver that keeps no rule.
 pub struct Hostile<M> {
     dice: Dice,
     memory: M,

@@ -20,7 +20,7 @@ pub(super) const REQUESTS_AT_ONCE: usize = 16;
 pub struct Backlog(Arc<AtomicBool>);
 
 impl Backlog {
-    /// A device has requests left.
+    /// Says that a device has requests left.
     pub fn raise(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

@@ -122,7 +122,7 @@ struct UnderWay {
     ranges: std::vec::IntoIter<Range<u64>>,
 }
 
-/// The device.
+/// The balloon device.
 pub struct Balloon<M> {
     discard: Box<dyn Discard>,
     target: Target,
@@ -160,7 +160,7 @@ impl<M: GuestMemory> Balloon<M> {
         }
     }
 
-    /// The host's side.
+    /// Returns the host's side of the balloon.
     pub fn target(&self) -> Target {
         self.target.clone()
     }

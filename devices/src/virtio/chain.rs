@@ -36,12 +36,12 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// What the device may read.
+    /// Returns the segments that the device may read.
     pub fn readable(&self) -> &[Segment] {
         &self.readable
     }
 
-    /// What the device may write.
+    /// Returns the segments that the device may write.
     pub fn writable(&self) -> &[Segment] {
         &self.writable
     }
@@ -241,7 +241,7 @@ impl<M: GuestMemory> Reader<'_, M> {
         self.0.skip(count)
     }
 
-    /// The next `N` bytes.
+    /// Returns the next `N` bytes.
     ///
     /// # Errors
     /// When fewer are left.

@@ -77,7 +77,7 @@ impl Interrupt {
         self.raise(ISR_CONFIG);
     }
 
-    /// A queue is broken: as [`Interrupt::needs_reset`].
+    /// Says that a queue is broken, as [`Interrupt::needs_reset`] says other reasons.
     pub fn queue_broken(&self, queue: u16, error: &QueueError) {
         self.needs_reset(format_args!("queue {queue}: {error}"));
     }
@@ -94,7 +94,7 @@ impl Interrupt {
         });
     }
 
-    /// The interrupt status.
+    /// Returns the interrupt status register.
     pub fn status(&self) -> u8 {
         self.0.isr.load(Ordering::SeqCst)
     }

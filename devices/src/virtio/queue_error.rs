@@ -17,7 +17,7 @@ pub enum QueueError {
         /// Length in bytes.
         bytes: u64,
     },
-    /// More is available than the ring holds.
+    /// The driver says that more buffers are available than the ring holds.
     #[error("{waiting} buffers are available in a ring of {size}")]
     AvailableIndex {
         /// How many the driver says there are.

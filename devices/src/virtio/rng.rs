@@ -32,7 +32,7 @@ impl<F: FnMut(&mut [u8]) + Send> Entropy for F {
     }
 }
 
-/// The device. It has no state: requests are answered before the guest goes on.
+/// The entropy device. It has no state: requests are answered before the guest goes on.
 pub struct Rng<M> {
     entropy: Box<dyn Entropy>,
     link: Option<Link<M>>,

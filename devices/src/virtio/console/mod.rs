@@ -358,7 +358,7 @@ impl<M: GuestMemory> Ports<M> {
     }
 }
 
-/// The device; clones are the same one, for the feeder and for the transport.
+/// The console device; clones are the same one, for the feeder and for the transport.
 pub struct Console<M> {
     ports: Arc<Mutex<Ports<M>>>,
     turns: Turns<M>,

@@ -109,7 +109,7 @@ impl Header {
         }
     }
 
-    /// Its bytes.
+    /// Returns the header as bytes, in the order in which they lie in guest memory.
     pub fn to_bytes(self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[0..8].copy_from_slice(&self.src_cid.to_le_bytes());
