@@ -10,6 +10,7 @@ use std::time::Duration;
 use ppckvm::virtio_device::{ByteOrder, Link, QueueError, VirtioDevice};
 use ppckvm::{
     Bus, Clock, Console, GuestMemory, Machine, OnReset, Outcome, Place, Reached, Until, Vm,
+    WindowSize,
 };
 use support::guest;
 
@@ -227,6 +228,39 @@ fn the_kernel_prints_on_a_virtio_console_and_a_shell_answers_there() {
     let end = vm.run_until(Until::end().within(PATIENCE));
     assert_eq!(end, Reached::End(Outcome::PoweredOff));
     assert!(says(&vm, "\n42\r\n"));
+}
+
+#[test]
+fn the_guest_knows_the_size_of_a_virtio_consoles_window() {
+    let size = |columns, rows| WindowSize { columns, rows };
+    for place in [MMIO, MMIO_LEGACY, PCI] {
+        let mut vm = machine()
+            .virtio_console(Console::memory(), place)
+            .build()
+            .unwrap();
+        assert!(vm.set_virtio_console_size(0, size(132, 50)));
+        assert!(!vm.set_virtio_console_size(1, size(132, 50)));
+        wait_for(&mut vm, PROMPT);
+        let sized = |rows, columns| {
+            format!("until stty size </dev/hvc0 | grep '^{rows} {columns}$'; do sleep 0; done")
+        };
+        assert_eq!(command(&mut vm, &sized(50, 132)), "50 132\n");
+        assert!(vm.set_virtio_console_size(0, size(100, 30)));
+        assert_eq!(command(&mut vm, &sized(30, 100)), "30 100\n");
+        power_off(&mut vm);
+    }
+}
+
+#[test]
+fn a_break_and_a_letter_are_a_sysrq_command() {
+    let mut vm = booted(machine());
+    assert!(vm.send_break(0));
+    assert!(!vm.send_break(9));
+    vm.write("h");
+    wait_for(&mut vm, "sysrq: HELP");
+    vm.write("\n");
+    wait_for(&mut vm, PROMPT);
+    power_off(&mut vm);
 }
 
 #[test]
