@@ -2,7 +2,7 @@
 
 use crate::blob::{Node, Tree, checked_name};
 use crate::board::{Controller, Interrupt, Window};
-use crate::tree::Phandle;
+use crate::phandle::Phandle;
 
 /// The bus under which the nodes stand: Linux finds a device there, and not directly under `/`.
 const BUS: [&str; 2] = ["plb", "opb"];

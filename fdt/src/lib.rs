@@ -7,6 +7,7 @@ mod dts;
 pub mod extra;
 mod free;
 pub mod patch;
+mod phandle;
 pub mod tree;
 mod writer;
 

@@ -12,8 +12,9 @@
 //! under `/` they would be ignored.
 
 use crate::blob::{Node, Tree};
-use crate::board::{Board, COMPATIBLE, Controller, DcrRange, DeviceDesc, Interrupt, Window};
+use crate::board::{Board, COMPATIBLE, DcrRange, DeviceDesc, Interrupt, Window};
 use crate::extra::{self, ExtraNodeError};
+use crate::phandle::Phandle;
 use crate::writer::TooLarge;
 use vm_fdt::FdtWriter;
 
@@ -107,31 +108,6 @@ pub enum TreeError {
     /// The writer refused.
     #[error("the device tree cannot be written: {0}")]
     Writer(#[from] vm_fdt::Error),
-}
-
-/// Nodes that others point to.
-#[derive(Clone, Copy)]
-pub(crate) enum Phandle {
-    Cpu = 1,
-    Uic0,
-    Uic1,
-    Mal0,
-    Zmii0,
-    Syscon,
-}
-
-impl Phandle {
-    /// The largest number that a node of the board has.
-    pub const LAST: u32 = Phandle::Syscon as u32;
-}
-
-impl From<Controller> for Phandle {
-    fn from(controller: Controller) -> Phandle {
-        match controller {
-            Controller::Uic0 => Phandle::Uic0,
-            Controller::Uic1 => Phandle::Uic1,
-        }
-    }
 }
 
 /// Writes the board's tree as a blob of version 17.
