@@ -22,6 +22,7 @@ use std::ops::Range;
 
 use ppc440_isa::{SPACES, SpaceId};
 
+use crate::budget::PageBudget;
 use crate::ram::Ram;
 use crate::window::{GUARD, Shown, Window};
 
@@ -60,8 +61,10 @@ pub struct Windows {
     /// All code but the supervisor's is taken to run much, from its first execution on, and most pages
     /// that it accesses to be worth showing: for tests.
     pub at_once: bool,
-    /// Pages that are shown at the same time, in all spaces. Each is a mapping of the process, of which
-    /// Linux allows 65,530, unless its neighbours are its neighbours in RAM too.
+    /// Pages that are shown at the same time, in all spaces of a machine; fewer when several machines
+    /// of this process share what it may show, which is 16,382 pages: each takes two of the 65,530
+    /// mappings that Linux allows a process (`vm.max_map_count`), unless its neighbours are its
+    /// neighbours in RAM too.
     pub most: usize,
 }
 
@@ -138,6 +141,8 @@ struct Space {
     touched: Groups,
     /// Pages that are shown.
     showing: Groups,
+    /// The host would not hide pages: the window is given up, and shows what it likes.
+    lost: bool,
 }
 
 impl Space {
@@ -146,6 +151,7 @@ impl Space {
             memory,
             touched: Groups::new(),
             showing: Groups::new(),
+            lost: false,
         }
     }
 
@@ -205,7 +211,7 @@ impl Space {
     #[cold]
     fn hide_all(&mut self) -> usize {
         let (hidden, _) = self.forget_shown(0, PAGES);
-        self.memory.hide_all();
+        self.lost |= !self.memory.hide_all();
         hidden
     }
 
@@ -238,7 +244,9 @@ pub(crate) struct Fast {
     source: Option<Shown>,
     pub windows: Windows,
     /// Pages that are shown.
-    shown: usize,
+    budget: PageBudget,
+    /// A window was lost, and code may still access it, see [`Fast::give_up_windows`].
+    lost: bool,
     /// An uncached page was entered for stores, once: `dcbz` must look at the page from then on.
     pub uncached: bool,
     /// For each RAM page, up to two entries for stores that lead to it: space and page plus 1.
@@ -254,12 +262,14 @@ impl Fast {
             Some(_) => Window::several(SPACES, END as usize, &WRITTEN)?,
             None => Window::none(SPACES, END as usize, &WRITTEN)?,
         };
+        let source = source.filter(|_| memory.iter().all(Window::is_there));
         Ok(Fast {
-            source: source.filter(|_| memory.iter().all(Window::is_there)),
+            budget: PageBudget::new(source.is_some()),
+            source,
             spaces: memory.into_iter().map(Space::new).collect(),
             ram: ram.host_address(),
             windows: Windows::default(),
-            shown: 0,
+            lost: false,
             uncached: false,
             writers: vec![[0; 2]; ram.bytes() >> 12].into_boxed_slice(),
         })
@@ -279,7 +289,40 @@ impl Fast {
 
     /// Pages that are shown in windows.
     pub fn shown(&self) -> usize {
-        self.shown
+        self.budget.pages()
+    }
+
+    /// Whether the host would not hide what a window shows: translated code that accesses windows must
+    /// not run any more.
+    #[inline]
+    pub fn has_lost_windows(&self) -> bool {
+        self.lost
+    }
+
+    /// Has the host refuse to hide anything from now on.
+    #[cfg(test)]
+    pub fn refuse_to_hide(&mut self) {
+        for space in &mut self.spaces {
+            space.memory.refuses = true;
+        }
+    }
+
+    /// Does without windows from now on; no translated code accesses any.
+    pub fn give_up_windows(&mut self) {
+        self.source = None;
+        self.lost = false;
+        let hidden = self
+            .spaces
+            .iter_mut()
+            .map(|space| space.hide(0, PAGES))
+            .sum();
+        self.budget.give_back(hidden);
+    }
+
+    /// Takes note that a space shows `hidden` pages less.
+    fn note_hidden(&mut self, space: usize, hidden: usize) {
+        self.budget.give_back(hidden);
+        self.lost |= std::mem::take(&mut self.spaces[space].lost);
     }
 
     /// Enters the RAM page at offset `ram`.
@@ -303,9 +346,9 @@ impl Fast {
     #[cold]
     pub fn show(&mut self, space: SpaceId, ea: u32) {
         let page = (ea >> 12) as usize;
-        let Some(source) = &self.source else {
+        if self.source.is_none() {
             return;
-        };
+        }
         let tables = &mut self.spaces[usize::from(space) % SPACES];
         // SAFETY: as in `fill`.
         let (load, store, shown) = unsafe {
@@ -324,23 +367,26 @@ impl Fast {
         if shown == wanted {
             return;
         }
-        if shown == 0 && self.shown >= self.windows.most {
-            self.shown = 0;
-            for space in &mut self.spaces {
-                space.hide(0, PAGES);
+        if shown == 0 && self.budget.is_spent(self.windows.most) {
+            for space in 0..SPACES {
+                let hidden = self.spaces[space].hide(0, PAGES);
+                self.note_hidden(space, hidden);
             }
         }
-        let tables = &mut self.spaces[usize::from(space) % SPACES];
-        // SAFETY: as in `fill`.
-        self.shown -= usize::from(unsafe { tables.shown(page).replace(0) } != 0);
-        if !tables.memory.show(page, source, ram, writable) {
-            self.shown -= tables.hide_all();
+        let index = usize::from(space) % SPACES;
+        let (Some(source), tables) = (&self.source, &mut self.spaces[index]) else {
+            return;
+        };
+        if self.lost || shown == 0 && !self.budget.take() {
             return;
         }
         // SAFETY: as in `fill`.
         unsafe { tables.shown(page).write(wanted) };
         tables.showing.insert(page);
-        self.shown += 1;
+        if !tables.memory.show(page, source, ram, writable) {
+            let hidden = tables.hide_all();
+            self.note_hidden(index, hidden);
+        }
     }
 
     /// Enters a RAM page's number for fetches; says whether it was not there.
@@ -373,12 +419,12 @@ impl Fast {
         let Some(writer) = writer.checked_sub(1) else {
             return;
         };
-        let (space, page) = ((writer >> 20) as usize, (writer & 0xF_FFFF) as usize);
+        let (index, page) = ((writer >> 20) as usize, (writer & 0xF_FFFF) as usize);
         let leads = self
             .ram
             .wrapping_add(u64::from(ram & !0xFFF))
             .wrapping_sub((page as u64) << 12);
-        let space = &mut self.spaces[space];
+        let space = &mut self.spaces[index];
         // SAFETY: as in `fill`.
         let shown = unsafe {
             if space.data(page, true).read() != leads {
@@ -390,7 +436,8 @@ impl Fast {
         if *shown & WRITABLE != 0 {
             *shown &= !WRITABLE;
             if !space.memory.protect(page) {
-                self.shown -= space.hide_all();
+                let hidden = space.hide_all();
+                self.note_hidden(index, hidden);
             }
         }
     }
@@ -408,7 +455,9 @@ impl Fast {
     pub fn unmap(&mut self, space: SpaceId, ea: u32, bytes: u32) {
         let first = (ea >> 12) as usize;
         let end = (first + (bytes >> 12) as usize).min(PAGES);
-        self.shown -= self.spaces[usize::from(space) % SPACES].clear(first, end);
+        let index = usize::from(space) % SPACES;
+        let hidden = self.spaces[index].clear(first, end);
+        self.note_hidden(index, hidden);
     }
 }
 
@@ -606,6 +655,28 @@ mod tests {
         let shown = (0..25)
             .filter(|page| !rights(&fast, *page as usize % 3, (page << 12).into()).is_empty());
         assert_eq!((shown.count(), fast.shown()), (5, 5));
+    }
+
+    #[test]
+    fn a_page_that_is_hidden_takes_no_mapping() {
+        let (mut fast, _) = windows(100);
+        let window = fast.spaces[5].memory.base().as_ptr().addr() + WINDOW as usize;
+        let mappings = || {
+            let maps = std::fs::read_to_string("/proc/self/maps").expect("a process has maps");
+            let starts = maps.lines().filter_map(|line| line.split_once('-'));
+            let starts = starts.filter_map(|(start, _)| usize::from_str_radix(start, 16).ok());
+            starts
+                .filter(|start| (window..window + (1 << 32)).contains(start))
+                .count()
+        };
+        for n in 1..=10u32 {
+            enter(&mut fast, 5, n << 16, 0x3000, false);
+        }
+        assert_eq!(mappings(), 20, "each, and what is behind it");
+        for n in 1..=10u32 {
+            fast.unmap(5, n << 16, 0x1000);
+        }
+        assert_eq!((mappings(), fast.shown()), (0, 0));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! translations, enters, and handles the trap that comes back.
 #![deny(unsafe_code)]
 
+mod budget;
 mod clock;
 mod code;
 mod fast;

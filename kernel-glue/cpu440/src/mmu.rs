@@ -387,6 +387,19 @@ impl Mmu {
         self.fast.as_ref().is_some_and(Fast::has_windows)
     }
 
+    /// Whether a window shows what it must not, so that translated code may not run.
+    #[inline]
+    pub fn has_lost_windows(&self) -> bool {
+        self.fast.as_ref().is_some_and(Fast::has_lost_windows)
+    }
+
+    /// Does without windows from now on; no translated code accesses any.
+    pub fn give_up_windows(&mut self) {
+        if let Some(fast) = &mut self.fast {
+            fast.give_up_windows();
+        }
+    }
+
     /// Whether all code but the supervisor's is made for windows.
     pub fn shows_at_once(&self) -> bool {
         let fast = self.fast.as_ref();

@@ -51,11 +51,7 @@ impl Reservation {
             )
         }?;
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let reservation = Reservation { base, bytes };
-        // SAFETY: the range is the mapping just made. A kernel without huge pages refuses the
-        // advice, and then it is not needed.
-        let _ = unsafe { madvise(base.as_ptr().cast(), bytes, Advice::LinuxNoHugepage) };
-        Ok(reservation)
+        Ok(Reservation { base, bytes })
     }
 
     /// Allows access to a range, which lies on page boundaries.
@@ -68,6 +64,9 @@ impl Reservation {
         unsafe {
             let base = self.base.as_ptr().add(range.start);
             mprotect(base.cast(), range.len(), access)?;
+            // A kernel without huge pages refuses the advice, and then it is not needed. What stays
+            // closed goes without it, or what is closed again would not be one mapping with it.
+            let _ = madvise(base.cast(), range.len(), Advice::LinuxNoHugepage);
         }
         Ok(())
     }
@@ -112,6 +111,12 @@ impl Reservation {
             Reservation { base, bytes }
         };
         (0..all.bytes / bytes).map(piece).collect()
+    }
+
+    /// Leaves what lies from `offset` on to the process for ever: what is there is not known any more,
+    /// and may be somebody else's by the time when this would give it back.
+    pub fn leak_from(&mut self, offset: usize) {
+        self.bytes = self.bytes.min(offset);
     }
 
     /// Where it begins: a page boundary, with as many bytes behind it as were asked for.

@@ -7,9 +7,9 @@
 //! nothing to test. What the window does not show, the host's MMU refuses (`jit/signal.rs`). So a page
 //! is there only as long as the space translates it: `fast.rs` sees to that.
 //!
-//! To show a page and to take it away are calls to the host's kernel, and each page is a mapping of its
-//! own, of which a process may have some 65,000; so only pages that are worth it are shown, and not too
-//! many.
+//! To show a page and to take it away are calls to the host's kernel, and each page that is shown takes
+//! mappings, of which a process may have some 65,000; so only pages that are worth it are shown, and not
+//! too many (`budget.rs`).
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -37,6 +37,9 @@ pub(crate) struct Window {
     memory: Reservation,
     /// Where the window begins in `memory`.
     start: usize,
+    /// The host refuses to hide anything.
+    #[cfg(test)]
+    pub refuses: bool,
 }
 
 /// What is shown in windows: the memory file of guest RAM.
@@ -87,6 +90,8 @@ impl Window {
         let window = |memory| Window {
             memory,
             start: tables + GUARD,
+            #[cfg(test)]
+            refuses: false,
         };
         memory.into_iter().map(window).collect()
     }
@@ -143,6 +148,10 @@ impl Window {
         if !self.is_there() {
             return true;
         }
+        #[cfg(test)]
+        if self.refuses {
+            return false;
+        }
         // SAFETY: as in `show`.
         let hidden = unsafe {
             mmap_anonymous(
@@ -155,14 +164,37 @@ impl Window {
         hidden.is_ok()
     }
 
-    /// Shows nothing any more.
-    pub fn hide_all(&mut self) {
-        if !self.hide(0..BYTES / PAGE) {
-            // That frees mappings and needs none. To go on would leave the guest memory that is not
-            // its own.
-            eprintln!("ppckvm: the host's kernel has no memory to take back guest pages with");
-            std::process::abort();
+    /// Shows nothing any more; `false` when the host refuses. Then there is no window any more, and no
+    /// code may access where it was: what is shown there is not known.
+    ///
+    /// At the process's limit of mappings the host's kernel still takes a call that splits none. So
+    /// the range is the window with its guards: in front of it are tables, which are mapped otherwise,
+    /// so a mapping begins there, and none that is shown reaches over its end.
+    #[must_use]
+    pub fn hide_all(&mut self) -> bool {
+        if !self.is_there() {
+            return true;
         }
+        let bytes = GUARD + BYTES + GUARD;
+        // SAFETY: the range is the end of this reservation, to which no Rust reference exists;
+        // translated code, which alone reaches it, expects nothing there that is shown.
+        let hidden = unsafe {
+            let base: *mut c_void = self.base().as_ptr().add(self.start - GUARD).cast();
+            let replaced = mmap_anonymous(
+                base,
+                bytes,
+                ProtFlags::empty(),
+                MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE,
+            );
+            // To forbid all access takes no mapping at all: what is shown has mappings of its own.
+            replaced.is_ok() || mprotect(base, bytes, MprotectFlags::empty()).is_ok()
+        };
+        #[cfg(test)]
+        let hidden = hidden && !self.refuses;
+        if !hidden {
+            self.memory.leak_from(self.start - GUARD);
+        }
+        hidden
     }
 
     /// Where an effective page is.

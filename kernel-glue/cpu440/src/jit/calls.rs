@@ -47,10 +47,11 @@ pub(super) unsafe extern "sysv64" fn access<const STORE: bool, const WINDOWED: b
 ) -> u32 {
     // SAFETY: as in `interpret`.
     let (context, regs) = unsafe { (&mut *context, &mut *regs) };
-    match WINDOWED {
+    let told = match WINDOWED {
         false => run(context, regs, word, place, Some((ea, STORE))),
         true => run_unshown(context, regs, word, place, (ea, STORE)),
-    }
+    };
+    unless_lost(context, regs, told, place)
 }
 
 /// An instruction that may change the mode, or is the core's: goes on at `pc`, with `context` saying
@@ -87,11 +88,31 @@ fn stopped(context: &mut Context<'_>, regs: &mut Regs, flow: Flow, page: u32, pl
     if matches!(flow, Flow::Trap | Flow::Call) {
         let (answer, completed) = ask(context, regs, done);
         if answer != Answer::Trap {
-            return turned(context, done + completed);
+            let told = turned(context, done + completed);
+            return unless_lost(context, regs, told, place);
         }
     }
     regs.pc = page;
     behind(context, regs, flow, place)
+}
+
+/// What translated code is told, [`stop`] or how it goes on, unless windows were lost meanwhile: it may
+/// access them, so it comes back then.
+#[inline]
+fn unless_lost(context: &mut Context<'_>, regs: &mut Regs, told: u32, place: u32) -> u32 {
+    // SAFETY: `enter`'s caller lent it.
+    if !unsafe { &*context.exec }.mmu.has_lost_windows() {
+        return told;
+    }
+    match told {
+        0 => {
+            regs.pc = regs.pc.wrapping_add((place & 0xFFFF) + 4);
+            context.done = (place >> 16) + 1;
+            stop::MISS
+        }
+        TURNED => stop::MISS,
+        stop => stop,
+    }
 }
 
 /// An indirect jump to `pc` that found no code: 0 when it may find it now, in the mode that it was
@@ -120,7 +141,10 @@ pub(super) unsafe extern "sysv64" fn miss(context: *mut Context<'_>, regs: *mut 
         (Answer::Trap, _) => stop::TRAP,
         // This comes here again, and finds the page.
         (Answer::Retry, _) => 0,
-        (Answer::GoOn, completed) => turned(context, completed),
+        (Answer::GoOn, completed) => {
+            let told = turned(context, completed);
+            unless_lost(context, regs, told, 0)
+        }
     }
 }
 
@@ -193,7 +217,8 @@ fn trapped(
     regs.pc = page.wrapping_add(place & 0xFFFF);
     let (answer, completed) = ask(context, regs, done);
     if answer == Answer::GoOn {
-        return turned(context, done + completed);
+        let told = turned(context, done + completed);
+        return unless_lost(context, regs, told, place);
     }
     regs.pc = page;
     let flow = match answer {

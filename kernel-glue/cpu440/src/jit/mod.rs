@@ -187,6 +187,12 @@ impl Jit {
                 self.emitter.summary = true;
                 link = None;
             }
+            if exec.mmu.has_lost_windows() {
+                // Some code accesses them.
+                self.flush(exec);
+                exec.mmu.give_up_windows();
+                link = None;
+            }
             let pinned = exec.mmu.pinned_loads();
             let direct = regs.msr & msr::PR == 0 && pinned.bytes != 0;
             if direct && pinned.start != self.pinned && self.moves < MOVES {
@@ -527,7 +533,7 @@ fn enter(
 mod tests {
     use std::sync::Arc;
 
-    use ppc440_isa::{Mapping, NoSupervisor, ProgramCause};
+    use ppc440_isa::{Mapping, NoSupervisor, ProgramCause, Spaces, Supervisor};
 
     use super::*;
     use crate::mmu::Mmu;
@@ -658,6 +664,73 @@ mod tests {
         assert_eq!(exec.mmu.ram.load(0x3020), Some(1_400_000u32));
         assert_eq!(jit.statistics().hot, 1);
         assert_eq!(exec.mmu.fast.as_ref().map(Fast::shown), Some(1));
+    }
+
+    /// Takes page 2 of data away from the guest when it misses page 1, which it gives it.
+    struct Swap;
+
+    impl Supervisor for Swap {
+        fn trap(&mut self, spaces: &mut dyn Spaces, _: &mut Regs, trap: Trap) -> bool {
+            let Trap::Data {
+                ea: 0x8000_1000, ..
+            } = trap
+            else {
+                return false;
+            };
+            spaces.map(0, 0x8000_1000, &Mapping::page(0x8000_1000, 0x4000));
+            spaces.unmap(0, 0x8000_2000, 4096);
+            true
+        }
+    }
+
+    #[test]
+    fn a_host_that_hides_nothing_any_more_costs_a_machine_its_windows_only() {
+        let region = memory_file(1 << 20).expect("a memory file");
+        let ram = Ram::new(Arc::new(region)).expect("RAM");
+        // lwz r3,0(r6); lwz r3,0(r7); lwz r4,0(r5); add r8,r8,r4; bdnz to the start.
+        let code = [
+            0x8066_0000,
+            0x8067_0000,
+            0x8085_0000,
+            0x7D08_2214,
+            0x4200_FFF0,
+        ];
+        for (at, word) in (0..).step_by(4).zip(code) {
+            assert!(ram.store::<u32>(at, word));
+        }
+        assert!(ram.store(0x3000, 1u32));
+        let mut exec = Exec::new(Mmu::new(ram).expect("tables"));
+        for (ea, ram) in [(0, 0), (0x8000_0000, 0x3000), (0x8000_2000, 0x5000)] {
+            exec.mmu.map(0, ea, &Mapping::page(ea, ram));
+        }
+        let mut jit = Jit::new(&mut exec).expect("code memory");
+        exec.mmu.fast.as_mut().expect("tables").windows.at_once = true;
+        let mut regs = Regs::default();
+        let mut laps = |exec: &mut Exec, second: u32, third: u32| {
+            (regs.pc, regs.ctr, regs.gpr[8]) = (0, 1000, 0);
+            regs.gpr[5..8].copy_from_slice(&[0x8000_0000, second, third]);
+            let mut supervisor = Swap;
+            let mut entry = Entry::new(&mut supervisor, 1 << 20);
+            let ran = jit.run(exec, &mut regs, &mut (1 << 20), &Pins::new(), &mut entry);
+            (ran, regs.pc, regs.gpr[8])
+        };
+        let windows = |exec: &Exec| exec.mmu.has_windows();
+        let done = laps(&mut exec, 0x8000_2000, 0x8000_2000);
+        assert_eq!((done.1, done.2, windows(&exec)), (0x14, 1000, true));
+        exec.mmu.fast.as_mut().expect("tables").refuse_to_hide();
+        // The miss of page 1 takes page 2, which is shown: the next instruction must not see it.
+        let (ran, pc, _) = laps(&mut exec, 0x8000_1000, 0x8000_2000);
+        let missed = matches!(
+            ran,
+            Ran::Trapped(Trap::Data {
+                ea: 0x8000_2000,
+                ..
+            })
+        );
+        assert!(missed && pc == 4, "{ran:?}");
+        assert!(!windows(&exec));
+        let done = laps(&mut exec, 0x8000_1000, 0x8000_0000);
+        assert_eq!((done.1, done.2), (0x14, 1000), "by the tables");
     }
 
     #[test]
