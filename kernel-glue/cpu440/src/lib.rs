@@ -16,6 +16,7 @@ mod jit;
 #[cfg(not(target_arch = "x86_64"))]
 #[path = "no_jit.rs"]
 mod jit;
+mod memfd;
 mod mmu;
 mod pins;
 mod ram;

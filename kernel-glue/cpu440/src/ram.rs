@@ -1,14 +1,13 @@
 //! Guest RAM as the running CPU reaches it: one flat host mapping, addressed by byte offset.
 #![allow(unsafe_code)]
 
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::mm::ProtFlags;
 use vm_memory::{FileOffset, MmapRegion};
 
+use crate::memfd::{self, Holds};
 use crate::watch::CodeWatch;
 
 /// The host mapping of guest RAM; writes through `vm-memory` keep decoded code coherent.
@@ -17,14 +16,14 @@ pub type Region = MmapRegion<CodeWatch>;
 /// Guest memory over one or more [`Region`]s, for devices and loaders.
 pub type GuestMemory = vm_memory::GuestMemoryMmap<CodeWatch>;
 
-/// Guest RAM of `bytes` bytes, all zeros, in a memory file: other processes could share it, and the
-/// translator maps pages of it a second time, which makes guests faster.
+/// Returns guest RAM of `bytes` bytes, all zeros, in a memory file: other processes could share it, and
+/// the translator maps pages of it a second time, which makes guests faster. The file's length is sealed,
+/// so no process can shorten it under a running guest; holes can be punched into it.
 ///
 /// # Errors
 /// When the host has no memory or no address space left.
 pub fn memory_file(bytes: usize) -> io::Result<Region> {
-    let file = File::from(memfd_create("guest-ram", MemfdFlags::CLOEXEC)?);
-    file.set_len(bytes as u64)?;
+    let file = memfd::memory_file("guest-ram", bytes, Holds::Data)?;
     Region::from_file(FileOffset::new(file, 0), bytes).map_err(io::Error::other)
 }
 

@@ -8,12 +8,12 @@
 //! and they would count twice as this process's memory.
 #![allow(unsafe_code)]
 
-use std::fs::File;
 use std::io;
 use std::ptr::NonNull;
 
-use rustix::fs::MemfdFlags;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+
+use crate::memfd::{Holds, memory_file};
 
 /// Bytes that get host pages at a time.
 const CHUNK: usize = 256 << 10;
@@ -42,8 +42,7 @@ impl CodeMemory {
     /// # Errors
     /// When the host has no memory, or lets no process map a file for execution.
     pub fn new(bytes: usize) -> io::Result<Self> {
-        let file = File::from(rustix::fs::memfd_create("translated", MemfdFlags::CLOEXEC)?);
-        file.set_len(bytes as u64)?;
+        let file = memory_file("translated", bytes, Holds::Code)?;
         let map = |access| {
             // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing.
             let base = unsafe {
