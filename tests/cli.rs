@@ -287,7 +287,7 @@ fn what_this_host_or_build_lacks_is_said() {
     if !translates {
         assert_refused(
             &output,
-            &["no translator", std::env::consts::ARCH, "--cpu interp"],
+            &["no translator", std::env::consts::ARCH, "interpreter"],
         );
     }
     let fastest = if translates {

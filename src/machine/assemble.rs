@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use ppckvm_api::{Engine, Kvm, Vcpu, VmOptions};
+use ppckvm_api::{Engine, EngineChoice, Kvm, Vcpu, VmOptions};
 use ppckvm_devices::Unanswered;
 use ppckvm_devices::sdram;
 use ppckvm_devices::virtio::balloon::Target;
@@ -51,7 +51,7 @@ pub(crate) fn assemble(
     let devices = Devices::new(board, &config, additions, &ram, &wires, &ends, given.banks)?;
     let pristine = vcpu.state();
     let mut vm = Vm {
-        description: describe(&given.kvm, given.engine),
+        description: describe(&given.kvm, &vcpu),
         on_reset: config.on_reset,
         on_panic: config.on_panic,
         timeout: config.timeout,
@@ -86,7 +86,6 @@ pub(crate) fn assemble(
 /// What the user gave, checked before anything is made.
 struct Given {
     kvm: Kvm,
-    engine: Engine,
     banks: [u32; sdram::BANKS],
     placement: Placement,
     symbols: Option<Arc<Symbols>>,
@@ -96,14 +95,12 @@ impl Given {
     fn check(board: &Board, config: &VmConfig, additions: &Additions) -> Result<Self, BuildError> {
         let on_mmio = OnMmio::new(board, &additions.virtio, config.rng)?;
         let banks = sdram::banks(config.memory.bytes())?;
-        let engine = engine(config.cpu)?;
         let kvm = Kvm::open(config.accel)?;
         let (placement, symbols) = boot::place(config, board, &on_mmio)?;
         let symbols = boot::symbols(config, symbols)?;
         check_places(config, additions)?;
         Ok(Given {
             kvm,
-            engine,
             banks,
             placement,
             symbols,
@@ -115,7 +112,8 @@ impl Given {
         let options = VmOptions {
             clock: config.clock,
             timer_hz: board.clocks.timebase_hz.into(),
-            engine: self.engine,
+            engine: engine(config.cpu),
+            windows: config.windows,
         };
         let mut kvm_vm = self.kvm.create_vm(ram.region.clone(), options);
         kvm_vm.set_memory_slot(0, 0, config.memory.bytes(), 0);
@@ -126,14 +124,12 @@ impl Given {
     }
 }
 
-/// The engine that was asked for, or the fastest that this host has.
-fn engine(cpu: Cpu) -> Result<Engine, BuildError> {
-    let translates = Engine::Translator.is_supported();
+/// What the core is to choose the engine from.
+fn engine(cpu: Cpu) -> EngineChoice {
     match cpu {
-        Cpu::Interp => Ok(Engine::Interpreter),
-        Cpu::Auto if !translates => Ok(Engine::Interpreter),
-        Cpu::Jit if !translates => Err(BuildError::NoTranslator(std::env::consts::ARCH)),
-        Cpu::Auto | Cpu::Jit => Ok(Engine::Translator),
+        Cpu::Auto => EngineChoice::Auto,
+        Cpu::Interp => EngineChoice::Only(Engine::Interpreter),
+        Cpu::Jit => EngineChoice::Only(Engine::Translator),
     }
 }
 
@@ -291,10 +287,11 @@ fn no_guest_memory(error: std::io::Error) -> BuildError {
     }
 }
 
-fn describe(kvm: &Kvm, engine: Engine) -> String {
-    let engine = match engine {
-        Engine::Interpreter => "interpreter",
-        Engine::Translator => "translator",
+fn describe(kvm: &Kvm, vcpu: &Vcpu) -> String {
+    let engine = match (vcpu.engine(), vcpu.not_translator()) {
+        (Engine::Translator, _) => "translator".to_owned(),
+        (Engine::Interpreter, None) => "interpreter".to_owned(),
+        (Engine::Interpreter, Some(why)) => format!("interpreter ({why})"),
     };
     let why = kvm
         .not_kernel()

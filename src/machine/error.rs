@@ -27,12 +27,6 @@ pub enum BuildError {
     /// No core where one was asked for.
     #[error(transparent)]
     Accel(#[from] OpenError),
-    /// A translator was asked for.
-    #[error(
-        "there is no translator for this {0} host (it needs x86-64 with MOVBE, BMI2, LZCNT and FMA); \
-         take --cpu interp or --cpu auto"
-    )]
-    NoTranslator(&'static str),
     /// A device that cannot be where it was put.
     #[error(transparent)]
     Device(#[from] RegisterError),

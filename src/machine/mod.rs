@@ -137,6 +137,14 @@ impl Machine {
         self
     }
 
+    /// Whether hot code may access pages of guest RAM where the host's MMU guards them, for which the
+    /// process handles SIGSEGV; on unless this says otherwise. Off, such code is slower, and no
+    /// handler is installed.
+    pub fn windows(mut self, on: bool) -> Self {
+        self.config.windows = on;
+        self
+    }
+
     /// What drives the time base.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.config.clock = clock;

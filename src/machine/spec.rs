@@ -34,6 +34,8 @@ pub struct VmConfig {
     pub accel: Accel,
     /// What executes instructions.
     pub cpu: Cpu,
+    /// Whether translated code may use windows, which take a handler of SIGSEGV.
+    pub windows: bool,
     /// What drives the time base.
     pub clock: Clock,
     /// What a reset does.
@@ -58,6 +60,7 @@ impl Default for VmConfig {
             memory: MemorySize::from_bytes(256 << 20),
             accel: Accel::Auto,
             cpu: Cpu::Auto,
+            windows: true,
             clock: Clock::Host,
             on_reset: OnReset::Exit,
             on_panic: OnPanic::Exit,

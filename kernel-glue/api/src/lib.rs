@@ -16,8 +16,8 @@ pub use vcpu::{RunError, SetRegsError, Statistics, Vcpu, VcpuExit, VcpuHandle};
 pub use vm::{Vm, VmError, VmOptions};
 
 pub use ppc440_cpu::{
-    Clock, CodeStatistics, CodeWatch, Engine, GuestMemory, Region, TranslatorStatistics,
-    memory_file,
+    Clock, CodeStatistics, CodeWatch, CpuError, Engine, EngineChoice, GuestMemory, Region,
+    TranslatorError, TranslatorStatistics, memory_file,
 };
 pub use ppc440_isa::regs::{dbsr, msr, tsr};
 pub use ppc440_isa::tlb::{ENTRIES as TLB_ENTRIES, TlbWord0, TlbWord1, TlbWord2, Tlbe};

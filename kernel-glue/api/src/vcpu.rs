@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use ppc440_cpu::{CodeStatistics, Pins, TranslatorStatistics};
+use ppc440_cpu::{CodeStatistics, Engine, Pins, TranslatorError, TranslatorStatistics};
 use ppc440_isa::Access;
 use ppc440_isa::tlb::{ENTRIES, Tlbe};
 use ppc440_kvm::{
@@ -212,6 +212,16 @@ impl Vcpu {
     /// goes back, whatever the guest writes into its own; under the virtual clock it is the time.
     pub fn time_base(&self) -> u64 {
         self.hw.cpu.time_base()
+    }
+
+    /// Returns what executes guest code.
+    pub fn engine(&self) -> Engine {
+        self.hw.cpu.engine()
+    }
+
+    /// Returns why the interpreter executes guest code, where `EngineChoice::Auto` had to take it.
+    pub fn not_translator(&self) -> Option<&TranslatorError> {
+        self.hw.cpu.not_translator()
     }
 
     /// The way to this CPU from other threads.

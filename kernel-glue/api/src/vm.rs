@@ -1,9 +1,8 @@
 //! A guest machine before it has a CPU: its memory slots and its clock.
 
-use std::io;
 use std::sync::Arc;
 
-use ppc440_cpu::{Clock, Cpu, Engine, Pins, Region};
+use ppc440_cpu::{Clock, Cpu, CpuError, EngineChoice, Execution, Pins, Region};
 use ppc440_kvm::{Slot, SlotError};
 
 use crate::inproc::{Direct, InProcess};
@@ -16,8 +15,12 @@ pub struct VmOptions {
     pub clock: Clock,
     /// Ticks of the time base in a second.
     pub timer_hz: u64,
-    /// What executes guest code in this process.
-    pub engine: Engine,
+    /// What executes guest code in this process; [`Vcpu::not_translator`] says why it is not the
+    /// translator, where [`EngineChoice::Auto`] would have had it.
+    pub engine: EngineChoice,
+    /// Whether the translator may show pages of guest RAM in windows, which makes hot code faster and
+    /// takes a handler of SIGSEGV for the whole process. Without, no signal handler is installed.
+    pub windows: bool,
 }
 
 /// Why a machine gets no CPU.
@@ -27,9 +30,9 @@ pub enum VmError {
     /// A memory slot that the core refuses.
     #[error(transparent)]
     Slot(#[from] SlotError),
-    /// The host has not enough left.
-    #[error("the host has no memory left for the cpu's tables: {0}")]
-    Host(#[from] io::Error),
+    /// The CPU cannot be had as it was asked for.
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
 }
 
 /// A guest machine: RAM, and one CPU once it is made.
@@ -75,7 +78,8 @@ impl Vm {
     /// The machine's CPU, at reset.
     ///
     /// # Errors
-    /// Slots that overlap or that are no RAM, or a host without memory.
+    /// Slots that overlap or that are no RAM; a host without address space for the CPU's tables, or
+    /// one that does not have or allow the engine that was asked for.
     pub fn create_vcpu(&self) -> Result<Vcpu, VmError> {
         let pins = Pins::new();
         let mut core = ppc440_kvm::Vcpu::new(ppc440_kvm::PVR_440EP);
@@ -90,8 +94,10 @@ impl Vm {
             clock,
             timer_hz,
             engine,
+            windows,
         } = self.options;
-        let cpu = Cpu::new(self.ram.clone(), pins.clone(), clock, timer_hz, engine)?;
+        let execution = Execution { engine, windows };
+        let cpu = Cpu::new(self.ram.clone(), pins.clone(), clock, timer_hz, execution)?;
         let hw = InProcess {
             cpu,
             pins,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::thread;
 
 use ppckvm_api::{
-    Accel, Access, Clock, Engine, GuestMemory, Kvm, Region, ResetKind, TlbWord0, TlbWord1,
-    TlbWord2, Tlbe, Vcpu, VcpuExit, VmOptions,
+    Accel, Access, Clock, Engine, EngineChoice, GuestMemory, Kvm, Region, ResetKind, TlbWord0,
+    TlbWord1, TlbWord2, Tlbe, Vcpu, VcpuExit, VmOptions,
 };
 use vm_memory::{Bytes, GuestAddress, GuestRegionMmap};
 
@@ -37,7 +37,8 @@ fn vcpu(clock: Clock, words: &[u32]) -> (Vcpu, GuestMemory) {
     let options = VmOptions {
         clock,
         timer_hz: 1_000_000,
-        engine: Engine::Interpreter,
+        engine: EngineChoice::Only(Engine::Interpreter),
+        windows: true,
     };
     let mut vm = kvm.create_vm(region, options);
     vm.set_memory_slot(0, 0, RAM as u64, 0);

@@ -254,10 +254,15 @@ pub(crate) struct Fast {
 }
 
 impl Fast {
+    /// Address space of the tables, in bytes.
+    pub const TABLE_BYTES: u64 = SPACES as u64 * END as u64;
+
+    /// Tables, with windows if those are wanted, and the host has 4 GiB more for each space.
+    ///
     /// # Errors
-    /// When the host has no address space left: 145 MiB a space. Windows need 4 GiB more.
-    pub fn new(ram: &Ram) -> io::Result<Self> {
-        let source = Shown::new(ram);
+    /// When the host has no address space left: 145 MiB a space.
+    pub fn new(ram: &Ram, windows: bool) -> io::Result<Self> {
+        let source = Shown::new(ram).filter(|_| windows);
         let memory = match source {
             Some(_) => Window::several(SPACES, END as usize, &WRITTEN)?,
             None => Window::none(SPACES, END as usize, &WRITTEN)?,
@@ -472,14 +477,14 @@ mod tests {
 
     fn fast() -> Fast {
         let region = Arc::new(Region::new(BYTES).expect("anonymous memory"));
-        Fast::new(&Ram::new(region).expect("RAM")).expect("tables")
+        Fast::new(&Ram::new(region).expect("RAM"), true).expect("tables")
     }
 
     /// Tables with windows, and the RAM that they show.
     fn windows(most: usize) -> (Fast, Ram) {
         let region = memory_file(BYTES).expect("a memory file");
         let ram = Ram::new(Arc::new(region)).expect("RAM");
-        let mut fast = Fast::new(&ram).expect("tables");
+        let mut fast = Fast::new(&ram, true).expect("tables");
         fast.windows.most = most;
         (fast, ram)
     }

@@ -8,6 +8,7 @@
 mod budget;
 mod clock;
 mod code;
+mod execution;
 mod fast;
 pub mod fpu;
 mod interp;
@@ -25,7 +26,6 @@ mod table;
 mod watch;
 mod window;
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ use ppc440_isa::{Mapping, Mode, Regs, SpaceId, Supervisor, Trap};
 
 pub use clock::Clock;
 pub use code::{CodeStatistics, TranslatorStatistics};
+pub use execution::{CpuError, Engine, EngineChoice, Execution, TranslatorError};
 pub use fast::Windows;
 pub use pins::Pins;
 pub use ram::{GuestMemory, Region, memory_file};
@@ -46,59 +47,55 @@ use mmu::Mmu;
 use ram::Ram;
 use supervisor::{Answer, Entry};
 
-/// What executes guest code.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Engine {
-    /// The interpreter, which every host has.
-    #[default]
-    Interpreter,
-    /// The translator to host code, see [`Engine::is_supported`].
-    Translator,
-}
-
-impl Engine {
-    /// Whether this host has it: the translator needs x86-64 with MOVBE, BMI2, LZCNT and FMA.
-    pub fn is_supported(self) -> bool {
-        self == Engine::Interpreter || Jit::is_supported()
-    }
-}
-
 /// One software 440 over one mapping of guest RAM.
 #[derive(Debug)]
 pub struct Cpu {
     exec: Exec,
     code: CodeCache,
     jit: Option<Jit>,
+    not_translator: Option<TranslatorError>,
     pins: Pins,
     time: TimeBase,
     retired: u64,
 }
 
 impl Cpu {
-    /// A CPU over `ram`, whose time base ticks at `timer_hz`.
+    /// Makes a CPU over `ram`, whose time base ticks at `timer_hz`.
     ///
     /// # Errors
     /// When the host has no address space left for the translation tables, 8 MiB a space, or
-    /// `ram` is not mapped for reading and writing; an engine that this host does not have.
+    /// `ram` is not mapped for reading and writing; when the translator was asked for, and the host
+    /// does not have or allow it.
     pub fn new(
         ram: Arc<Region>,
         pins: Pins,
         clock: Clock,
         timer_hz: u64,
-        engine: Engine,
-    ) -> io::Result<Self> {
+        execution: impl Into<Execution>,
+    ) -> Result<Self, CpuError> {
         ram.bitmap().connect(&pins);
-        let ram = Ram::new(ram)?;
+        let ram = Ram::new(ram).map_err(CpuError::Ram)?;
         let code = CodeCache::new(&ram);
-        let mut exec = Exec::new(Mmu::new(ram)?);
-        let jit = match engine {
-            Engine::Interpreter => None,
-            Engine::Translator if engine.is_supported() => Some(Jit::new(&mut exec)?),
-            Engine::Translator => return Err(io::ErrorKind::Unsupported.into()),
+        let mmu = Mmu::new(ram).map_err(|error| CpuError::Tables {
+            bytes: Mmu::TABLE_BYTES,
+            error,
+        })?;
+        let mut exec = Exec::new(mmu);
+        let Execution { engine, windows } = execution.into();
+        let translator = match engine {
+            EngineChoice::Only(Engine::Interpreter) => None,
+            _ => Some(Jit::new(&mut exec, windows)),
+        };
+        let (jit, not_translator) = match (translator, engine) {
+            (None, _) => (None, None),
+            (Some(Ok(jit)), _) => (Some(jit), None),
+            (Some(Err(why)), EngineChoice::Auto) => (None, Some(why)),
+            (Some(Err(why)), EngineChoice::Only(_)) => return Err(why.into()),
         };
         Ok(Cpu {
             exec,
             jit,
+            not_translator,
             code,
             pins,
             time: TimeBase::new(clock, timer_hz),
@@ -344,7 +341,12 @@ impl Cpu {
         }
     }
 
-    /// What executes guest code.
+    /// Returns why the interpreter executes guest code, where [`EngineChoice::Auto`] had to take it.
+    pub fn not_translator(&self) -> Option<&TranslatorError> {
+        self.not_translator.as_ref()
+    }
+
+    /// Returns what executes guest code.
     pub fn engine(&self) -> Engine {
         match self.jit {
             Some(_) => Engine::Translator,

@@ -142,6 +142,11 @@ pub(crate) struct Mmu {
 }
 
 impl Mmu {
+    /// Address space of the tables, in bytes: two for each space, and one to swap with.
+    pub const TABLE_BYTES: u64 = (2 * SPACES as u64 + 1) * Table::BYTES as u64;
+
+    /// # Errors
+    /// When the host has no address space left.
     pub fn new(ram: Ram) -> io::Result<Self> {
         let empty = |table| Data {
             table,

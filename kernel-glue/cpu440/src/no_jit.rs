@@ -1,10 +1,9 @@
 //! What stands in for the translator on hosts that it makes no code for.
 
-use std::io;
-
 use ppc440_isa::{Regs, Trap};
 
 use crate::code::TranslatorStatistics;
+use crate::execution::TranslatorError;
 use crate::interp::Exec;
 use crate::pins::Pins;
 use crate::supervisor::Entry;
@@ -27,8 +26,8 @@ impl Jit {
         false
     }
 
-    pub fn new(_: &mut Exec) -> io::Result<Self> {
-        Err(io::ErrorKind::Unsupported.into())
+    pub fn new(_: &mut Exec, _: bool) -> Result<Self, TranslatorError> {
+        Err(TranslatorError::Processor)
     }
 
     pub fn run(

@@ -144,7 +144,8 @@ impl Drop for Reservation {
 pub(crate) struct Table(Reservation);
 
 impl Table {
-    const BYTES: usize = SLOTS * size_of::<u32>();
+    /// Address space of a table, in bytes.
+    pub const BYTES: usize = SLOTS * size_of::<u32>();
 
     /// # Errors
     /// As [`Reservation::new`].

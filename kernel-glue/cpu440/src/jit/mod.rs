@@ -46,11 +46,10 @@ mod stopwatch;
 mod unshown;
 mod x64;
 
-use std::io;
-
 use ppc440_isa::{Regs, Trap, regs::msr};
 
 use crate::code::TranslatorStatistics;
+use crate::execution::TranslatorError;
 use crate::fast::Fast;
 use crate::interp::Exec;
 use crate::pins::Pins;
@@ -128,21 +127,38 @@ impl Jit {
         x64::is_supported()
     }
 
-    /// A translator for the CPU that `exec` belongs to, which gets its fast tables.
+    /// A translator for the CPU that `exec` belongs to, which gets its fast tables, and windows if they
+    /// are wanted.
     ///
     /// # Errors
-    /// When the host has no memory or address space for code and tables.
-    pub fn new(exec: &mut Exec) -> io::Result<Self> {
-        Self::with_code_memory(exec, CODE_BYTES)
+    /// When the host has not the processor for it, no memory or address space for code and tables, or
+    /// does not allow it.
+    pub fn new(exec: &mut Exec, windows: bool) -> Result<Self, TranslatorError> {
+        Self::with_code_memory(exec, CODE_BYTES, windows)
     }
 
-    fn with_code_memory(exec: &mut Exec, bytes: usize) -> io::Result<Self> {
-        signal::install()?;
-        let mut memory = CodeMemory::new(bytes)?;
+    fn with_code_memory(
+        exec: &mut Exec,
+        bytes: usize,
+        windows: bool,
+    ) -> Result<Self, TranslatorError> {
+        if !Self::is_supported() {
+            return Err(TranslatorError::Processor);
+        }
+        // It is mapped twice.
+        let mut memory =
+            CodeMemory::new(bytes).map_err(|error| TranslatorError::of_code(2 * bytes, error))?;
+        let fast = Fast::new(&exec.mmu.ram, windows).map_err(|error| TranslatorError::Tables {
+            bytes: Fast::TABLE_BYTES,
+            error,
+        })?;
+        if fast.has_windows() {
+            signal::install().map_err(TranslatorError::Signal)?;
+        }
         let (code, shared) = exec::shared(memory.address(0));
         memory.push(&code);
         let pages = exec.mmu.ram.bytes().div_ceil(PAGE as usize);
-        exec.mmu.fast = Some(Fast::new(&exec.mmu.ram)?);
+        exec.mmu.fast = Some(fast);
         Ok(Jit {
             first: memory.next(),
             blocks: Blocks::new(pages, shared.miss),
@@ -591,7 +607,7 @@ mod tests {
         let mut exec = exec();
         // Room for less than all.
         let bytes = MOST_BYTES + 8192;
-        let mut jit = Jit::with_code_memory(&mut exec, bytes).expect("code memory");
+        let mut jit = Jit::with_code_memory(&mut exec, bytes, true).expect("code memory");
         assert_eq!(lap(&mut jit, &mut exec, 50), 10_000);
         let first = jit.statistics();
         assert!(first.evicted > 5000, "{first:?}");
@@ -607,7 +623,7 @@ mod tests {
     #[test]
     fn jumps_are_linked_once_and_then_lead_on_without_coming_back() {
         let mut exec = exec();
-        let mut jit = Jit::new(&mut exec).expect("code memory");
+        let mut jit = Jit::new(&mut exec, true).expect("code memory");
         assert_eq!(lap(&mut jit, &mut exec, 2), 400);
         let first = jit.statistics();
         assert_eq!(lap(&mut jit, &mut exec, 1000), 200_000);
@@ -620,7 +636,7 @@ mod tests {
     #[test]
     fn a_page_that_is_mapped_elsewhere_is_not_jumped_to() {
         let mut exec = exec();
-        let mut jit = Jit::new(&mut exec).expect("code memory");
+        let mut jit = Jit::new(&mut exec, true).expect("code memory");
         assert_eq!(lap(&mut jit, &mut exec, 2), 400);
         // Page 7 becomes what page 199 is: the laps are short, and the last ends in its trap.
         exec.mmu.unmap(0, 7 << 12, 4096);
@@ -651,7 +667,7 @@ mod tests {
         for (ea, ram) in [(0, 0), (0x8000_0000, 0x3000)] {
             exec.mmu.map(0, ea, &Mapping::page(ea, ram));
         }
-        let mut jit = Jit::new(&mut exec).expect("code memory");
+        let mut jit = Jit::new(&mut exec, true).expect("code memory");
         let mut regs = Regs {
             ctr: 200_000,
             ..Regs::default()
@@ -703,7 +719,7 @@ mod tests {
         for (ea, ram) in [(0, 0), (0x8000_0000, 0x3000), (0x8000_2000, 0x5000)] {
             exec.mmu.map(0, ea, &Mapping::page(ea, ram));
         }
-        let mut jit = Jit::new(&mut exec).expect("code memory");
+        let mut jit = Jit::new(&mut exec, true).expect("code memory");
         exec.mmu.fast.as_mut().expect("tables").windows.at_once = true;
         let mut regs = Regs::default();
         let mut laps = |exec: &mut Exec, second: u32, third: u32| {
@@ -755,7 +771,7 @@ mod tests {
             let ea = 0x8000_0000 + page;
             exec.mmu.map(0, ea, &Mapping::page(ea, page));
         }
-        let mut jit = Jit::new(&mut exec).expect("code memory");
+        let mut jit = Jit::new(&mut exec, true).expect("code memory");
         let mut regs = Regs {
             ctr: 1 << 20,
             ..Regs::default()
