@@ -14,7 +14,7 @@
 //! differ, all calls are forgotten. They are forgotten too when translated code is left, and when the
 //! mode changes: what a call knows of its page and of code holds as long as neither happens. As
 //! translated code comes back after forty thousand instructions, they take 640 KB of the thread's
-//! stack at the most.
+//! stack at the most; after fewer, if that has no room for as many (`stack.rs`).
 //!
 //! While translated code runs, `Regs::pc` is the start of the page that it runs in, and the pinned
 //! registers' values are in the host's. At every instruction that may stop, both are as the guest

@@ -11,6 +11,7 @@
 //! | `samples.rs` | which code runs much |
 //! | `unshown.rs` | which accesses of it go by the tables all the same |
 //! | `signal.rs`† | accesses that the host's MMU refuses |
+//! | `stack.rs`† | how much of its stack the thread has left |
 //! | `blocks.rs` | which blocks there are, and the jumps between them |
 //! | `memory.rs`† | the memory that host code lies in |
 //! | `ops.rs` | what the interpreter runs in code's place |
@@ -41,6 +42,7 @@ mod memory;
 mod ops;
 mod samples;
 mod signal;
+mod stack;
 mod status;
 mod stopwatch;
 mod unshown;
@@ -188,6 +190,10 @@ impl Jit {
         pins: &Pins,
         entry: &mut Entry<'_>,
     ) -> Ran {
+        if exec.mmu.has_windows() {
+            signal::unblock();
+        }
+        let deepest = stack::calls_that_fit();
         // A jump that waits for its target.
         let mut link = None;
         loop {
@@ -258,7 +264,7 @@ impl Jit {
             };
             let slice = (*left).min(match next.alone {
                 true => self.open(ram_page, word),
-                false => SLICE,
+                false => SLICE.min(deepest),
             });
             regs.pc = pc & !(PAGE - 1);
             let mut context = Context {

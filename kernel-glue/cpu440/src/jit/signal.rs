@@ -1,7 +1,7 @@
 //! Accesses that the host's MMU refuses: a window does not show their page, or not for stores.
 //!
 //! The host's kernel says so with SIGSEGV. The handler, which this process gets when the first
-//! translator is made, knows for each access of translated code where the code is that does it in another
+//! translator with windows is made, knows for each access of translated code where the code is that does it in another
 //! way, and goes on there. Every other SIGSEGV is whoever's it was before.
 #![allow(unsafe_code)]
 
@@ -47,6 +47,11 @@ thread_local! {
     static RUNNING: Cell<*const Running<'static>> = const { Cell::new(ptr::null()) };
 }
 
+thread_local! {
+    /// This thread was seen to that it takes SIGSEGV.
+    static UNBLOCKED: Cell<bool> = const { Cell::new(false) };
+}
+
 /// What SIGSEGV did before.
 static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
 
@@ -85,6 +90,32 @@ pub(super) fn install() -> io::Result<()> {
         }
     });
     installed.map_err(io::Error::from_raw_os_error)
+}
+
+/// Sees to it that this thread takes SIGSEGV, which its parent may have blocked: the host's kernel ends a
+/// process that blocks it and makes an access that is refused.
+///
+/// It stays so when the guest comes back. To block it again would be a call to the host's kernel for each
+/// entry into translated code, and would change one thing only: when somebody sends the signal to the
+/// thread, it is handled at once, as whoever was there before does.
+#[inline]
+pub(super) fn unblock() {
+    if !UNBLOCKED.get() {
+        unblock_now();
+    }
+}
+
+#[cold]
+fn unblock_now() {
+    let mut signals = MaybeUninit::uninit();
+    // SAFETY: the first call makes the set that the others change and read, and it is this call's alone.
+    // They fail for no set and no signal that there is.
+    unsafe {
+        libc::sigemptyset(signals.as_mut_ptr());
+        libc::sigaddset(signals.as_mut_ptr(), SIGSEGV);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, signals.as_ptr(), ptr::null_mut());
+    }
+    UNBLOCKED.set(true);
 }
 
 fn last_error() -> i32 {
