@@ -222,6 +222,8 @@ impl Vm {
     /// registers that record a reset, DBSR\[MRR\] and TSR\[WRS\], and for what such a reset leaves
     /// alone: devices after one of the core, the clock chip always. The console goes on.
     pub(crate) fn reboot(&mut self, kind: ResetKind) -> std::io::Result<()> {
+        // At once: no watchdog runs on while the rest is seen to.
+        self.vcpu.reset(kind);
         let by_watchdog = self.vcpu.state().timers.tsr & tsr::WRS;
         let reach = match kind {
             ResetKind::Core => Reset::Core,

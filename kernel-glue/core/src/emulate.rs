@@ -195,13 +195,10 @@ impl Vcpu {
             }
             Insn::Mtspr => {
                 self.system.cause = Cause::EmulMtspr;
-                if let Some(kind) = self.mtspr(hw, word.spr(), self.regs.gpr[rt]) {
+                if let Some(reset) = self.mtspr(hw, word.spr(), self.regs.gpr[rt]) {
                     self.regs.pc = next;
                     hw.retire();
-                    return Resume::Host(Exit::Reset {
-                        kind,
-                        by_watchdog: false,
-                    });
+                    return Resume::Host(reset);
                 }
             }
             Insn::Mfdcr => return self.mfdcr(hw, word),

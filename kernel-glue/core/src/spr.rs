@@ -5,7 +5,7 @@ use ppc440_isa::regs::{dbcr0, mmucr};
 use ppc440_isa::spr;
 
 use crate::hw::Hw;
-use crate::uapi::ResetKind;
+use crate::uapi::{Exit, ResetKind};
 use crate::vcpu::Vcpu;
 
 // The last of each run of registers.
@@ -102,12 +102,13 @@ impl Vcpu {
         }
     }
 
-    /// Writes an SPR in supervisor state; the reset that this asks for, if any.
+    /// Writes an SPR in supervisor state. Returns the reset that the guest asks for by this, or that the
+    /// watchdog is found to have demanded before.
     ///
     /// Read-only registers keep their value. A number that no 440 has is recorded for
     /// [`Vcpu::take_unknown_spr`].
     #[inline]
-    pub(crate) fn mtspr<H: Hw>(&mut self, hw: &H, number: u32, value: u32) -> Option<ResetKind> {
+    pub(crate) fn mtspr<H: Hw>(&mut self, hw: &H, number: u32, value: u32) -> Option<Exit> {
         let (regs, sprs) = (&mut self.regs, &mut self.system.sprs);
         match number {
             spr::XER => regs.xer = ppc440_isa::Xer::from_word(value),
@@ -125,7 +126,7 @@ impl Vcpu {
             spr::SPRG0..=SPRG7 => regs.sprg[(number - spr::SPRG0) as usize] = value,
             spr::DEC | spr::DECAR | spr::TBL_WRITE | spr::TBU_WRITE | spr::TSR | spr::TCR => {
                 self.write_timer(hw, number, value);
-                return self.timer.take_reset();
+                return self.take_watchdog_reset();
             }
             spr::PIR | spr::PVR | spr::RSTCFG => {}
             spr::DCDBTRL | spr::DCDBTRH | spr::ICDBTRL | spr::ICDBTRH | spr::ICDBDR => {}
@@ -136,7 +137,14 @@ impl Vcpu {
             spr::DBCR0 => {
                 sprs.dbcr0 = value;
                 self.debug_control_changed(hw);
-                return ResetKind::from_code((value & dbcr0::RST) >> 28);
+                // What the watchdog demanded while the guest came to this instruction is earlier.
+                return self.take_watchdog_reset().or_else(|| {
+                    let kind = ResetKind::from_code((value & dbcr0::RST) >> 28)?;
+                    Some(Exit::Reset {
+                        kind,
+                        by_watchdog: false,
+                    })
+                });
             }
             spr::DBCR1 => sprs.dbcr1 = value,
             spr::DBCR2 => sprs.dbcr2 = value,
@@ -162,6 +170,15 @@ impl Vcpu {
             _ => self.unknown_sprs.record(number as u16),
         }
         None
+    }
+
+    /// The exit of a reset that the watchdog has demanded, once.
+    pub(crate) fn take_watchdog_reset(&mut self) -> Option<Exit> {
+        let kind = self.timer.take_reset()?;
+        Some(Exit::Reset {
+            kind,
+            by_watchdog: true,
+        })
     }
 
     /// Writes a timer register: time passes up to now first, and what is due next is worked out

@@ -20,6 +20,8 @@ pub struct TimerState {
     pub tcr: u32,
     /// Timer status register.
     pub tsr: u32,
+    /// The reset that the watchdog has demanded and that no [`crate::Exit::Reset`] has told of yet.
+    pub watchdog_reset: Option<ResetKind>,
 }
 
 /// Which timer interrupts are requested: status and enable are both set.
@@ -85,6 +87,7 @@ impl Timer {
             decar: self.decar,
             tcr: self.tcr,
             tsr: self.tsr,
+            watchdog_reset: self.reset,
         }
     }
 
@@ -99,7 +102,7 @@ impl Timer {
             tsr: state.tsr,
             requests: Requests::default(),
             frozen: self.frozen,
-            reset: None,
+            reset: state.watchdog_reset,
         };
         self.refresh();
     }
@@ -260,11 +263,13 @@ impl Timer {
         self.frozen = frozen;
     }
 
-    /// What a reset does: TCR\[WRC\] and TCR\[ARE\] go; TSR\[WRS\] stays as the watchdog left it.
-    pub fn reset(&mut self) {
+    /// What a reset does at `now`: TCR\[WRC\] and TCR\[ARE\] go; TSR\[WRS\] stays as the watchdog left
+    /// it, which does nothing more in the time that the reset has taken until now.
+    pub fn reset(&mut self, now: u64) {
         self.tcr &= !(tcr::WRC | tcr::ARE);
-        self.frozen = false;
         self.reset = None;
+        self.advance(now);
+        self.frozen = false;
         self.refresh();
     }
 }
@@ -423,7 +428,7 @@ mod tests {
         assert_eq!(timer.tcr(), 3 << 28 | tcr::DIE);
         timer.set_tcr(0xFFFF_FFFF);
         assert_eq!(timer.tcr(), tcr::IMPLEMENTED);
-        timer.reset();
+        timer.reset(timer.seen);
         assert_eq!(timer.tcr() & (tcr::WRC | tcr::ARE), 0);
     }
 

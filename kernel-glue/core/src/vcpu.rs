@@ -226,11 +226,8 @@ impl Vcpu {
     /// Brings the timers up to now and says how long the guest may run unobserved.
     fn look_at_time<H: Hw>(&mut self, hw: &mut H) -> Option<Exit> {
         self.timer.advance(hw.time_base());
-        if let Some(kind) = self.timer.take_reset() {
-            return Some(Exit::Reset {
-                kind,
-                by_watchdog: true,
-            });
+        if let Some(reset) = self.take_watchdog_reset() {
+            return Some(reset);
         }
         let mut budget = hw.budget(self.timer.next_deadline()).max(1);
         if self.hang_exits {
@@ -261,8 +258,7 @@ impl Vcpu {
         self.regs.pc = 0xFFFF_FFFC;
         self.regs.reservation = false;
         self.system.sprs.reset(kind);
-        self.timer.advance(hw.time_base());
-        self.timer.reset();
+        self.timer.reset(hw.time_base());
         self.pending = Pending::default();
         self.in_flight = InFlight::None;
         self.icmp_due = false;

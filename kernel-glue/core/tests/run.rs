@@ -5,7 +5,7 @@
 mod support;
 
 use ppc440_isa::regs::{dbcr0, dbsr, esr, msr, tcr, tsr};
-use ppc440_kvm::{Cause, Exit, Inject, ResetKind, RunPage, Vcpu};
+use ppc440_kvm::{Cause, Exit, Inject, ResetKind, RunPage, TimerState, Vcpu};
 use proptest::prelude::*;
 use support::*;
 
@@ -174,6 +174,86 @@ fn a_watchdog_that_ran_out_while_the_guest_waits_resets_too() {
         by_watchdog: true,
     };
     assert_eq!(m.run(), reset);
+}
+
+/// A guest whose watchdog is about to reset the core, `ticks` ticks after it last looked.
+fn about_to_be_reset(ticks: u64) -> Machine {
+    let mut m = Machine::new();
+    let timers = TimerState {
+        tb: (1 << 20) - ticks,
+        tcr: 1 << 28,
+        tsr: tsr::ENW | tsr::WIS,
+        ..TimerState::default()
+    };
+    m.vcpu.set_timers(&m.hw, timers);
+    m
+}
+
+const BY_WATCHDOG: Exit = Exit::Reset {
+    kind: ResetKind::Core,
+    by_watchdog: true,
+};
+
+#[test]
+fn a_watchdog_reset_is_one_whoever_notices_it() {
+    // Whatever the guest does when its time has run out: the timers' registers, and the one through
+    // which it would reset the system itself.
+    const DECAR: u32 = 54;
+    let writes = [
+        (22, 1000),
+        (DECAR, 1),
+        (284, 5),
+        (285, 5),
+        (336, 0),
+        (340, 0),
+    ];
+    for (number, value) in writes.into_iter().chain([(308, 3 << 28), (308, 0)]) {
+        let mut m = about_to_be_reset(3);
+        m.vcpu.regs.gpr[3] = value;
+        m.hw.ticks_per_entry = 5;
+        assert_eq!(m.exec(mtspr(number, 3)), BY_WATCHDOG, "{number}");
+        m.vcpu.reset(&m.hw, ResetKind::Core);
+        assert_eq!(m.vcpu.timers(&m.hw).tsr & tsr::WRS, 1 << 28, "{number}");
+        assert_eq!(m.vcpu.sprs().dbsr & dbsr::MRR, 1 << 28, "{number}");
+    }
+    // The guest's own write makes the bit of the time base rise.
+    let mut m = about_to_be_reset(1 << 19);
+    m.vcpu.regs.gpr[3] = 1 << 20;
+    assert_eq!(m.exec(mtspr(284, 3)), BY_WATCHDOG);
+    // Whoever looks from outside.
+    for look in [0, 1] {
+        let mut m = about_to_be_reset(3);
+        m.hw.ticks += 4;
+        match look {
+            0 => assert!(m.vcpu.timers(&m.hw).watchdog_reset.is_some()),
+            _ => {
+                let state = m.vcpu.state(&m.hw);
+                m.vcpu.set_state(&m.hw, &state);
+            }
+        }
+        m.hw.kick = true;
+        assert_eq!(m.run(), Exit::Interrupted);
+        assert_eq!(m.run(), BY_WATCHDOG, "{look}");
+        m.hw.kick = true;
+        assert_eq!(m.run(), Exit::Interrupted, "it is told once");
+    }
+}
+
+#[test]
+fn a_reset_by_the_guest_is_no_watchdogs_however_long_it_takes() {
+    let mut m = about_to_be_reset(100);
+    m.vcpu.regs.gpr[3] = 2 << 28;
+    let reset = Exit::Reset {
+        kind: ResetKind::Chip,
+        by_watchdog: false,
+    };
+    assert_eq!(m.exec(mtspr(308, 3)), reset);
+    // What was said about a reset before stays until a watchdog says otherwise.
+    m.hw.ticks += 1 << 30;
+    m.vcpu.reset(&m.hw, ResetKind::Chip);
+    let timers = m.vcpu.timers(&m.hw);
+    assert_eq!((timers.tsr & tsr::WRS, timers.watchdog_reset), (0, None));
+    assert_eq!(m.vcpu.sprs().dbsr & dbsr::MRR, 2 << 28);
 }
 
 #[test]

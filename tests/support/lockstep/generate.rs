@@ -327,6 +327,7 @@ pub fn guest(random: &mut Random) -> Guest {
         decar: random.below(100),
         tcr: timer_control(random),
         tsr: 0,
+        watchdog_reset: None,
     };
     let cuts = match random.below(4) {
         0 => vec![u32::MAX],

@@ -37,6 +37,8 @@ pub struct Bench {
     pub retired: u64,
     pub ticks: u64,
     pub ticks_per_insn: u64,
+    /// Ticks that pass in each entry before its first instruction, and that no budget foresees.
+    pub ticks_per_entry: u64,
     pub external: bool,
     pub critical: bool,
     pub kick: bool,
@@ -64,6 +66,7 @@ impl Bench {
             retired: 0,
             ticks: 0,
             ticks_per_insn: 0,
+            ticks_per_entry: 0,
             external: false,
             critical: false,
             kick: false,
@@ -251,6 +254,7 @@ impl Hw for Bench {
     fn enter(&mut self, regs: &mut Regs, budget: u32, supervisor: &mut dyn Supervisor) -> Trap {
         assert!(budget >= 1);
         self.budgets.push(budget);
+        self.ticks += self.ticks_per_entry;
         let end = self.retired + u64::from(budget);
         let trap = loop {
             if self.retired >= end {
