@@ -7,7 +7,8 @@ use ppc440_cpu::{CodeStatistics, Engine, Pins, TranslatorError, TranslatorStatis
 use ppc440_isa::Access;
 use ppc440_isa::tlb::{ENTRIES, Tlbe};
 use ppc440_kvm::{
-    Exit, ExitData, Inject, ResetKind, RunPage, State, Stats, Stuck, Taken, Timing, Translation,
+    Exit, ExitData, Inject, InterruptLog, ResetKind, RunPage, State, Stats, Stuck, Timing,
+    Translation,
 };
 
 use crate::inproc::InProcess;
@@ -99,7 +100,7 @@ pub struct Vcpu {
     dcr: u32,
     hang_exits: bool,
     /// [`VcpuExit::Waits`] was returned, and the guest has not gone on since.
-    told: bool,
+    wait_reported: bool,
 }
 
 impl fmt::Debug for Vcpu {
@@ -118,7 +119,7 @@ impl Vcpu {
             page: RunPage::default(),
             dcr: 0,
             hang_exits: false,
-            told: false,
+            wait_reported: false,
         }
     }
 
@@ -131,8 +132,8 @@ impl Vcpu {
         self.take_answer();
         let exit = loop {
             match self.core.run(&mut self.hw) {
-                Exit::Wait { deadline: None } if self.hang_exits && !self.told => {
-                    self.told = true;
+                Exit::Wait { deadline: None } if self.hang_exits && !self.wait_reported => {
+                    self.wait_reported = true;
                     return Ok(self.waits());
                 }
                 Exit::Wait { deadline } => self.wait(deadline),
@@ -140,7 +141,7 @@ impl Vcpu {
             }
         };
         // A kick says nothing about the guest: it waits on.
-        self.told &= exit == Exit::Interrupted;
+        self.wait_reported &= exit == Exit::Interrupted;
         exit.write_to(&mut self.page);
         Ok(match exit {
             Exit::Mmio {
@@ -183,9 +184,9 @@ impl Vcpu {
         self.core.set_hang_exits(on);
     }
 
-    /// The interrupts that the guest took last, at most 32, the latest last.
-    pub fn recent_interrupts(&self) -> Vec<Taken> {
-        self.core.recent_interrupts().copied().collect()
+    /// Returns the interrupts that the guest took first since its reset, and those that it took last.
+    pub fn interrupt_log(&self) -> &InterruptLog {
+        self.core.interrupt_log()
     }
 
     /// Gives the core what the launcher filled in for the read that exited last, if one did.

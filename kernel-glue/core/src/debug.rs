@@ -10,8 +10,8 @@ use ppc440_isa::{Access, Regs};
 
 use crate::access::{MemOp, Special, branch_taken};
 use crate::hw::Hw;
-use crate::interrupt::Interrupt;
 use crate::mmio::alignment_required;
+use crate::state::Interrupt;
 use crate::stats::Cause;
 use crate::system::{System, context};
 use crate::tlb::permits;

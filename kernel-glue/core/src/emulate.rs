@@ -7,7 +7,7 @@ use ppc440_isa::{Cr, Insn, Regs, TlbWrite, Word, decode, spr};
 
 use crate::access::{MemOp, Special};
 use crate::hw::{Hw, Spaces};
-use crate::mmio::InFlight;
+use crate::state::InFlight;
 use crate::stats::Cause;
 use crate::system::System;
 use crate::uapi::Exit;

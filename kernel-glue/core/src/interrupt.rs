@@ -5,79 +5,10 @@ use ppc440_isa::Regs;
 use ppc440_isa::regs::{dbsr, esr, mcsr, msr};
 
 use crate::hw::Pins;
-use crate::recent::Taken;
+use crate::interrupt_log::Taken;
+use crate::state::{Inject, Interrupt};
 use crate::system::System;
 use crate::vcpu::Vcpu;
-
-/// The interrupts, by the number of their IVOR.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-#[allow(missing_docs)] // The names are the manual's table 6-2.
-pub enum Interrupt {
-    CriticalInput = 0,
-    MachineCheck = 1,
-    DataStorage = 2,
-    InstructionStorage = 3,
-    ExternalInput = 4,
-    Alignment = 5,
-    Program = 6,
-    FpUnavailable = 7,
-    SystemCall = 8,
-    ApUnavailable = 9,
-    Decrementer = 10,
-    FixedInterval = 11,
-    Watchdog = 12,
-    DataTlb = 13,
-    InstructionTlb = 14,
-    Debug = 15,
-}
-
-impl Interrupt {
-    /// All of them, in the order of their IVORs.
-    pub const ALL: [Interrupt; 16] = {
-        use Interrupt::*;
-        [
-            CriticalInput,
-            MachineCheck,
-            DataStorage,
-            InstructionStorage,
-            ExternalInput,
-            Alignment,
-            Program,
-            FpUnavailable,
-            SystemCall,
-            ApUnavailable,
-            Decrementer,
-            FixedInterval,
-            Watchdog,
-            DataTlb,
-            InstructionTlb,
-            Debug,
-        ]
-    };
-}
-
-/// What KVM_INTERRUPT does to the external input, beside the input's own level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inject {
-    /// Request one external interrupt; taking it ends the request.
-    Set,
-    /// Request external interrupts until [`Inject::Unset`].
-    SetLevel,
-    /// End both kinds of request.
-    Unset,
-}
-
-/// Requests that are not levels of the hardware's inputs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pending {
-    /// One external interrupt.
-    pub external_once: bool,
-    /// External interrupts, until unset.
-    pub external_level: bool,
-    /// MCSR bits of a machine check that MSR\[ME\] holds back; 0 for none.
-    pub machine_check: u32,
-}
 
 impl Vcpu {
     /// Requests or withdraws an external interrupt, as KVM_INTERRUPT does.
@@ -147,12 +78,13 @@ impl System {
     #[inline]
     pub fn take(&mut self, regs: &mut Regs, kind: Interrupt, address: u32) {
         let old = regs.msr;
-        self.recent.push(Taken {
+        self.log.push(Taken {
             kind,
             address,
             msr: old,
             esr: regs.esr,
             dear: regs.dear,
+            times: 1,
         });
         let vector = self.vector(kind);
         match kind {

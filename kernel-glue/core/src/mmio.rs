@@ -11,62 +11,15 @@ use ppc440_isa::{Access, Cr, Regs};
 
 use crate::access::{MemOp, Special, Unit};
 use crate::hw::Hw;
-use crate::interrupt::Interrupt;
+use crate::state::{InFlight, Interrupt, LONGEST, Part, Transfer};
 use crate::stats::Cause;
 use crate::system::context;
 use crate::tlb::permits;
 use crate::uapi::{Exit, RunPage, exit_reason};
 use crate::vcpu::{Resume, Vcpu};
 
-/// The longest access: `lmw`, `lswx` and their stores.
-pub(crate) const LONGEST: usize = 128;
-
 /// The smallest page: an access longer than one byte is translated in parts that end here.
 const SMALLEST_PAGE: u32 = 1024;
-
-/// An access that left `run` and awaits its completion.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::large_enum_variant)] // There is no heap here, and one of these per vcpu.
-pub enum InFlight {
-    /// None.
-    None,
-    /// A load or store.
-    Mmio(Transfer),
-    /// `mfdcr`.
-    DcrRead {
-        /// The register that it loads.
-        rt: u8,
-        /// The answer.
-        data: u32,
-    },
-}
-
-/// A load or store whose bytes have not all moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transfer {
-    op: MemOp,
-    /// The bytes by ascending address.
-    bytes: [u8; LONGEST],
-    /// How many have moved.
-    done: u8,
-    /// How many the exit that is out asks for.
-    asked: u8,
-    parts: [Part; 2],
-}
-
-/// The stretch of an access that lies in one page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Part {
-    len: u8,
-    /// Guest-physical address of its first byte.
-    gpa: u64,
-    /// RAM offset of its first byte; `None` when it is no RAM.
-    ram: Option<u32>,
-    /// The page is little-endian.
-    little: bool,
-    /// `dcbz` is not allowed: the page is write-through or not cached.
-    uncached: bool,
-}
 
 /// Whether the access, its translations and permissions being right, is an Alignment interrupt
 /// (section 6.5.6).

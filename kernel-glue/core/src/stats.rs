@@ -84,6 +84,46 @@ impl Stats {
     }
 }
 
+impl Stats {
+    /// Returns what the counter of a name that [`Stats::named`] gives counts, in a line for a person.
+    pub fn meaning(name: &str) -> Option<&'static str> {
+        Some(match name {
+            "entries" => "entries into the guest",
+            "mmio" => "loads and stores outside ram that the launcher answered",
+            "dcr" => "device control register accesses that the launcher answered",
+            "sig" => "returns to the launcher because another thread asked for one",
+            "itlb_r" => "instruction tlb misses that the guest's own handler got",
+            "itlb_v" => {
+                "fetches that the guest's tlb translates, whose page the cpu was given only then"
+            }
+            "dtlb_r" => "data tlb misses that the guest's own handler got",
+            "dtlb_v" => {
+                "data accesses that the guest's tlb translates, whose page the cpu was given only then"
+            }
+            "sysc" => "system calls",
+            "isi" => "instruction storage interrupts: fetches without permission",
+            "dsi" => "data storage interrupts: accesses without permission",
+            "align" => "alignment interrupts",
+            "prog" => "program interrupts: illegal, privileged in user mode, traps, floating point",
+            "fp_unavail" => "floating-point instructions while the guest's fpu was off",
+            "debug" => "debug interrupts",
+            "mcheck" => "machine checks",
+            "inst_emu" => "privileged instructions that the core executed for the guest",
+            "access_emu" => {
+                "loads and stores that the core executed for the cpu: to devices, across pages, to pages that it cannot map"
+            }
+            "fetch_emu" => {
+                "instructions that the core fetched for the cpu, from pages that it cannot map"
+            }
+            "dec" => "decrementer interrupts",
+            "ext_intr" => "external interrupts that the guest took",
+            "halt_wakeup" => "interrupts that ended a wait of the guest",
+            "halt" => "waits of the guest for an interrupt",
+            _ => return None,
+        })
+    }
+}
+
 /// What the time between two entries is charged to; KVM's types of exit timing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -189,6 +229,63 @@ impl Cause {
             Cause::InGuest => "TIMEINGUEST",
         }
     }
+
+    /// Returns what the cause is, in a line for a person.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Cause::Mmio => {
+                "emulating loads and stores outside RAM, and waiting for the launcher's devices to answer them"
+            }
+            Cause::Dcr => "device control register accesses, answered by the launcher's devices",
+            Cause::Signal => "returns to the launcher because another thread asked for one",
+            Cause::ItlbReal => "instruction TLB misses that the guest's own handler gets",
+            Cause::ItlbVirt => {
+                "fetches that the guest's TLB translates, and whose page the CPU was given only now"
+            }
+            Cause::DtlbReal => "data TLB misses that the guest's own handler gets",
+            Cause::DtlbVirt => {
+                "loads and stores that the guest's TLB translates, and whose page the CPU was given only now"
+            }
+            Cause::Syscall => "system calls (`sc`) that the guest's kernel gets",
+            Cause::Isi => {
+                "instruction storage interrupts: fetches that the guest's page does not permit"
+            }
+            Cause::Dsi => "data storage interrupts: accesses that the guest's page does not permit",
+            Cause::EmulInst => {
+                "privileged instructions that have no cause of their own, and alignment interrupts"
+            }
+            Cause::EmulWait => "waits of the guest for an interrupt (MSR[WE]); its idle time",
+            Cause::EmulWrtee => {
+                "emulating `wrtee` and `wrteei`, which switch external interrupts on or off"
+            }
+            Cause::EmulMtspr => "emulating `mtspr`, writes of special purpose registers",
+            Cause::EmulMfspr => "emulating `mfspr` and `mftb`, reads of special purpose registers",
+            Cause::EmulMtmsr => "emulating `mtmsr`, writes of the machine state register",
+            Cause::EmulMfmsr => "emulating `mfmsr`, reads of the machine state register",
+            Cause::EmulTlbsx => "emulating `tlbsx`, searches of the guest's TLB",
+            Cause::EmulTlbwe => "emulating `tlbwe`, writes of the guest's TLB",
+            Cause::EmulRfi => "emulating `rfi`, `rfci` and `rfmci`, returns from interrupts",
+            Cause::Dec => {
+                "decrementer interrupts; they are delivered on the way in, and cost no time of their own"
+            }
+            Cause::ExtInt => {
+                "returns to the core so that it looks at time and interrupt inputs; nothing trapped"
+            }
+            Cause::Halt => "the time before the guest's first instruction",
+            Cause::UserProgram => {
+                "program interrupts that the guest gets: illegal, privileged in user mode, traps, floating-point exceptions"
+            }
+            Cause::FpUnavail => {
+                "floating-point instructions while the guest has the FPU switched off (MSR[FP])"
+            }
+            Cause::Debug => {
+                "debug interrupts: breakpoints, watchpoints and single steps of the guest"
+            }
+            Cause::InGuest => {
+                "time in the guest, from entry to trap, with what the core deals with meanwhile"
+            }
+        }
+    }
 }
 
 /// Intervals charged to one cause, in nanoseconds of host time.
@@ -263,6 +360,24 @@ mod tests {
             let same = |other: &&Cause| other.name() == cause.name();
             assert_eq!(Cause::ALL.iter().filter(same).count(), 1, "{cause:?}");
         }
+    }
+
+    #[test]
+    fn every_counter_and_every_cause_is_explained_in_words_of_its_own() {
+        let stats = Stats::default();
+        let counters = stats
+            .named()
+            .map(|(name, _)| Stats::meaning(name).expect(name));
+        let causes = Cause::ALL.map(Cause::meaning);
+        for meanings in [&counters[..], &causes[..]] {
+            for (at, meaning) in meanings.iter().enumerate() {
+                assert!(
+                    !meaning.is_empty() && !meanings[..at].contains(meaning),
+                    "{meaning}"
+                );
+            }
+        }
+        assert_eq!(Stats::meaning("speed"), None);
     }
 
     #[test]

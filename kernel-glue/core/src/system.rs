@@ -5,8 +5,8 @@ use ppc440_isa::regs::msr;
 use ppc440_isa::{Mode, Regs, SpaceId, Supervisor, Trap};
 
 use crate::hw::Spaces;
+use crate::interrupt_log::InterruptLog;
 use crate::memory::Slots;
-use crate::recent::Recent;
 use crate::sprs::Sprs;
 use crate::stats::{Cause, Stats};
 use crate::tlb::{Context, Mmu};
@@ -30,7 +30,7 @@ pub(crate) struct System {
     /// The mode for which the spaces are selected; none: they must be selected anew.
     pub mode: Option<Mode>,
     pub progress: Progress,
-    pub recent: Recent,
+    pub log: InterruptLog,
     pub stats: Stats,
     pub cause: Cause,
     /// An [`crate::Exit::Wait`] was returned and no interrupt has come since.
@@ -89,7 +89,7 @@ impl System {
             data_space: 0,
             mode: None,
             progress: Progress::default(),
-            recent: Recent::default(),
+            log: InterruptLog::default(),
             stats: Stats::default(),
             cause: Cause::Halt,
             waited: false,

@@ -5,8 +5,9 @@ use ppc440_isa::{Access, ProgramCause, Regs, Trap, Word, decode};
 
 use crate::access::{self, MemOp};
 use crate::hw::{Hw, Spaces};
-use crate::interrupt::{Interrupt, set_syndrome};
-use crate::mmio::{LONGEST, conditional_fails};
+use crate::interrupt::set_syndrome;
+use crate::mmio::conditional_fails;
+use crate::state::{Interrupt, LONGEST};
 use crate::stats::Cause;
 use crate::system::{ENDLESS, System, context};
 use crate::tlb::{Fill, HW_PAGE, permits};

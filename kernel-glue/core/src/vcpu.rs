@@ -5,11 +5,10 @@ use ppc440_isa::tlb::{ENTRIES, Tlbe};
 use ppc440_isa::{Access, NoSupervisor, Regs, Scratch, Trap};
 
 use crate::hw::Hw;
-use crate::interrupt::{Interrupt, Pending};
+use crate::interrupt_log::InterruptLog;
 use crate::memory::{Slot, SlotError};
-use crate::mmio::InFlight;
-use crate::recent::Taken;
 use crate::sprs::Sprs;
+use crate::state::{InFlight, Interrupt, Pending, State};
 use crate::stats::{Cause, Stats, Timing};
 use crate::system::{Progress, System, context};
 use crate::timer::{Timer, TimerState};
@@ -67,23 +66,6 @@ impl UnknownSprs {
             self.fresh = Some(spr);
         }
     }
-}
-
-/// All that the guest can tell, as plain values: what a snapshot holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
-    /// User registers, pc and MSR.
-    pub regs: Regs,
-    /// Supervisor registers.
-    pub sprs: Sprs,
-    /// Timers.
-    pub timers: TimerState,
-    /// The guest TLB.
-    pub tlb: [Tlbe; ENTRIES],
-    /// Interrupt requests made by [`Vcpu::inject`] and [`Vcpu::raise_machine_check`].
-    pub pending: Pending,
-    /// The access whose exit has not been answered.
-    pub in_flight: InFlight,
 }
 
 /// Where an effective address leads.
@@ -264,6 +246,7 @@ impl Vcpu {
         self.icmp_due = false;
         self.system.waited = false;
         self.system.progress = Progress::default();
+        self.system.log = InterruptLog::default();
         for index in 0..ENTRIES {
             self.set_tlb(index, Tlbe::default());
         }
@@ -406,10 +389,10 @@ impl Vcpu {
         self.pending
     }
 
-    /// The interrupts that the guest took last, the latest last; system calls that the hardware took
-    /// by itself are not among them.
-    pub fn recent_interrupts(&self) -> impl Iterator<Item = &Taken> {
-        self.system.recent.iter()
+    /// Returns the interrupts that the guest took first since its reset, and those that it took last;
+    /// system calls that the hardware took by itself are not among them.
+    pub fn interrupt_log(&self) -> &InterruptLog {
+        &self.system.log
     }
 
     /// The counters.

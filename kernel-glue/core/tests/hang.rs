@@ -122,9 +122,39 @@ fn the_interrupts_taken_last_are_told() {
     m.vcpu.regs.msr = msr::ME;
     m.hw.direct = None;
     m.turn(4);
-    let first = *m.vcpu.recent_interrupts().next().expect("the system call");
+    let first = *m
+        .vcpu
+        .interrupt_log()
+        .iter()
+        .next()
+        .expect("the system call");
     assert_eq!(
         (first.kind, first.address, first.msr),
         (ppc440_kvm::Interrupt::SystemCall, PC + 4, msr::ME)
     );
+}
+
+#[test]
+fn what_a_guest_without_handlers_began_with_is_kept_and_the_rest_counted() {
+    let mut m = Machine::new();
+    // Where the vectors lead there is no code: zeros, which are no instruction.
+    m.program(PC, &[0x4400_0002]);
+    m.vcpu.regs.pc = PC;
+    m.hw.direct = None;
+    let exit = m.run();
+    let reason = Stuck::EndlessInterrupts;
+    assert!(
+        matches!(exit, Exit::CannotGoOn { reason: why, .. } if why == reason),
+        "{exit:?}"
+    );
+    let log: Vec<_> = m.vcpu.interrupt_log().iter().collect();
+    let kinds: Vec<_> = log
+        .iter()
+        .map(|taken| (taken.kind as u8, taken.address))
+        .collect();
+    assert_eq!(kinds, [(8, PC + 4), (6, vector(8)), (6, vector(6))]);
+    assert_eq!((log[0].times, log[1].times), (1, 1));
+    assert!(log[2].times > 10, "{log:?}");
+    m.vcpu.reset(&m.hw, ppc440_kvm::ResetKind::System);
+    assert_eq!(m.vcpu.interrupt_log().iter().count(), 0);
 }

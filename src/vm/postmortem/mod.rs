@@ -7,7 +7,7 @@ mod kernel_log;
 use std::fmt;
 use std::sync::Arc;
 
-use ppckvm_api::{Access, GuestMemory, State, Taken, Tlbe, Vcpu};
+use ppckvm_api::{Access, GuestMemory, InterruptLog, State, Taken, Tlbe, Vcpu};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 pub use crate::loader::symbols::{Place, Symbols, SymbolsError};
@@ -66,8 +66,8 @@ pub struct PostMortem {
     pub state: State,
     /// The back trace, from `pc` outwards.
     pub frames: Vec<Frame>,
-    /// The interrupts taken last, the latest last.
-    pub interrupts: Vec<Taken>,
+    /// The interrupts taken first and last.
+    pub interrupts: InterruptLog,
     /// The tail of the kernel's log, if one was found.
     pub log: Option<KernelLog>,
     /// Whether the log's end is missing from the console, so that it is worth printing.
@@ -129,7 +129,7 @@ impl Vm {
         PostMortem {
             state,
             frames,
-            interrupts: self.vcpu.recent_interrupts(),
+            interrupts: self.vcpu.interrupt_log().clone(),
             log,
             log_is_news,
             symbols,
@@ -271,12 +271,25 @@ impl PostMortem {
     }
 
     fn interrupts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.interrupts.is_empty() {
+        let all: Vec<&Taken> = self.interrupts.iter().collect();
+        if all.is_empty() {
             return writeln!(f, "interrupts: none was taken");
         }
+        let first = self.interrupts.first().len();
+        let last = match self.interrupts.last().len() > INTERRUPTS {
+            false => &all[..],
+            true => {
+                writeln!(f, "first interrupts, the earliest first:")?;
+                self.list(f, &all[..first])?;
+                &all[all.len() - INTERRUPTS..]
+            }
+        };
         writeln!(f, "last interrupts, the latest last:")?;
-        let skipped = self.interrupts.len().saturating_sub(INTERRUPTS);
-        for taken in &self.interrupts[skipped..] {
+        self.list(f, last)
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, interrupts: &[&Taken]) -> fmt::Result {
+        for taken in interrupts {
             write!(
                 f,
                 "  {:<18} at {:08x} msr {:08x} esr {:08x} dear {:08x}",
@@ -286,6 +299,9 @@ impl PostMortem {
                 taken.esr,
                 taken.dear
             )?;
+            if taken.times > 1 {
+                write!(f, "  {} times", taken.times)?;
+            }
             match self.place(taken.address) {
                 Some(place) => writeln!(f, "  {place}")?,
                 None => writeln!(f)?,

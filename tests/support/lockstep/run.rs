@@ -301,7 +301,7 @@ pub fn survey(guest: &Guest, side: Side<'_>) -> Survey {
     let mut interrupts = Vec::new();
     for step in &guest.steps {
         machine.step(guest, step);
-        interrupts.extend(machine.vcpu.recent_interrupts().map(|taken| taken.kind));
+        interrupts.extend(machine.vcpu.interrupt_log().iter().map(|taken| taken.kind));
     }
     Survey {
         stats: *machine.vcpu.stats(),
