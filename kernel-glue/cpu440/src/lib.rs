@@ -8,6 +8,7 @@
 mod budget;
 mod clock;
 mod code;
+mod error;
 mod execution;
 mod fast;
 pub mod fpu;
@@ -33,7 +34,8 @@ use ppc440_isa::{Mapping, Mode, Regs, SpaceId, Supervisor, Trap};
 
 pub use clock::Clock;
 pub use code::{CodeStatistics, TranslatorStatistics};
-pub use execution::{CpuError, Engine, EngineChoice, Execution, TranslatorError};
+pub use error::{CpuError, TranslatorError};
+pub use execution::{Engine, EngineChoice, Execution};
 pub use fast::Windows;
 pub use pins::Pins;
 pub use ram::{GuestMemory, Region, memory_file};

@@ -3,7 +3,7 @@
 use ppc440_isa::{Regs, Trap};
 
 use crate::code::TranslatorStatistics;
-use crate::execution::TranslatorError;
+use crate::error::TranslatorError;
 use crate::interp::Exec;
 use crate::pins::Pins;
 use crate::supervisor::Entry;

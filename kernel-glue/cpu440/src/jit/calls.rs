@@ -3,14 +3,10 @@
 
 use ppc440_isa::{Regs, Trap};
 
-use super::exec::{Context, stop};
+use super::context::{Context, RESUME_AT_PC, stop};
 use super::status::{settle, take_inexact};
 use crate::interp::{Flow, run_one};
 use crate::supervisor::Answer;
-
-/// What these functions return, besides 0 and [`stop`], when code goes on at `pc`, in the tables
-/// that the context names, and with [`Context::done`] to be taken off.
-pub(super) const TURNED: u32 = 0xFF;
 
 /// Runs an operation in the interpreter; 0 when the block goes on behind it.
 ///
@@ -19,7 +15,7 @@ pub(super) const TURNED: u32 = 0xFF;
 pub(super) unsafe extern "sysv64" fn interpret(
     context: *mut Context<'_>,
     regs: *mut Regs,
-    place: u32,
+    site: u32,
     word: u32,
 ) -> u32 {
     // The arguments arrive as rdi, rsi, rdx, rcx.
@@ -30,7 +26,7 @@ pub(super) unsafe extern "sysv64" fn interpret(
         settle(&mut context.pending, &mut regs.fpscr);
         take_inexact();
     }
-    run(context, regs, word, place, None)
+    run(context, regs, word, site, None)
 }
 
 /// A load or a store at `ea` that found no entry: enters the page if it may be, and runs the
@@ -41,17 +37,17 @@ pub(super) unsafe extern "sysv64" fn interpret(
 pub(super) unsafe extern "sysv64" fn access<const STORE: bool, const WINDOWED: bool>(
     context: *mut Context<'_>,
     regs: *mut Regs,
-    place: u32,
+    site: u32,
     word: u32,
     ea: u32,
 ) -> u32 {
     // SAFETY: as in `interpret`.
     let (context, regs) = unsafe { (&mut *context, &mut *regs) };
     let told = match WINDOWED {
-        false => run(context, regs, word, place, Some((ea, STORE))),
-        true => run_unshown(context, regs, word, place, (ea, STORE)),
+        false => run(context, regs, word, site, Some((ea, STORE))),
+        true => run_refused(context, regs, word, site, (ea, STORE)),
     };
-    unless_lost(context, regs, told, place)
+    unless_lost(context, regs, told, site)
 }
 
 /// An instruction that may change the mode, or is the core's: goes on at `pc`, with `context` saying
@@ -59,58 +55,58 @@ pub(super) unsafe extern "sysv64" fn access<const STORE: bool, const WINDOWED: b
 ///
 /// # Safety
 /// As for [`interpret`].
-pub(super) unsafe extern "sysv64" fn turn(
+pub(super) unsafe extern "sysv64" fn resume(
     context: *mut Context<'_>,
     regs: *mut Regs,
-    place: u32,
+    site: u32,
     word: u32,
 ) -> u32 {
     // SAFETY: as in `interpret`.
     let (context, regs) = unsafe { (&mut *context, &mut *regs) };
-    let (page, offset) = (regs.pc, place & 0xFFFF);
+    let (page, offset) = (regs.pc, site & 0xFFFF);
     regs.pc = page.wrapping_add(offset);
     match operate(context, regs, word) {
         Flow::Next => regs.pc = page.wrapping_add(offset + 4),
         Flow::Jump => {}
-        flow => return stopped(context, regs, flow, page, place),
+        flow => return stopped(context, regs, flow, page, site),
     }
-    turned(context, (place >> 16) + 1)
+    resume_at_pc(context, (site >> 16) + 1)
 }
 
 /// Goes on behind an instruction that did not change the mode by itself, in the page at `page`; if
 /// it trapped, the supervisor is asked.
 #[cold]
-fn stopped(context: &mut Context<'_>, regs: &mut Regs, flow: Flow, page: u32, place: u32) -> u32 {
-    let (offset, done) = (place & 0xFFFF, place >> 16);
+fn stopped(context: &mut Context<'_>, regs: &mut Regs, flow: Flow, page: u32, site: u32) -> u32 {
+    let (offset, done) = (site & 0xFFFF, site >> 16);
     if flow == Flow::Call {
         regs.pc = page.wrapping_add(offset + 4);
     }
     if matches!(flow, Flow::Trap | Flow::Call) {
         let (answer, completed) = ask(context, regs, done);
         if answer != Answer::Trap {
-            let told = turned(context, done + completed);
-            return unless_lost(context, regs, told, place);
+            let told = resume_at_pc(context, done + completed);
+            return unless_lost(context, regs, told, site);
         }
     }
     regs.pc = page;
-    behind(context, regs, flow, place)
+    behind(context, regs, flow, site)
 }
 
 /// What translated code is told, [`stop`] or how it goes on, unless windows were lost meanwhile: it may
 /// access them, so it comes back then.
 #[inline]
-fn unless_lost(context: &mut Context<'_>, regs: &mut Regs, told: u32, place: u32) -> u32 {
+fn unless_lost(context: &mut Context<'_>, regs: &mut Regs, told: u32, site: u32) -> u32 {
     // SAFETY: `enter`'s caller lent it.
     if !unsafe { &*context.exec }.mmu.has_lost_windows() {
         return told;
     }
     match told {
         0 => {
-            regs.pc = regs.pc.wrapping_add((place & 0xFFFF) + 4);
-            context.done = (place >> 16) + 1;
+            regs.pc = regs.pc.wrapping_add((site & 0xFFFF) + 4);
+            context.done = (site >> 16) + 1;
             stop::MISS
         }
-        TURNED => stop::MISS,
+        RESUME_AT_PC => stop::MISS,
         stop => stop,
     }
 }
@@ -142,7 +138,7 @@ pub(super) unsafe extern "sysv64" fn miss(context: *mut Context<'_>, regs: *mut 
         // This comes here again, and finds the page.
         (Answer::Retry, _) => 0,
         (Answer::GoOn, completed) => {
-            let told = turned(context, completed);
+            let told = resume_at_pc(context, completed);
             unless_lost(context, regs, told, 0)
         }
     }
@@ -150,7 +146,7 @@ pub(super) unsafe extern "sysv64" fn miss(context: *mut Context<'_>, regs: *mut 
 
 /// Has translated code go on at `pc`, `done` instructions further than the budget says.
 #[inline]
-fn turned(context: &mut Context<'_>, done: u32) -> u32 {
+fn resume_at_pc(context: &mut Context<'_>, done: u32) -> u32 {
     context.done = done;
     // SAFETY: `enter`'s caller lent it.
     let mmu = &unsafe { &*context.exec }.mmu;
@@ -158,7 +154,7 @@ fn turned(context: &mut Context<'_>, done: u32) -> u32 {
         (context.data, context.fetch) = (data, fetch);
     }
     context.pin(mmu.pinned_loads());
-    TURNED
+    RESUME_AT_PC
 }
 
 /// Runs an operation, which accesses the page at an address, for stores or not; if it traps, the
@@ -167,38 +163,38 @@ fn run(
     context: &mut Context<'_>,
     regs: &mut Regs,
     word: u32,
-    place: u32,
+    site: u32,
     access: Option<(u32, bool)>,
 ) -> u32 {
     fill_fast(context, access);
     match operate(context, regs, word) {
-        Flow::Trap => trapped(context, regs, word, place, access),
-        flow => behind(context, regs, flow, place),
+        Flow::Trap => trapped(context, regs, word, site, access),
+        flow => behind(context, regs, flow, site),
     }
 }
 
 /// The same for an access that the window did not show: shows its page for the next one. Comes back if
 /// it is to go by the tables from now on.
-fn run_unshown(
+fn run_refused(
     context: &mut Context<'_>,
     regs: &mut Regs,
     word: u32,
-    place: u32,
+    site: u32,
     access: (u32, bool),
 ) -> u32 {
-    let pc = regs.pc.wrapping_add(place & 0xFFFF);
-    let stop = run(context, regs, word, place, Some(access));
+    let pc = regs.pc.wrapping_add(site & 0xFFFF);
+    let stop = run(context, regs, word, site, Some(access));
     if stop != 0 {
         return stop;
     }
     // SAFETY: `enter`'s caller lent both.
-    let (exec, unshown) = unsafe { (&mut *context.exec, &mut *context.unshown) };
+    let (exec, backoff) = unsafe { (&mut *context.exec, &mut *context.backoff) };
     exec.mmu.show(access.0);
     match exec.mmu.fetch_page(pc) {
-        Some(ram) if unshown.refuse(ram | pc & 0xFFF) => {
+        Some(ram) if backoff.refuse(ram | pc & 0xFFF) => {
             regs.pc = pc.wrapping_add(4);
-            context.done = (place >> 16) + 1;
-            stop::UNSHOWN
+            context.done = (site >> 16) + 1;
+            stop::BY_TABLES
         }
         _ => 0,
     }
@@ -210,15 +206,15 @@ fn trapped(
     context: &mut Context<'_>,
     regs: &mut Regs,
     word: u32,
-    place: u32,
+    site: u32,
     access: Option<(u32, bool)>,
 ) -> u32 {
-    let (page, done) = (regs.pc, place >> 16);
-    regs.pc = page.wrapping_add(place & 0xFFFF);
+    let (page, done) = (regs.pc, site >> 16);
+    regs.pc = page.wrapping_add(site & 0xFFFF);
     let (answer, completed) = ask(context, regs, done);
     if answer == Answer::GoOn {
-        let told = turned(context, done + completed);
-        return unless_lost(context, regs, told, place);
+        let told = resume_at_pc(context, done + completed);
+        return unless_lost(context, regs, told, site);
     }
     regs.pc = page;
     let flow = match answer {
@@ -228,7 +224,7 @@ fn trapped(
         }
         _ => Flow::Trap,
     };
-    behind(context, regs, flow, place)
+    behind(context, regs, flow, site)
 }
 
 /// Gives translated code the page of an access, if that is allowed.
@@ -248,7 +244,7 @@ fn fill_fast(context: &mut Context<'_>, access: Option<(u32, bool)>) {
 /// that the budget still counts; gives how many it completed.
 fn ask(context: &mut Context<'_>, regs: &mut Regs, done: u32) -> (Answer, u32) {
     // SAFETY: `enter`'s caller lent both. The supervisor gets the tables, which translated code
-    // reads, while none runs: what has become of them it finds out in `turned`, and a page that was
+    // reads, while none runs: what has become of them it finds out in `resume_at_pc`, and a page that was
     // added is no change to what it knows. It reaches neither the operations nor any code.
     let (exec, entry) = unsafe { (&mut *context.exec, &mut *context.entry) };
     let before = context.rest + (context.budget as u32).wrapping_sub(done);
@@ -265,8 +261,8 @@ fn operate(context: &mut Context<'_>, regs: &mut Regs, word: u32) -> Flow {
 }
 
 /// How translated code goes on behind an operation of the interpreter: [`stop`], or 0.
-fn behind(context: &mut Context<'_>, regs: &mut Regs, flow: Flow, place: u32) -> u32 {
-    let (offset, done) = (place & 0xFFFF, place >> 16);
+fn behind(context: &mut Context<'_>, regs: &mut Regs, flow: Flow, site: u32) -> u32 {
+    let (offset, done) = (site & 0xFFFF, site >> 16);
     let (behind, completed, stop) = match flow {
         Flow::Next if regs.xer.so && !context.summary => (offset + 4, done + 1, stop::SUMMARY),
         Flow::Next => return 0,

@@ -27,16 +27,10 @@ use std::mem::offset_of;
 use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm, x64::X64Relocation};
 use ppc440_isa::Regs;
 
-use super::calls::{self, TURNED};
-use super::groups::WIDEST;
-use super::ops::Ops;
+use super::calls;
+use super::context::{Context, RESUME_AT_PC};
 use super::signal::{self, Running};
-use super::status::Pending;
-use super::unshown::Unshown;
 use crate::fast::{LOADS, STORES};
-use crate::interp::Exec;
-use crate::mmu::PinnedLoads;
-use crate::supervisor::Entry;
 
 /// The assembler of the shared code; blocks have one of their own.
 type Assembler = VecAssembler<X64Relocation>;
@@ -100,89 +94,12 @@ pub(super) mod frame {
     const _: () = assert!(8 * (8 + SLOTS) == size_of::<Scratch>());
 }
 
-/// Why translated code stopped; in `eax`, with a link's number above bit 8.
-pub(super) mod stop {
-    /// No code begins at `pc` yet.
-    pub const MISS: u32 = 1;
-    /// A jump that can lead to the block at `pc` directly.
-    pub const LINK: u32 = 2;
-    /// Fewer instructions may run than the block at `pc` has.
-    pub const BUDGET: u32 = 3;
-    /// A trap, in `Exec::trap`, that the supervisor does not deal with.
-    pub const TRAP: u32 = 4;
-    /// A store over translated or decoded code, `Exec::changed`; `pc` is behind it.
-    pub const CODE_CHANGED: u32 = 5;
-    /// A floating-point instruction while MSR\[FP\] is 0.
-    pub const FP_UNAVAILABLE: u32 = 8;
-    /// The core must look: at an interrupt that waited for MSR\[EE\], or at writes to the TLB; `pc` is
-    /// behind the instruction that wants it.
-    pub const ATTENTION: u32 = 9;
-    /// XER\[SO\] became 1, which translated code does not look at; `pc` is behind the instruction.
-    pub const SUMMARY: u32 = 10;
-    /// An access to the window is to go by the tables from now on; `pc` is behind it.
-    pub const UNSHOWN: u32 = 11;
-}
-
-/// What translated code and its caller give each other.
-#[derive(Debug)]
-#[repr(C)]
-pub(super) struct Context<'a> {
-    /// Valid while translated code runs.
-    pub exec: *mut Exec,
-    /// Likewise: the operations that run in the interpreter.
-    pub ops: *mut Ops,
-    /// Likewise: whom traps are for.
-    pub entry: *mut Entry<'a>,
-    /// Likewise: which accesses go by the tables.
-    pub unshown: *mut Unshown,
-    /// Instructions that may run; afterwards those that were not, and so in the functions that
-    /// translated code calls.
-    pub budget: i32,
-    /// Those that may run besides, once translated code has come back.
-    pub rest: u32,
-    /// The data space's tables.
-    pub data: *const u8,
-    /// Where code expects the pinned range to begin.
-    pub pinned_start: u32,
-    /// How much of the data space's pinned range loads may use; 0 when it is not where code expects it.
-    pub pinned_bytes: u64,
-    /// Where that range begins in the host.
-    pub pinned_host: u64,
-    /// The fetch space's table.
-    pub fetch: *const u32,
-    /// The tables of entries.
-    pub entries: *const *const u32,
-    /// Where the code memory begins.
-    pub code: *const u8,
-    /// Instructions completed that `budget` still counts.
-    pub done: u32,
-    /// Translated code looks at XER\[SO\].
-    pub summary: bool,
-    /// Some entry for stores leads to an uncached page.
-    pub uncached: bool,
-    /// Translated code does floating-point arithmetic or comparisons.
-    pub uses_float: bool,
-    /// What FPSCR lacks of the floating-point operations so far.
-    pub pending: Pending,
-}
-
-impl Context<'_> {
-    /// Lets loads use a pinned range, as far as one comparison covers all of a group.
-    pub fn pin(&mut self, pinned: PinnedLoads) {
-        let bytes = match pinned.start == self.pinned_start {
-            true => pinned.bytes.saturating_sub(WIDEST as u32),
-            false => 0,
-        };
-        (self.pinned_bytes, self.pinned_host) = (bytes.into(), pinned.host);
-    }
-}
-
 /// Offsets of the code that every block shares.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Shared {
     /// `extern "sysv64" fn(*mut Regs, *mut Context, *const u8) -> u32`: runs the code at the third.
     pub enter: u32,
-    /// Leaves, with `eax` one of [`stop`].
+    /// Leaves, with `eax` one of [`stop`](super::context::stop).
     pub leave: u32,
     /// Adds the low half of `ecx` to `pc` and takes the high half off the budget, then leaves.
     pub leave_at: u32,
@@ -200,7 +117,7 @@ pub(super) struct Shared {
     pub show_store: u32,
     /// Goes on here with an instruction that may change the mode, or is the core's: its word in
     /// `ecx` and its place in `edx`, as above.
-    pub turn: u32,
+    pub resume: u32,
     /// Goes on at the effective address in `eax`, a multiple of 4, and forgets all calls.
     pub go_back: u32,
     /// For each [`Extent`], called with the address of a load in `eax` whose index has no entry: gives
@@ -260,7 +177,7 @@ const SINGLE: i64 = 0xC7FF_FFFF_E000_0000u64 as i64;
 
 /// Where an instruction is: its offset in its page, and the instructions before it that the budget
 /// still counts, in the upper half.
-pub(super) fn place(offset: u32, done: u32) -> i32 {
+pub(super) fn packed_site(offset: u32, done: u32) -> i32 {
     (offset | done << 16) as i32
 }
 
@@ -372,7 +289,7 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
     spill(&mut asm);
     call(&mut asm, calls::miss as *const ());
     fill(&mut asm);
-    asm!(; cmp eax, TURNED as i32 ; je ->turned ; test eax, eax ; jnz ->leave ; mov eax, [rbp + pc]);
+    asm!(; cmp eax, RESUME_AT_PC as i32 ; je ->resume_at_pc ; test eax, eax ; jnz ->leave ; mov eax, [rbp + pc]);
     find_block!(asm);
     asm!(; jmp rcx ; .align 16);
 
@@ -403,16 +320,16 @@ pub(super) fn shared(base: *const u8) -> (Vec<u8>, Shared) {
         asm!(; ret ; stops: ; add rsp, 8);
         // The function may have changed pinned registers; they must not be spilled over.
         fill(&mut asm);
-        asm!(; cmp eax, TURNED as i32 ; je ->turned ; jmp ->leave ; .align 16);
+        asm!(; cmp eax, RESUME_AT_PC as i32 ; je ->resume_at_pc ; jmp ->leave ; .align 16);
     }
-    shared.turn = at(&asm);
+    shared.resume = at(&asm);
     spill(&mut asm);
-    call(&mut asm, calls::turn as *const ());
+    call(&mut asm, calls::resume as *const ());
     fill(&mut asm);
     asm!(
-        ; cmp eax, TURNED as i32
+        ; cmp eax, RESUME_AT_PC as i32
         ; jne ->leave
-        ; ->turned:
+        ; ->resume_at_pc:
         ; mov rcx, [rbp + frame::CONTEXT]
         ; mov r15, [rcx + offset_of!(Context, data) as i32]
         ; mov rdx, [rcx + offset_of!(Context, fetch) as i32]

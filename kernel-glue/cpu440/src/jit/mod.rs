@@ -8,15 +8,16 @@
 //! | `loops.rs` | which registers a loop uses; likewise |
 //! | `groups.rs` | which accesses have one look-up in common; likewise |
 //! | `x64/` | instructions to host code, one pass, one function for each kind; knows no cache |
-//! | `samples.rs` | which code runs much |
-//! | `unshown.rs` | which accesses of it go by the tables all the same |
+//! | `hotness.rs` | which code runs much |
+//! | `window_backoff.rs` | which accesses of it go by the tables all the same |
 //! | `signal.rs`† | accesses that the host's MMU refuses |
 //! | `stack.rs`† | how much of its stack the thread has left |
 //! | `blocks.rs` | which blocks there are, and the jumps between them |
 //! | `memory.rs`† | the memory that host code lies in |
-//! | `ops.rs` | what the interpreter runs in code's place |
+//! | `interp_ops.rs` | what the interpreter runs in code's place |
 //! | `stopwatch.rs`† | a clock that costs next to nothing |
 //! | `status.rs`† | FPSCR behind translated arithmetic |
+//! | `context.rs` | what code, the functions that it calls and its caller give each other |
 //! | `exec.rs`† | the registers' roles, the code that all blocks share, and into it |
 //! | `calls.rs`† | the functions of ours that code calls |
 //! | `mod.rs` | translating, linking, forgetting, and running |
@@ -33,40 +34,42 @@
 mod blocks;
 mod calls;
 mod conditions;
+mod context;
 mod exec;
 mod flags;
 mod frontend;
 mod groups;
+mod hotness;
+mod interp_ops;
 mod loops;
 mod memory;
-mod ops;
-mod samples;
 mod signal;
 mod stack;
 mod status;
 mod stopwatch;
-mod unshown;
+mod window_backoff;
 mod x64;
 
 use ppc440_isa::{Regs, Trap, regs::msr};
 
 use crate::code::TranslatorStatistics;
-use crate::execution::TranslatorError;
+use crate::error::TranslatorError;
 use crate::fast::Fast;
 use crate::interp::Exec;
 use crate::pins::Pins;
 use crate::supervisor::{Answer, Entry};
 use crate::watch::Keeper;
 use blocks::{Blocks, Hot, Link, Made};
-use exec::{Context, Shared, stop};
+use context::{Context, stop};
+use exec::Shared;
 use frontend::Block;
+use hotness::{Hotness, Next};
+use interp_ops::InterpOps;
 use memory::CodeMemory;
-use ops::Ops;
-use samples::{Next, Samples};
 use signal::{Running, Sites};
 use status::Pending;
 use stopwatch::{Start, ticks};
-use unshown::Unshown;
+use window_backoff::WindowBackoff;
 use x64::{Emitter, MOST_BYTES};
 
 const PAGE: u32 = 4096;
@@ -98,14 +101,14 @@ pub(crate) struct Jit {
     memory: CodeMemory,
     shared: Shared,
     emitter: Emitter,
-    ops: Ops,
+    ops: InterpOps,
     /// Where the first block's code begins.
     first: u32,
     blocks: Blocks,
     block: Block,
-    samples: Samples,
+    hotness: Hotness,
     sites: Sites,
-    unshown: Unshown,
+    backoff: WindowBackoff,
     /// Some code does floating-point arithmetic or comparisons.
     uses_float: bool,
     /// Where the supervisor's pinned range begins, as its code has it.
@@ -166,12 +169,12 @@ impl Jit {
             blocks: Blocks::new(pages, shared.miss),
             memory,
             emitter: Emitter::new(shared),
-            ops: Ops::new(),
+            ops: InterpOps::new(),
             shared,
             block: Block::default(),
-            samples: Samples::new(),
+            hotness: Hotness::new(),
             sites: Sites::default(),
-            unshown: Unshown::new(),
+            backoff: WindowBackoff::new(),
             uses_float: false,
             pinned: 0,
             moves: 0,
@@ -237,10 +240,10 @@ impl Jit {
             };
             let (ram_page, word) = (ram >> 12, (pc >> 2 & 0x3FF) as usize);
             self.emitter.windows = !direct && exec.mmu.shows_at_once();
-            self.unshown.both_ways = exec.mmu.shows_at_once();
+            self.backoff.both_ways = exec.mmu.shows_at_once();
             let next = match direct || !exec.mmu.has_windows() {
                 true => Next::default(),
-                false => self.samples.next((ram_page << 12) + 4 * word as u32),
+                false => self.hotness.next((ram_page << 12) + 4 * word as u32),
             };
             if next.is_sample {
                 self.sample(ram_page, word);
@@ -271,7 +274,7 @@ impl Jit {
                 exec,
                 ops: &raw mut self.ops,
                 entry,
-                unshown: &raw mut self.unshown,
+                backoff: &raw mut self.backoff,
                 rest: *left - slice,
                 budget: slice as i32,
                 data,
@@ -296,13 +299,19 @@ impl Jit {
                 code: self.memory.address(0).addr(),
                 sites: &self.sites,
             };
-            let why = enter(
-                self.memory.address(self.shared.enter),
-                regs,
-                &mut context,
-                self.memory.address(code),
-                &running,
-            );
+            #[allow(unsafe_code)]
+            // SAFETY: `shared` has the entry code, and `code` is that of a block that was not
+            // forgotten; what `context` points to is borrowed by this function, which uses it again
+            // when that has returned.
+            let why = unsafe {
+                exec::enter(
+                    self.memory.address(self.shared.enter),
+                    regs,
+                    &mut context,
+                    self.memory.address(code),
+                    &running,
+                )
+            };
             status::settle(&mut context.pending, &mut regs.fpscr);
             let unused = context.budget - context.done as i32;
             *left -= slice - unused as u32;
@@ -313,15 +322,15 @@ impl Jit {
                     continue;
                 }
                 stop::BUDGET => {
-                    self.samples.slice_ended();
-                    self.unshown.tick();
+                    self.hotness.slice_ended();
+                    self.backoff.tick();
                     if *left != 0 && slice == *left + (slice - unused as u32) {
                         return Ran::Short;
                     }
                     continue;
                 }
                 stop::CODE_CHANGED => return Ran::CodeChanged,
-                stop::UNSHOWN => {
+                stop::BY_TABLES => {
                     self.forget_refused(exec);
                     continue;
                 }
@@ -341,7 +350,7 @@ impl Jit {
     fn sample(&mut self, ram_page: u32, word: usize) {
         let ram = (ram_page << 12) + 4 * word as u32;
         // What is beside code that runs much is likely to be called by it, or to be part of its loop.
-        let hot = self.samples.take(ram) || self.blocks.has_hot(ram_page);
+        let hot = self.hotness.take(ram) || self.blocks.has_hot(ram_page);
         if !hot {
             return;
         }
@@ -353,7 +362,7 @@ impl Jit {
             }
         } else {
             self.statistics.hot += 1;
-            self.samples.found();
+            self.hotness.found();
         }
         // It is made anew at once, so the page keeps its watch.
         let memory = &mut self.memory;
@@ -364,7 +373,7 @@ impl Jit {
 
     /// Forgets the code of the access that is to go by the tables now.
     fn forget_refused(&mut self, exec: &mut Exec) {
-        let (ram_page, word) = (self.unshown.last >> 12, self.unshown.last % PAGE / 4);
+        let (ram_page, word) = (self.backoff.last >> 12, self.backoff.last % PAGE / 4);
         let memory = &mut self.memory;
         let unlink = |link| unlink(memory, link);
         let (_, empty) = self.blocks.forget_hot(ram_page, word as usize, unlink);
@@ -379,7 +388,7 @@ impl Jit {
     /// Which of `words` instructions from a RAM address on go by the tables, one bit each.
     fn by_tables(&self, ram: u32, words: usize) -> u64 {
         let instructions = (ram..).step_by(4).take(words).zip(0..);
-        let by_tables = instructions.filter(|(ram, _)| self.unshown.is_by_tables(*ram));
+        let by_tables = instructions.filter(|(ram, _)| self.backoff.is_by_tables(*ram));
         by_tables.fold(0, |all, (_, n)| all | 1 << n)
     }
 
@@ -413,7 +422,7 @@ impl Jit {
             true => self.by_tables(ram + 4 * word as u32, words),
             false => 0,
         };
-        self.emitter.unshown = by_tables;
+        self.emitter.by_tables = by_tables;
         let made = self.emitter.compile(&self.block, code, first_link);
         self.uses_float |= made.uses_float;
         self.memory.push(made.bytes);
@@ -500,7 +509,7 @@ impl Jit {
             if !self.blocks.holds_code(ram_page, from, to) {
                 continue;
             }
-            self.unshown.forget(base + from..base + to + 1);
+            self.backoff.forget(base + from..base + to + 1);
             let gone = self.forget(ram_page, from, to, exec);
             self.statistics.invalidated += u64::from(gone);
         }
@@ -536,19 +545,6 @@ fn unlink(memory: &mut CodeMemory, link: Link) {
         memory.patch(guard, u32::MAX);
     }
     memory.patch(link.jump, link.stub.wrapping_sub(link.jump + 4));
-}
-
-#[allow(unsafe_code)]
-fn enter(
-    entry: *const u8,
-    regs: &mut Regs,
-    context: &mut Context,
-    code: *const u8,
-    running: &Running<'_>,
-) -> u32 {
-    // SAFETY: `entry` is the shared entry code and `code` that of a block that was not forgotten;
-    // the caller has filled in `context` from references that it holds alone until this returns.
-    unsafe { exec::enter(entry, regs, context, code, running) }
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use ppc440_isa::Insn;
 
 use super::super::blocks::Link;
 use super::super::conditions::With;
-use super::super::exec::{find_block, frame, place, stop};
+use super::super::context::stop;
+use super::super::exec::{find_block, frame, packed_site};
 use super::assembler::DynamicLabel;
 use super::{Cold, Emitter, Home, RAX, alu, asm, at};
 
@@ -369,7 +370,7 @@ impl Emitter {
     pub(super) fn stub(&mut self, link: usize, to: u32) {
         let id = self.first_link + link as u32;
         self.links[link].stub = self.asm.offset().0 as u32;
-        asm!(self, ; mov ecx, place(to, 0) ; mov eax, (stop::LINK | id << 8) as i32);
+        asm!(self, ; mov ecx, packed_site(to, 0) ; mov eax, (stop::LINK | id << 8) as i32);
         self.go(self.shared.leave_at);
     }
 

@@ -12,7 +12,8 @@ use std::mem::offset_of;
 
 use ppc440_isa::{Insn, regs::fpscr};
 
-use super::super::exec::{Context, frame};
+use super::super::context::Context;
+use super::super::exec::frame;
 use super::super::status::{Arithmetic, Pending};
 use super::{Emitter, asm, at};
 

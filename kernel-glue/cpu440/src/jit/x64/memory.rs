@@ -7,7 +7,8 @@ use std::mem::offset_of;
 
 use ppc440_isa::{Insn, regs::msr};
 
-use super::super::exec::{Context, Extent, frame, stop};
+use super::super::context::{Context, stop};
+use super::super::exec::{Extent, frame};
 use super::super::groups::Member;
 use super::assembler::DynamicLabel;
 use super::{Cold, Emitter, Home, RAX, RDX, asm, at};
@@ -228,7 +229,7 @@ impl Emitter {
 
     /// Whether the current access goes to the window.
     fn is_windowed(&self) -> bool {
-        self.windows && !self.is_unshown
+        self.windows && !self.is_by_tables
     }
 
     /// The current access's address in the window, a host register and a displacement from the window;
@@ -258,7 +259,7 @@ impl Emitter {
             item: self.item,
             form: (!known).then_some(form),
             routine,
-            place: self.place(),
+            site: self.site(),
         });
     }
 
@@ -523,7 +524,7 @@ impl Emitter {
     /// Leaves unless MSR\[FP\] is 1; it cannot change within a block.
     pub(super) fn check_fp(&mut self) {
         if !std::mem::replace(&mut self.fp_checked, true) {
-            let unavailable = self.leave_cold(stop::FP_UNAVAILABLE, self.place());
+            let unavailable = self.leave_cold(stop::FP_UNAVAILABLE, self.site());
             asm!(self,
                 ; test DWORD [BYTE rbp + at::MSR], msr::FP as i32
                 ; jz =>unavailable

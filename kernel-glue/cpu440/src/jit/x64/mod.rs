@@ -19,7 +19,8 @@ use ppc440_isa::{Insn, Regs, Word};
 
 use super::blocks::{Link, LinkId};
 use super::conditions::{self, Comparison};
-use super::exec::{BIAS, NOWHERE, PINNED, Shared, place, stop};
+use super::context::stop;
+use super::exec::{BIAS, NOWHERE, PINNED, Shared, packed_site};
 use super::flags::{self, Flags};
 use super::frontend::{Block, Item};
 use super::groups::{Groups, Member};
@@ -151,7 +152,7 @@ enum Cold {
         back: DynamicLabel,
         routine: u32,
         word: u32,
-        place: i32,
+        site: i32,
     },
     /// Finds an access by its page's entry, and goes on with that.
     LookUp {
@@ -168,7 +169,7 @@ enum Cold {
         item: Item,
         form: Option<Form>,
         routine: u32,
-        place: i32,
+        site: i32,
     },
     /// Looks up what is loaded from outside the pinned range; see [`Emitter::check_pinned`].
     Find {
@@ -190,13 +191,13 @@ enum Cold {
     Leave {
         from: DynamicLabel,
         stop: u32,
-        place: i32,
+        site: i32,
     },
     /// Goes on with an instruction that may change the mode, or is the core's.
-    Turn {
+    Resume {
         from: DynamicLabel,
         word: u32,
-        place: i32,
+        site: i32,
     },
     /// Goes on in another block; see [`Emitter::link`].
     Jump { from: DynamicLabel, to: i32 },
@@ -266,9 +267,9 @@ pub(super) struct Emitter {
     /// The code is one that runs much: what it loads and stores is in windows.
     pub windows: bool,
     /// Bit n: the block's instruction n goes by the tables all the same.
-    pub unshown: u64,
+    pub by_tables: u64,
     /// Whether the current one does.
-    is_unshown: bool,
+    is_by_tables: bool,
     sites: Vec<(u32, u32)>,
     /// MSR\[FP\] is known to be 1.
     fp_checked: bool,
@@ -313,8 +314,8 @@ impl Emitter {
             summary: false,
             direct: None,
             windows: false,
-            unshown: 0,
-            is_unshown: false,
+            by_tables: 0,
+            is_by_tables: false,
             sites: Vec::new(),
             fp_checked: false,
             uses_float: false,
@@ -347,7 +348,7 @@ impl Emitter {
             (self.item, self.item_unseen) = (*item, self.unseen[n]);
             self.member = self.groups.member(n);
             self.comparison = self.comparisons[n];
-            self.is_unshown = self.unshown >> n & 1 != 0;
+            self.is_by_tables = self.by_tables >> n & 1 != 0;
             self.arrive();
             open = self.instruction();
             if !open {
@@ -597,14 +598,14 @@ impl Emitter {
     }
 
     /// The current instruction's place.
-    fn place(&self) -> i32 {
-        place(self.item.offset, self.done)
+    fn site(&self) -> i32 {
+        packed_site(self.item.offset, self.done)
     }
 
     /// Gives the current instruction to the interpreter.
     fn interpret(&mut self) {
         self.leave_loop();
-        asm!(self, ; mov ecx, self.item.word.0 as i32 ; mov edx, self.place());
+        asm!(self, ; mov ecx, self.item.word.0 as i32 ; mov edx, self.site());
         self.call(self.shared.interpret);
         self.enter_loop();
     }
@@ -628,30 +629,30 @@ impl Emitter {
             back,
             routine,
             word: self.item.word.0,
-            place: self.place(),
+            site: self.site(),
         };
         self.cold.push(cold);
         from
     }
 
     /// Leaves with `stop` if a jump to the returned label is taken.
-    fn leave_cold(&mut self, stop: u32, place: i32) -> DynamicLabel {
+    fn leave_cold(&mut self, stop: u32, site: i32) -> DynamicLabel {
         let from = self.asm.new_dynamic_label();
-        self.cold.push(Cold::Leave { from, stop, place });
+        self.cold.push(Cold::Leave { from, stop, site });
         from
     }
 
     /// Leaves with `stop`.
-    fn leave(&mut self, stop: u32, place: i32) {
+    fn leave(&mut self, stop: u32, site: i32) {
         self.leave_loop();
-        asm!(self, ; mov ecx, place ; mov eax, stop as i32);
+        asm!(self, ; mov ecx, site ; mov eax, stop as i32);
         self.go(self.shared.leave_at);
     }
 
     /// Calls shared code with an instruction, and goes on at `back`.
-    fn call_for(&mut self, routine: u32, word: u32, place: i32, back: DynamicLabel) {
+    fn call_for(&mut self, routine: u32, word: u32, site: i32, back: DynamicLabel) {
         self.leave_loop();
-        asm!(self, ; mov ecx, word as i32 ; mov edx, place);
+        asm!(self, ; mov ecx, word as i32 ; mov edx, site);
         self.call(routine);
         self.enter_loop();
         asm!(self, ; jmp =>back);
@@ -690,17 +691,17 @@ impl Emitter {
         match cold {
             Cold::Budget { from } => {
                 asm!(self, ; =>from);
-                self.leave(stop::BUDGET, place(first, 0));
+                self.leave(stop::BUDGET, packed_site(first, 0));
             }
             Cold::Call {
                 from,
                 back,
                 routine,
                 word,
-                place,
+                site,
             } => {
                 asm!(self, ; =>from);
-                self.call_for(routine, word, place, back);
+                self.call_for(routine, word, site, back);
             }
             Cold::LookUp {
                 from,
@@ -718,7 +719,7 @@ impl Emitter {
                 item,
                 form,
                 routine,
-                place,
+                site,
             } => {
                 let on = self.asm.offset().0 as u32;
                 self.sites.push((self.at + access, self.at + on));
@@ -726,7 +727,7 @@ impl Emitter {
                     self.item = item;
                     self.address_of(form);
                 }
-                self.call_for(routine, item.word.0, place, back);
+                self.call_for(routine, item.word.0, site, back);
             }
             Cold::Find {
                 from,
@@ -755,15 +756,15 @@ impl Emitter {
                 (self.item, self.done) = (item, done);
                 self.access_alone(member, back);
             }
-            Cold::Leave { from, stop, place } => {
+            Cold::Leave { from, stop, site } => {
                 asm!(self, ; =>from);
-                self.leave(stop, place);
+                self.leave(stop, site);
             }
-            Cold::Turn { from, word, place } => {
+            Cold::Resume { from, word, site } => {
                 asm!(self, ; =>from);
                 self.leave_loop();
-                asm!(self, ; mov ecx, word as i32 ; mov edx, place);
-                self.go(self.shared.turn);
+                asm!(self, ; mov ecx, word as i32 ; mov edx, site);
+                self.go(self.shared.resume);
             }
             Cold::Jump { from, to } => {
                 asm!(self, ; =>from);

@@ -7,7 +7,8 @@ use ppc440_isa::regs::{mmucr, msr};
 use ppc440_isa::tlb::ENTRIES;
 use ppc440_isa::{Insn, TlbWrite, TlbWrites, spr};
 
-use super::super::exec::{place, stop};
+use super::super::context::stop;
+use super::super::exec::packed_site;
 use super::assembler::DynamicLabel;
 use super::{Cold, Emitter, Home, RAX, RDX, asm, at};
 use crate::interp::{OWN_MSR, goes_to_core};
@@ -47,7 +48,7 @@ impl Emitter {
         let word = self.item.word;
         let rt = word.rt();
         if goes_to_core(insn, word) {
-            return Some(self.turn());
+            return Some(self.resume());
         }
         match insn {
             Insn::Isync => {
@@ -60,7 +61,7 @@ impl Emitter {
                 asm!(self, ; lock or DWORD [rsp], 0);
                 Some(true)
             }
-            Insn::Sc => Some(self.turn()),
+            Insn::Sc => Some(self.resume()),
             Insn::Tw | Insn::Twi if word.to() == 31 => {
                 self.interpret();
                 Some(false)
@@ -104,7 +105,7 @@ impl Emitter {
                         }
                         self.ctr_copy = Some(s);
                     }
-                    spr::PID => return Some(self.turn()),
+                    spr::PID => return Some(self.resume()),
                     spr::MMUCR => {
                         self.supervisor_only();
                         self.load(RAX, rt);
@@ -222,18 +223,18 @@ impl Emitter {
     }
 
     /// Goes on with the current instruction where it may change the mode, or is the core's.
-    fn turn(&mut self) -> bool {
+    fn resume(&mut self) -> bool {
         self.leave_loop();
-        asm!(self, ; mov ecx, self.item.word.0 as i32 ; mov edx, self.place());
-        self.go(self.shared.turn);
+        asm!(self, ; mov ecx, self.item.word.0 as i32 ; mov edx, self.site());
+        self.go(self.shared.resume);
         false
     }
 
     /// Likewise, if a jump to the returned label is taken.
     fn turn_cold(&mut self) -> DynamicLabel {
         let from = self.asm.new_dynamic_label();
-        let (word, place) = (self.item.word.0, self.place());
-        self.cold.push(Cold::Turn { from, word, place });
+        let (word, site) = (self.item.word.0, self.site());
+        self.cold.push(Cold::Resume { from, word, site });
         from
     }
 
@@ -251,7 +252,7 @@ impl Emitter {
 
     /// Where to go when the core must look behind the current instruction.
     fn attention(&mut self) -> DynamicLabel {
-        let behind = place(self.item.offset + 4, self.done + 1);
+        let behind = packed_site(self.item.offset + 4, self.done + 1);
         self.leave_cold(stop::ATTENTION, behind)
     }
 

@@ -10,14 +10,14 @@ const SLOTS: usize = 1024;
 
 /// The operations that ran last.
 #[derive(Debug)]
-pub(super) struct Ops(Box<[(u32, Op); SLOTS]>);
+pub(super) struct InterpOps(Box<[(u32, Op); SLOTS]>);
 
-impl Ops {
+impl InterpOps {
     /// Of any instruction, the first at least.
     pub fn new() -> Self {
         let first = (0, predecode(0, 0).0);
         let slots = vec![first; SLOTS].into_boxed_slice();
-        Ops(slots.try_into().expect("as many slots as were asked for"))
+        InterpOps(slots.try_into().expect("as many slots as were asked for"))
     }
 
     /// What does an instruction that is no branch.

@@ -31,7 +31,7 @@ struct Refused {
 
 /// The accesses, by the RAM address of their instructions.
 #[derive(Debug)]
-pub(super) struct Unshown {
+pub(super) struct WindowBackoff {
     refused: BTreeMap<u32, Refused>,
     /// Slices so far.
     now: u32,
@@ -45,9 +45,9 @@ pub(super) struct Unshown {
     pub last: u32,
 }
 
-impl Unshown {
+impl WindowBackoff {
     pub fn new() -> Self {
-        Unshown {
+        WindowBackoff {
             refused: BTreeMap::new(),
             now: 0,
             allowance: AT_ONCE * EACH,
@@ -105,47 +105,47 @@ impl Unshown {
 mod tests {
     use super::*;
 
-    fn ticks(unshown: &mut Unshown, slices: u32) {
-        (0..slices).for_each(|_| unshown.tick());
+    fn ticks(backoff: &mut WindowBackoff, slices: u32) {
+        (0..slices).for_each(|_| backoff.tick());
     }
 
     #[test]
     fn refusals_beyond_the_allowance_count_for_longer_and_longer() {
-        let mut unshown = Unshown::new();
+        let mut backoff = WindowBackoff::new();
         for ram in 0..AT_ONCE {
-            assert!(!unshown.refuse(4 * ram));
+            assert!(!backoff.refuse(4 * ram));
         }
         for again in 0..4 {
-            assert!(unshown.refuse(0x1000), "{again}");
+            assert!(backoff.refuse(0x1000), "{again}");
             for slice in 1..=WHILE << again {
-                assert!(unshown.is_by_tables(0x1000), "{again} {slice}");
-                unshown.tick();
+                assert!(backoff.is_by_tables(0x1000), "{again} {slice}");
+                backoff.tick();
                 // What time allows, somebody else uses up.
                 if slice.is_multiple_of(EACH) {
-                    assert!(!unshown.refuse(4));
+                    assert!(!backoff.refuse(4));
                 }
             }
-            assert!(!unshown.is_by_tables(0x1000), "{again}");
+            assert!(!backoff.is_by_tables(0x1000), "{again}");
         }
-        assert!(!unshown.is_by_tables(4));
+        assert!(!backoff.is_by_tables(4));
         // Other code does not inherit it.
-        assert!(unshown.refuse(0x1000));
-        unshown.forget(0x0FF0..0x1001);
-        assert!(!unshown.is_by_tables(0x1000));
+        assert!(backoff.refuse(0x1000));
+        backoff.forget(0x0FF0..0x1001);
+        assert!(!backoff.is_by_tables(0x1000));
     }
 
     #[test]
     fn time_allows_so_many_refusals_and_no_more_at_once() {
-        let mut unshown = Unshown::new();
-        ticks(&mut unshown, 1000 * EACH);
-        let allowed = (0..100).filter(|_| !unshown.refuse(0)).count();
+        let mut backoff = WindowBackoff::new();
+        ticks(&mut backoff, 1000 * EACH);
+        let allowed = (0..100).filter(|_| !backoff.refuse(0)).count();
         assert_eq!(allowed as u32, AT_ONCE);
-        ticks(&mut unshown, 3 * EACH);
-        let allowed = (0..100).filter(|_| !unshown.refuse(0)).count();
+        ticks(&mut backoff, 3 * EACH);
+        let allowed = (0..100).filter(|_| !backoff.refuse(0)).count();
         assert_eq!(allowed, 3);
-        unshown.both_ways = true;
-        let anew = (0..800).filter(|_| unshown.refuse(0)).count();
-        let by_tables = (0..800).filter(|word| unshown.is_by_tables(4 * word));
+        backoff.both_ways = true;
+        let anew = (0..800).filter(|_| backoff.refuse(0)).count();
+        let by_tables = (0..800).filter(|word| backoff.is_by_tables(4 * word));
         assert_eq!((anew, by_tables.count()), (100, 100));
     }
 }

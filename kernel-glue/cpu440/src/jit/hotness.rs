@@ -4,7 +4,7 @@
 //! than before the short ones that it leads to. So now and then the blocks behind a sample are samples
 //! too; for that, each of them runs alone.
 
-/// Samples that are remembered.
+/// Hotness that are remembered.
 const REMEMBERED: usize = 8;
 /// Of as many slices, the end of one is followed up, when code was just found that runs much.
 const OFTEN: u32 = 8;
@@ -15,7 +15,7 @@ const STEPS: u32 = 4;
 
 /// The last samples.
 #[derive(Debug)]
-pub(super) struct Samples {
+pub(super) struct Hotness {
     last: [Option<u32>; REMEMBERED],
     next: usize,
     /// A slice has just ended.
@@ -39,9 +39,9 @@ pub(super) struct Next {
     pub alone: bool,
 }
 
-impl Samples {
+impl Hotness {
     pub fn new() -> Self {
-        Samples {
+        Hotness {
             last: [None; REMEMBERED],
             next: 0,
             ended: false,
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn what_comes_again_soon_is_hot() {
-        let mut samples = Samples::new();
+        let mut samples = Hotness::new();
         assert!(!samples.take(0));
         for ram in (4..32).step_by(4) {
             assert!(!samples.take(ram));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     /// Ends slices until one is followed up, to its end; gives how many.
-    fn follow(samples: &mut Samples) -> u32 {
+    fn follow(samples: &mut Hotness) -> u32 {
         let mut slices = 0;
         loop {
             slices += 1;
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn slices_are_followed_up_while_there_is_something_to_find() {
-        let mut samples = Samples::new();
+        let mut samples = Hotness::new();
         assert_eq!(samples.next(0), Next::default());
         let intervals = [(); 6].map(|()| follow(&mut samples));
         assert_eq!(intervals, [8, 16, 32, 64, 128, 128]);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_loop_that_comes_to_itself_is_no_new_sample() {
-        let mut samples = Samples::new();
+        let mut samples = Hotness::new();
         for _ in 0..OFTEN {
             samples.slice_ended();
             samples.next(8);
