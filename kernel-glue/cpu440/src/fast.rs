@@ -15,6 +15,7 @@
 //! An index is the address shifted right by 12, after it was *rotated* right by as many bits as the
 //! access's address has zeros at its end. An address that is not aligned gives an index behind all
 //! pages, where there is always nothing: one look answers for the page and for the alignment.
+// UNSAFE BECAUSE: translated code reads these tables by address, while Rust fills them.
 #![allow(unsafe_code)]
 
 use std::io;

@@ -1,4 +1,5 @@
 //! Guest RAM as the running CPU reaches it: one flat host mapping, addressed by byte offset.
+// UNSAFE BECAUSE: guest RAM is written by devices and other threads meanwhile, so it is never a Rust reference.
 #![allow(unsafe_code)]
 
 use std::io;

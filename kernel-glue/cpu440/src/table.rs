@@ -1,4 +1,5 @@
 //! Memory for tables over the whole effective address space.
+// UNSAFE BECAUSE: address space that costs memory only where it is written is no boxed slice.
 #![allow(unsafe_code)]
 
 use std::io;

@@ -10,6 +10,7 @@
 //! To show a page and to take it away are calls to the host's kernel, and each page that is shown takes
 //! mappings, of which a process may have some 65,000; so only pages that are worth it are shown, and not
 //! too many (`budget.rs`).
+// UNSAFE BECAUSE: pages are mapped at addresses that translated code computes.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;

@@ -2,6 +2,7 @@
 //! shown nor hidden one by one any more. The guest must not notice, and above all not reach what was
 //! taken from it.
 #![cfg(target_arch = "x86_64")]
+// UNSAFE BECAUSE: mappings are made and taken away to use all of them up.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;

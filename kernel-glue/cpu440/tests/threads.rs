@@ -1,5 +1,6 @@
 //! Threads that are not as the first one of a process is: with signals blocked, or a small stack.
 #![cfg(target_arch = "x86_64")]
+// UNSAFE BECAUSE: a thread's signals are blocked through the C library.
 #![allow(unsafe_code)]
 
 mod hot_guest;

@@ -1,5 +1,6 @@
 //! A process whose machines have no windows: nobody touches its signal handlers.
 #![cfg(target_arch = "x86_64")]
+// UNSAFE BECAUSE: only the C library says what a signal does.
 #![allow(unsafe_code)]
 
 mod hot_guest;

@@ -4,6 +4,7 @@
 //! jump; with a slice it is a compare, a count and three moves as well, a fifth of all the host's
 //! instructions. That nothing runs past the end rests on this file alone: operations are reached
 //! only through [`Thread`], which only [`PageOps`] makes.
+// UNSAFE BECAUSE: one operation goes on to the next by address, without a look at the page's end.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;

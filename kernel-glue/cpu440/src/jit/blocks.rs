@@ -240,6 +240,7 @@ pub(super) struct Blocks {
     graph: Graph,
 }
 
+// UNSAFE BECAUSE: translated code looks blocks up by address, in tables that point into boxes.
 #[allow(unsafe_code)]
 // SAFETY: the pointers in `tables` are to boxes that `Blocks` owns too.
 unsafe impl Send for Blocks {}

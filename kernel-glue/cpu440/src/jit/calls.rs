@@ -1,4 +1,5 @@
 //! The functions of ours that translated code calls.
+// UNSAFE BECAUSE: translated code calls these functions, with the pointers that it was lent.
 #![allow(unsafe_code)]
 
 use ppc440_isa::{Regs, Trap};

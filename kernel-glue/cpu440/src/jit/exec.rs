@@ -20,6 +20,7 @@
 //! registers' values are in the host's. At every instruction that may stop, both are as the guest
 //! expects them; which instruction it is, and how many were completed since `r14d` was last
 //! brought up to date, is known when the code is made.
+// UNSAFE BECAUSE: to run code that was made is to call an address.
 #![allow(unsafe_code)]
 
 use std::mem::offset_of;

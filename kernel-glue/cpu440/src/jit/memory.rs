@@ -6,6 +6,7 @@
 //! Taking host pages one by one costs as much as a third of the translation of what they hold, so they
 //! come in chunks. The writable mapping gives its pages back now and then; the file still has them,
 //! and they would count twice as this process's memory.
+// UNSAFE BECAUSE: code is written through one mapping and run in another.
 #![allow(unsafe_code)]
 
 use std::io;

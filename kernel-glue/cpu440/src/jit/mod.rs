@@ -12,7 +12,7 @@
 //! | `window_backoff.rs` | which accesses of it go by the tables all the same |
 //! | `signal.rs`† | accesses that the host's MMU refuses |
 //! | `stack.rs`† | how much of its stack the thread has left |
-//! | `blocks.rs` | which blocks there are, and the jumps between them |
+//! | `blocks.rs`† | which blocks there are, and the jumps between them |
 //! | `memory.rs`† | the memory that host code lies in |
 //! | `interp_ops.rs` | what the interpreter runs in code's place |
 //! | `stopwatch.rs`† | a clock that costs next to nothing |
@@ -20,7 +20,7 @@
 //! | `context.rs` | what code, the functions that it calls and its caller give each other |
 //! | `exec.rs`† | the registers' roles, the code that all blocks share, and into it |
 //! | `calls.rs`† | the functions of ours that code calls |
-//! | `mod.rs` | translating, linking, forgetting, and running |
+//! | `mod.rs`† | translating, linking, forgetting, and running |
 //!
 //! † holds `unsafe`.
 //!
@@ -121,7 +121,7 @@ pub(crate) struct Jit {
     start: Start,
 }
 
-// The operations and code of a machine move with it from thread to thread.
+// UNSAFE BECAUSE: a machine moves from thread to thread, and its operations and code with it.
 #[allow(unsafe_code)]
 // SAFETY: nothing in `Op` is tied to a thread: it holds a function pointer and numbers.
 unsafe impl Send for Jit {}
@@ -299,6 +299,7 @@ impl Jit {
                 code: self.memory.address(0).addr(),
                 sites: &self.sites,
             };
+            // UNSAFE BECAUSE: translated code is run here, and what it needs is known here only.
             #[allow(unsafe_code)]
             // SAFETY: `shared` has the entry code, and `code` is that of a block that was not
             // forgotten; what `context` points to is borrowed by this function, which uses it again

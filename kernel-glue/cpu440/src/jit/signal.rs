@@ -3,6 +3,7 @@
 //! The host's kernel says so with SIGSEGV. The handler, which this process gets when the first
 //! translator with windows is made, knows for each access of translated code where the code is that does it in another
 //! way, and goes on there. Every other SIGSEGV is whoever's it was before.
+// UNSAFE BECAUSE: a signal handler changes where the interrupted thread goes on.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;

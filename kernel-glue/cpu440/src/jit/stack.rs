@@ -1,5 +1,6 @@
 //! How deep translated code may call: each of the guest's calls that waits for its return is one of the
 //! host's, on the stack of the thread that runs it.
+// UNSAFE BECAUSE: only the C library says where a thread's stack is.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;

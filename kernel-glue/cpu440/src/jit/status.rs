@@ -2,6 +2,7 @@
 //!
 //! Translated code keeps the operands of the last operation and the outcome of the last comparison
 //! after it; that an earlier one was inexact is in the host's MXCSR. [`settle`] makes FPSCR of it.
+// UNSAFE BECAUSE: MXCSR is read and written by instructions.
 #![allow(unsafe_code)]
 
 use std::arch::asm;

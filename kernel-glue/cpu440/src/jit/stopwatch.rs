@@ -1,4 +1,5 @@
 //! A clock for stretches of a few microseconds, which the system's would take a good part of.
+// UNSAFE BECAUSE: the time stamp counter is an instruction.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::_rdtsc;
