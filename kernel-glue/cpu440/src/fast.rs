@@ -73,6 +73,7 @@ impl Default for Windows {
     fn default() -> Self {
         Windows {
             at_once: false,
+            // A quarter of the mappings that Linux allows a process; chosen, not measured.
             most: 8192,
         }
     }
