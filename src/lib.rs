@@ -1,8 +1,10 @@
 //! Boots unmodified PowerPC 440 kernels: the launcher as a library.
 //!
 //! A [`Machine`] collects options and checks them all before anything starts; [`Machine::build`]
-//! gives a [`Vm`], which runs on the caller's thread and returns an [`Outcome`]. Nothing here is
-//! global, installs a signal handler or exits the process: many machines can live in one.
+//! gives a [`Vm`], which runs on the caller's thread and returns an [`Outcome`]. Nothing here exits the
+//! process, and many machines can live in one. Two things are the process's: a handler of SIGSEGV,
+//! which passes on what is not its own, from the first machine with windows on ([`Machine::windows`]);
+//! and how many pages the windows of all machines may show together.
 //!
 //! # Example
 //!

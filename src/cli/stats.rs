@@ -49,7 +49,7 @@ pub fn print(to: &mut impl Write, statistics: &Statistics, elapsed: Duration) ->
             Some(pages) => {
                 format!("{} blocks run much, {pages} pages are in windows", code.hot)
             }
-            None => "no windows, as the host has not the address space".to_owned(),
+            None => "no windows, as they are off or the host has not the address space".to_owned(),
         };
         writeln!(
             to,

@@ -50,7 +50,7 @@ pub enum ProbeError {
     Version {
         /// The device.
         path: PathBuf,
-        /// Its answer to KVM_GET_API_VERSION.
+        /// The device's answer to KVM_GET_API_VERSION.
         version: i32,
     },
     /// KVM of another architecture.

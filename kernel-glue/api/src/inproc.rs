@@ -43,7 +43,7 @@ impl Entry for Direct {
 pub struct InProcess<E = Direct> {
     /// The CPU.
     pub cpu: Cpu,
-    /// Its inputs: the ones that it was made with.
+    /// The CPU's inputs: the ones that it was made with.
     pub pins: Pins,
     /// How it is entered.
     pub entry: E,

@@ -17,7 +17,7 @@ pub(crate) enum Unit {
     Double(u8),
     /// The low word of a floating-point register.
     Word(u8),
-    /// None.
+    /// Nothing special.
     Nothing,
 }
 
@@ -45,9 +45,9 @@ pub(crate) struct MemOp {
     pub len: u8,
     /// Bytes of what a little-endian page turns round: 1, 2, 4 or 8.
     pub element: u8,
-    /// It is a store, or treated as one.
+    /// The access is a store, or treated as one.
     pub store: bool,
-    /// It moves a floating-point register.
+    /// The access moves a floating-point register.
     pub fp: bool,
     /// Byte-reversed.
     pub reverse: bool,

@@ -34,7 +34,7 @@ pub enum SlotError {
     Alignment(Slot),
     /// The end lies beyond 36 bits of address or beyond 4 GiB of the RAM mapping.
     Range(Slot),
-    /// It overlaps another slot.
+    /// The first slot overlaps the second.
     Overlap(Slot, Slot),
 }
 

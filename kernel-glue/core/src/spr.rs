@@ -182,7 +182,7 @@ impl Vcpu {
     }
 
     /// Writes a timer register: time passes up to now first, and what is due next is worked out
-    /// anew before the guest goes on.
+    /// again before the guest goes on.
     fn write_timer<H: Hw>(&mut self, hw: &H, number: u32, value: u32) {
         self.slice_end = 0;
         let timer = &mut self.timer;

@@ -101,7 +101,7 @@ pub(crate) const LONGEST: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant)] // There is no heap here, and one of these per vcpu.
 pub enum InFlight {
-    /// None.
+    /// No access is in flight.
     None,
     /// A load or store.
     Mmio(Transfer),

@@ -325,7 +325,7 @@ impl Timing {
         self.charges[cause as usize]
     }
 
-    /// Begins anew: the interval that is open is dropped.
+    /// Begins again: the interval that is open is dropped.
     pub(crate) fn pause(&mut self) {
         self.running = false;
     }

@@ -27,7 +27,7 @@ pub(crate) struct System {
     pub slots: Slots,
     pub fetch_space: SpaceId,
     pub data_space: SpaceId,
-    /// The mode for which the spaces are selected; none: they must be selected anew.
+    /// The mode for which the spaces are selected; none: they must be selected again.
     pub mode: Option<Mode>,
     pub progress: Progress,
     pub log: InterruptLog,

@@ -112,7 +112,7 @@ impl Ranges {
 /// What became of the wish to give the hardware a translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fill {
-    /// It holds the translation now.
+    /// The hardware holds the translation now.
     Mapped,
     /// The page is one that the hardware cannot hold exactly: little-endian, smaller than 4 KB,
     /// or hidden in part behind another entry.

@@ -81,10 +81,11 @@ pub struct TranslatorStatistics {
     pub links: u64,
     /// Times that translated code was entered.
     pub entries: u64,
-    /// Blocks that were made anew because they run much.
+    /// Blocks that were made again because they run much.
     pub hot: u64,
     /// Pages of guest RAM that are mapped a second time, because such blocks load and store there;
-    /// `None` where that cannot be: guest RAM is no file, or the host has not the address space.
+    /// `None` without windows: they are switched off, guest RAM is no file, the host has not the address
+    /// space, or would not hide a page any more.
     pub shown_pages: Option<u64>,
 }
 

@@ -154,7 +154,7 @@ impl Table {
         Ok(Table(Reservation::new(Self::BYTES)?))
     }
 
-    /// That many tables.
+    /// Makes `count` tables.
     ///
     /// # Errors
     /// As [`Reservation::new`].

@@ -81,7 +81,7 @@ impl Window {
     /// Tables without windows.
     ///
     /// # Errors
-    /// As for those with windows.
+    /// When the host has no address space left for the tables.
     pub fn none(count: usize, tables: usize, written: &[Range<usize>]) -> io::Result<Vec<Self>> {
         let memory = Reservation::sparse(count, tables, 0..tables, written)?;
         Ok(Self::behind(tables, memory))

@@ -187,9 +187,9 @@ pub struct TlbWrite {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct TlbWrites {
-    /// How many there are.
+    /// Writes that wait.
     pub count: u32,
-    /// They come first; what is behind them is of no meaning.
+    /// The writes that wait come first; the rest has no meaning.
     pub writes: [TlbWrite; TlbWrites::MOST],
 }
 
@@ -264,13 +264,13 @@ pub struct Regs {
     pub usprg0: u32,
     /// SPRG0-7; problem state may read 4-7.
     pub sprg: [u32; 8],
-    /// Save and restore registers of the non-critical interrupts.
+    /// Save and restore register 0 of the non-critical interrupts: the address to return to.
     pub srr0: u32,
-    /// Likewise, the MSR.
+    /// Save and restore register 1 of the non-critical interrupts: the MSR before.
     pub srr1: u32,
-    /// Save and restore registers of the critical interrupts.
+    /// Save and restore register 0 of the critical interrupts: the address to return to.
     pub csrr0: u32,
-    /// Likewise, the MSR.
+    /// Save and restore register 1 of the critical interrupts: the MSR before.
     pub csrr1: u32,
     /// Data exception address register.
     pub dear: u32,

@@ -27,7 +27,7 @@ impl Mode {
         Mode((space | user | u32::from(pid)) as u16)
     }
 
-    /// Its number, below [`Mode::COUNT`].
+    /// Returns the mode as a number, below [`Mode::COUNT`].
     #[inline]
     pub fn index(self) -> usize {
         usize::from(self.0)

@@ -38,7 +38,7 @@ pub trait Supervisor {
     /// registers for a trap was made, TLB writes above all. [`Regs::scratch`] stays as it is, and FPSCR
     /// may lack the last operations.
     ///
-    /// It is `true` only a few times in a row without a completed instruction between them.
+    /// The answer is `true` only a few times in a row without a completed instruction between them.
     fn trap(&mut self, spaces: &mut dyn Spaces, regs: &mut Regs, trap: Trap) -> bool;
 }
 

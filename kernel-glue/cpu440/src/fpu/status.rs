@@ -41,7 +41,7 @@ impl Fprf {
     }
 }
 
-/// The same bits with VX and FEX as the others make them.
+/// Returns FPSCR with VX and FEX as the other bits make them.
 #[inline(always)]
 fn summarised(value: u32) -> u32 {
     let mut value = value & !(fpscr::FEX | fpscr::VX);

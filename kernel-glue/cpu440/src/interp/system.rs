@@ -264,7 +264,7 @@ pub(super) fn mfspr(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     Flow::Next
 }
 
-/// Likewise to write.
+/// Writes an SPR that is storage.
 pub(super) fn mtspr(exec: &mut Exec, regs: &mut Regs, op: &Op) -> Flow {
     let value = regs.gpr[op.word.rs()];
     match op.word.spr() {

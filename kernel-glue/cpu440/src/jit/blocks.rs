@@ -19,7 +19,7 @@ type BlockId = u32;
 /// Number of a link.
 pub(super) type LinkId = u32;
 
-/// Numbers have this many bits, and begin anew after the highest: long before, what had the low
+/// Numbers have this many bits, and begin again after the highest: long before, what had the low
 /// ones is gone.
 const BITS: u32 = 24;
 /// No number.
@@ -409,7 +409,7 @@ impl Blocks {
         self.forget_if(ram_page, meets, unlink)
     }
 
-    /// Likewise the block that begins at a word, and no other.
+    /// Forgets the block that begins at a word, and no other.
     pub fn forget_block(
         &mut self,
         ram_page: u32,
@@ -420,7 +420,7 @@ impl Blocks {
         self.forget_if(ram_page, begins, unlink)
     }
 
-    /// Likewise those that were made as ones that run much, from a word among others.
+    /// Forgets the blocks that were made as ones that run much, from a word among others.
     pub fn forget_hot(
         &mut self,
         ram_page: u32,
@@ -435,7 +435,7 @@ impl Blocks {
         )
     }
 
-    /// Likewise those of which `goes` says so.
+    /// Forgets the blocks of which `goes` says so.
     fn forget_if(
         &mut self,
         ram_page: u32,
@@ -615,7 +615,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_is_opened_leads_nowhere_until_it_is_linked_anew() {
+    fn a_block_that_is_opened_leads_nowhere_until_it_is_linked_again() {
         let mut blocks = Blocks::new(4, 7);
         blocks.add(2, 8, 3, made(50, &[link(51)]));
         let id = blocks.next_link();
@@ -643,7 +643,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_begin_anew() {
+    fn numbers_begin_again() {
         let mut queue = Queue::new();
         for n in 0..(1u32 << BITS) + 10 {
             let id = queue.push(n);

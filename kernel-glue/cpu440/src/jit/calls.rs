@@ -174,7 +174,7 @@ fn run(
     }
 }
 
-/// The same for an access that the window did not show: shows its page for the next one. Comes back if
+/// Runs an access that the window did not show, and shows its page for the next one. Comes back if
 /// it is to go by the tables from now on.
 fn run_refused(
     context: &mut Context<'_>,

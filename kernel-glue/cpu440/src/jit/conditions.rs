@@ -1,4 +1,4 @@
-//! Which branches can compare anew what their CR bit says. Compilers put other work between a
+//! Which branches can compare again what their CR bit says. Compilers put other work between a
 //! comparison and its branch; by then the host's flags are gone, but what was compared is often still
 //! there, and comparing it is faster than to wait for what was stored of the result.
 
@@ -147,7 +147,7 @@ mod tests {
         })
     }
 
-    /// What the last of the instructions compares anew.
+    /// What the last of the instructions compares again.
     fn last(words: &[u32], inside: &[u32]) -> Option<Comparison> {
         let mut found = Vec::new();
         find(

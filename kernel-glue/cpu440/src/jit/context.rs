@@ -50,7 +50,7 @@ pub(super) struct Context<'a> {
     /// Instructions that may run; afterwards those that were not, and so in the functions that
     /// translated code calls.
     pub budget: i32,
-    /// Those that may run besides, once translated code has come back.
+    /// Instructions that may run besides, once translated code has come back.
     pub rest: u32,
     /// The data space's tables.
     pub data: *const u8,

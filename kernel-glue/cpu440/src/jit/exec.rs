@@ -108,13 +108,13 @@ pub(super) struct Shared {
     pub miss: u32,
     /// Called with an instruction in `ecx` and its place in `edx`: runs its operation.
     pub interpret: u32,
-    /// Likewise for a load, its address in `eax`.
+    /// Called for a load, as [`Shared::interpret`] is, with the load's address in `eax`.
     pub load: u32,
-    /// Likewise for a store.
+    /// Called for a store, as [`Shared::interpret`] is, with the store's address in `eax`.
     pub store: u32,
     /// As `load`, for a page that the window does not show.
     pub show_load: u32,
-    /// As `store`, likewise.
+    /// As `store`, for a page that the window does not show, or not for stores.
     pub show_store: u32,
     /// Goes on here with an instruction that may change the mode, or is the core's: its word in
     /// `ecx` and its place in `edx`, as above.
@@ -125,7 +125,7 @@ pub(super) struct Shared {
     /// in `rcx` what is to be added to the address and clears ZF; or sets ZF, when there is no entry
     /// for its page, or not one for all of it. It keeps all registers but `edx`.
     pub find_load: [u32; Extent::COUNT],
-    /// Likewise for a store.
+    /// For each [`Extent`], called for a store as [`Shared::find_load`] is for a load.
     pub find_store: [u32; Extent::COUNT],
     /// Called with the addresses of the first byte of a load in `eax` and of the last in `edx`: looks
     /// them up. Gives the host address in `rcx` and clears ZF; or sets ZF, when there is no entry, or

@@ -1,5 +1,5 @@
 //! Which flags that a block's instructions set nobody can see: a CR field or XER\[CA\] that a later
-//! instruction of the block sets anew, before any reads it and before the block can be left.
+//! instruction of the block sets again, before any reads it and before the block can be left.
 
 use ppc440_isa::{Insn, Word};
 
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_unseen_only_when_they_are_set_anew_before_anything_can_look() {
+    fn flags_are_unseen_only_when_they_are_set_again_before_anything_can_look() {
         let (cr0, cr7) = (field(0), field(7));
         let cases: &[(&[u32], &[Flags])] = &[
             // At the end of a block, everything is seen.
@@ -168,7 +168,7 @@ mod tests {
             (&[ADDIC_DOT, CMPWI], &[cr0, 0]),
             (&[ADDIC_DOT, ADDIC], &[CA, 0]),
             (&[ADDIC_DOT, ADDIC_DOT], &[CA | cr0, 0]),
-            // Read before they are set anew.
+            // Read before they are set again.
             (&[CMPWI, ISEL_EQ, CMPWI], &[0, 0, 0]),
             (&[CMPWI_7, ISEL_EQ, CMPWI_7], &[cr7, 0, 0]),
             (&[CMPWI_7, MCRF_0_7, CMPWI_7], &[0, 0, 0]),

@@ -7,9 +7,9 @@
 /// Samples that are remembered. With 32, and every second slice followed up, nothing in `tests/bench` was
 /// faster, and fork+exec 5 % slower.
 const REMEMBERED: usize = 8;
-/// Of as many slices, the end of one is followed up, when code was just found that runs much.
+/// Slices of which one is followed up, when code was just found that runs much.
 const OFTEN: u32 = 8;
-/// And when none was found for long.
+/// Slices of which one is followed up, when no such code was found for long.
 const SELDOM: u32 = 128;
 /// Blocks that run alone then.
 const STEPS: u32 = 4;
@@ -34,9 +34,9 @@ pub(super) struct Hotness {
 /// What becomes of the code that is about to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Next {
-    /// It is a sample.
+    /// The code that is about to run is a sample.
     pub is_sample: bool,
-    /// It is to come back when its block has run.
+    /// The code is to come back when its block has run.
     pub alone: bool,
 }
 

@@ -13,7 +13,7 @@ const SLOTS: usize = 1024;
 pub(super) struct InterpOps(Box<[(u32, Op); SLOTS]>);
 
 impl InterpOps {
-    /// Of any instruction, the first at least.
+    /// Makes a memory of operations, with that of some instruction in each slot.
     pub fn new() -> Self {
         let first = (0, predecode(0, 0).0);
         let slots = vec![first; SLOTS].into_boxed_slice();

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `frontend.rs` | guest words to the instructions of a block; knows no host |
 //! | `flags.rs` | which flags nobody can see; knows no host either |
-//! | `conditions.rs` | which branches can compare anew; likewise |
+//! | `conditions.rs` | which branches can compare again; likewise |
 //! | `loops.rs` | which registers a loop uses; likewise |
 //! | `groups.rs` | which accesses have one look-up in common; likewise |
 //! | `x64/` | instructions to host code, one pass, one function for each kind; knows no cache |
@@ -81,7 +81,7 @@ const CODE_BYTES: usize = 32 << 20;
 /// tenth of the time of the benchmark `integers` (`tests/bench`); with 40,000 it does not show.
 const SLICE: u32 = 40_000;
 
-/// How often all code is made anew because the supervisor's pinned range begins somewhere else: a
+/// How often all code is made again because the supervisor's pinned range begins somewhere else: a
 /// loader has another one than the kernel, but no kernel has several in turn. Chosen, not
 /// measured; a guest that moves its range more often gets code that looks addresses up.
 const MOVES: u32 = 16;
@@ -349,7 +349,7 @@ impl Jit {
     }
 
     /// Takes note that a slice ended before the code at a word of a RAM page. If that runs much, it is
-    /// forgotten, to be made anew as such.
+    /// forgotten, to be made again as such.
     fn sample(&mut self, ram_page: u32, word: usize) {
         let ram = (ram_page << 12) + 4 * word as u32;
         // What is beside code that runs much is likely to be called by it, or to be part of its loop.
@@ -367,7 +367,7 @@ impl Jit {
             self.statistics.hot += 1;
             self.hotness.found();
         }
-        // It is made anew at once, so the page keeps its watch.
+        // It is made again at once, so the page keeps its watch.
         let memory = &mut self.memory;
         self.blocks
             .forget_block(ram_page, word, |link| unlink(memory, link));

@@ -38,7 +38,7 @@ pub(super) struct WindowBackoff {
     now: u32,
     /// Slices that were not used up by refusals.
     allowance: u32,
-    /// Whatever time allows, one access in eight goes by the tables, and code is made anew after one
+    /// Whatever time allows, one access in eight goes by the tables, and code is made again after one
     /// refusal in eight: all is to go both ways.
     pub both_ways: bool,
     refusals: u32,
@@ -64,7 +64,7 @@ impl WindowBackoff {
         self.allowance = (self.allowance + 1).min(AT_ONCE * EACH);
     }
 
-    /// The instruction at a RAM address was refused; says whether its code is to be made anew.
+    /// The instruction at a RAM address was refused; says whether its code is to be made again.
     pub fn refuse(&mut self, ram: u32) -> bool {
         self.last = ram;
         self.refusals = self.refusals.wrapping_add(1);
@@ -145,8 +145,8 @@ mod tests {
         let allowed = (0..100).filter(|_| !backoff.refuse(0)).count();
         assert_eq!(allowed, 3);
         backoff.both_ways = true;
-        let anew = (0..800).filter(|_| backoff.refuse(0)).count();
+        let again = (0..800).filter(|_| backoff.refuse(0)).count();
         let by_tables = (0..800).filter(|word| backoff.is_by_tables(4 * word));
-        assert_eq!((anew, by_tables.count()), (100, 100));
+        assert_eq!((again, by_tables.count()), (100, 100));
     }
 }

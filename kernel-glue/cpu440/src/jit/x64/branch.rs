@@ -224,7 +224,7 @@ impl Emitter {
         }
         if tests {
             let when = (bo & 8 != 0) == holds;
-            if !self.jump_anew(bi, when, label) {
+            if !self.jump_again(bi, when, label) {
                 self.jump_on_bit(bi, when, label);
             } else if counts {
                 // There is a way here without the comparison.
@@ -234,9 +234,9 @@ impl Emitter {
         asm!(self, ; =>skip);
     }
 
-    /// Makes the comparison anew that set a CR bit, LT, GT or EQ, and jumps if that is `when`; says
+    /// Makes the comparison again that set a CR bit, LT, GT or EQ, and jumps if that is `when`; says
     /// whether it could, and had to.
-    fn jump_anew(&mut self, bit: usize, when: bool, label: DynamicLabel) -> bool {
+    fn jump_again(&mut self, bit: usize, when: bool, label: DynamicLabel) -> bool {
         let field = bit / 4;
         let Some(comparison) = self.comparison.filter(|_| self.flags != Some(field)) else {
             return false;
@@ -328,7 +328,7 @@ impl Emitter {
         self.jump_linked(stub, guard, to);
     }
 
-    /// Likewise in this page, where no loop's registers are in the host's.
+    /// Jumps to an address in this page, where no loop's registers are in the host's.
     fn jump_known(&mut self, to: u32) {
         let stub = self.asm.new_dynamic_label();
         self.jump_linked(stub, None, to as i32);

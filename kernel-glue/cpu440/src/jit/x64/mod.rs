@@ -246,11 +246,11 @@ pub(super) struct Emitter {
     item: Item,
     /// For each instruction of the block, the flags that it sets and nobody can see.
     unseen: Vec<Flags>,
-    /// Those of the current one.
+    /// The flags that the current instruction sets and nobody can see.
     item_unseen: Flags,
-    /// For each instruction of the block, the comparison that it can make anew.
+    /// For each instruction of the block, the comparison that it can make again.
     comparisons: Vec<Option<Comparison>>,
-    /// That of the current one.
+    /// The comparison that the current instruction can make again.
     comparison: Option<Comparison>,
     /// Instructions before the current one that `r14d` still counts.
     done: u32,

@@ -230,7 +230,7 @@ impl Emitter {
         false
     }
 
-    /// Likewise, if a jump to the returned label is taken.
+    /// Goes on so, with the current instruction, if a jump to the returned label is taken.
     fn turn_cold(&mut self) -> DynamicLabel {
         let from = self.asm.new_dynamic_label();
         let (word, site) = (self.item.word.0, self.site());
