@@ -3,11 +3,15 @@
 //! The vcpu never waits for the host: it leaves a token, and a thread that finds one looks for
 //! requests until there are none. One that finds more than it can do at once wakes another, so that
 //! what waits for the host's disk waits together.
+//!
+//! A reset of the device, and the end of the machine, wait for what the threads are at, but not for
+//! ever: a host whose disk hangs (a dead network file system, a failing drive) is left with it.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use ppckvm_devices::virtio::blk::{Serve, Workers};
 
@@ -15,6 +19,10 @@ use crate::host::lock::lock;
 
 /// Threads for each disk: how many requests wait for the host at a time.
 const COUNT: usize = 4;
+
+/// How long a stop waits for requests that the host has. A disk that is well answers in less, and
+/// a guest's own patience is 30 s.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct Job {
@@ -40,16 +48,20 @@ struct Shared {
 
 /// The threads; they end when this is dropped.
 pub(crate) struct Threads {
+    name: String,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    patience: Duration,
 }
 
 impl Threads {
     /// Starts them, idle.
     pub fn new(name: &str) -> io::Result<Self> {
         let mut all = Threads {
+            name: name.into(),
             shared: Arc::default(),
             threads: Vec::with_capacity(COUNT),
+            patience: PATIENCE,
         };
         for _ in 0..COUNT {
             let shared = all.shared.clone();
@@ -62,13 +74,19 @@ impl Threads {
 
 impl Workers for Threads {
     fn start(&mut self, server: Arc<dyn Serve>) {
-        lock(&self.shared.job).server = Some(server);
+        let mut job = lock(&self.shared.job);
+        if job.busy > 0 {
+            // What they do for the driver before could come after what this one wants.
+            drop(job);
+            return server.give_up("the host has not finished requests from before the reset");
+        }
+        job.server = Some(server);
     }
 
     fn wake(&self) {
         let mut job = lock(&self.shared.job);
         // One is enough: the thread that takes it sees all requests.
-        if job.tokens == 0 {
+        if job.tokens == 0 && job.server.is_some() {
             job.tokens = 1;
             self.shared.token.notify_one();
         }
@@ -78,8 +96,21 @@ impl Workers for Threads {
         let mut job = lock(&self.shared.job);
         job.server = None;
         job.tokens = 0;
+        let since = Instant::now();
         while job.busy > 0 {
-            job = wait(&self.shared.idle, job);
+            let Some(left) = self.patience.checked_sub(since.elapsed()) else {
+                let (name, busy) = (&self.name, job.busy);
+                let patience = self.patience.as_secs();
+                drop(job);
+                // A second wait would be as long for nothing.
+                self.patience = Duration::ZERO;
+                return tracing::error!(
+                    "{name}: the host has not finished {busy} requests for {patience} s, and they \
+                     are left behind"
+                );
+            };
+            let waited = self.shared.idle.wait_timeout(job, left);
+            job = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -143,8 +174,15 @@ fn wait<'a, T>(condition: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, 
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        lock(&self.shared.job).quit = true;
+        self.stop();
+        let mut job = lock(&self.shared.job);
+        job.quit = true;
         self.shared.token.notify_all();
+        if job.busy > 0 {
+            // Its thread ends when the host lets go of it.
+            return;
+        }
+        drop(job);
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a disk's thread panicked");
@@ -269,6 +307,53 @@ mod tests {
         (0..1000).for_each(|_| threads.wake());
         drop(busy);
         threads.stop();
+    }
+
+    #[test]
+    fn a_host_that_hangs_is_left_and_serves_no_other_driver() {
+        let mut threads = Threads::new("test").unwrap();
+        threads.patience = Duration::from_millis(10);
+        let (begun, all) = channel();
+        let slow = Arc::new(Slow {
+            begun: Mutex::new(begun),
+            host: Mutex::default(),
+        });
+        let hangs = lock(&slow.host);
+        threads.start(slow.clone());
+        threads.wake();
+        all.recv().unwrap();
+        threads.stop();
+        // Who comes now is told that nobody serves it.
+        let (next, told) = fake(1, false);
+        threads.start(next.clone());
+        told.recv().unwrap();
+        threads.wake();
+        assert!(threads.shared.job.lock().unwrap().server.is_none());
+        // Once the host has answered, the disk works again.
+        drop(hangs);
+        while lock(&threads.shared.job).busy > 0 {
+            std::thread::yield_now();
+        }
+        threads.start(next);
+        threads.wake();
+        told.recv().unwrap();
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_a_host_that_hangs() {
+        let mut threads = Threads::new("test").unwrap();
+        threads.patience = Duration::from_millis(10);
+        let (begun, all) = channel();
+        let slow = Arc::new(Slow {
+            begun: Mutex::new(begun),
+            host: Mutex::default(),
+        });
+        let hangs = lock(&slow.host);
+        threads.start(slow.clone());
+        threads.wake();
+        all.recv().unwrap();
+        drop(threads);
+        drop(hangs);
     }
 
     #[test]
