@@ -50,6 +50,7 @@
 mod host;
 pub mod loader;
 mod machine;
+mod printable;
 mod vm;
 
 pub use host::block::{
@@ -73,9 +74,11 @@ pub use machine::error::{AttachError, BuildError};
 pub use machine::inspect::{BootPlan, Inspection};
 pub use machine::spec::{Accel, Clock, Cpu, MemorySize, SizeError, VmConfig};
 pub use machine::virtio::console::ConsoleOption;
-pub use vm::control::Stopper;
+pub use printable::Printable;
+pub use vm::control::{Phase, Stopper};
 pub use vm::outcome::{Hang, OnPanic, OnReset, Outcome};
 pub use vm::postmortem::{self, PostMortem};
+pub use vm::report::{Activity, LostOutput, Report};
 pub use vm::{MemoryAccessError, Reached, Until, Vm};
 
 pub use ppckvm_api::{

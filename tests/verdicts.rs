@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -19,6 +20,9 @@ use support::guest;
 
 /// Many times what any of these runs takes; only a hang that is not seen reaches it.
 const PATIENCE: Duration = Duration::from_secs(240);
+
+/// The device through which a guest reports its panic.
+const PVPANIC: u32 = 0xEF7F_E000;
 
 /// What the shell of the test guests asks with.
 const PROMPT: &str = "~ # ";
@@ -395,6 +399,262 @@ fn the_command_has_a_status_for_each_ending_of_a_kernel() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn the_verdict_is_the_last_line_and_the_cause_is_near_it() {
+    let append = "console=ttyS0";
+    let args = [
+        "$KERNEL_UIMAGE",
+        "--append",
+        append,
+        "--symbols",
+        "$SYSTEM_MAP",
+        "--stats",
+    ];
+    let output = ppckvm(&args);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(34), "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines
+            .last()
+            .unwrap()
+            .starts_with("ppckvm: kernel panic: VFS: Unable to mount"),
+        "{text}"
+    );
+    // What CI shows of a log.
+    let tail = lines[lines.len() - 20..].join("\n");
+    assert!(
+        tail.contains("back trace:") && tail.contains("mount_block_root"),
+        "{text}"
+    );
+    assert!(lines.iter().all(|line| line.len() <= 110), "{text}");
+}
+
+#[test]
+fn a_report_in_a_file_leaves_standard_error_to_the_verdict() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = dir.path().join("report").display().to_string();
+    let args = [
+        "$KERNEL_UIMAGE",
+        "--append",
+        "console=ttyS0",
+        "--report",
+        &report,
+    ];
+    let output = ppckvm(&args);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(34), "{text}");
+    assert!(text.contains(&report) && !text.contains("tlb:"), "{text}");
+    let file = std::fs::read_to_string(&report).unwrap();
+    for part in ["tlb:", "registers:", "back trace:", "kernel panic: VFS"] {
+        assert!(file.contains(part), "{part} is not in {file}");
+    }
+    let output = ppckvm(&["$KERNEL_UIMAGE", "--report", "/nonexistent/report"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("/nonexistent/report: No such file"));
+}
+
+#[test]
+fn a_time_out_says_where_the_guest_is_and_what_it_waits_for() {
+    let append = "console=ttyS0 root=/dev/vda rootwait";
+    let args = [
+        "$KERNEL_UIMAGE",
+        "--append",
+        append,
+        "--symbols",
+        "$SYSTEM_MAP",
+        "--timeout",
+        "8",
+    ];
+    let output = ppckvm(&args);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(124), "{text}");
+    for part in [
+        "back trace:",
+        "registers:",
+        "the guest is idle",
+        "Waiting for root device /dev/vda",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    assert_eq!(
+        text.lines().last().unwrap(),
+        "ppckvm: the guest was still running after 8s"
+    );
+}
+
+#[test]
+fn a_console_that_leads_nowhere_is_told_of_and_its_log_is_shown() {
+    let output = ppckvm(&["$KERNEL_UIMAGE", "--append", "console=ttyS1 quiet"]);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(34), "{text}");
+    let told = text
+        .lines()
+        .filter(|line| line.contains("the guest writes to uart1, which leads nowhere"));
+    assert_eq!(told.count(), 1, "{text}");
+    assert!(
+        text.contains("which the console did not show") && text.contains("Linux version"),
+        "{text}"
+    );
+    assert!(
+        text.contains("uart1 leads nowhere, and the guest has written"),
+        "{text}"
+    );
+}
+
+#[test]
+fn sigusr1_says_where_the_guest_is_and_it_runs_on() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ppckvm"))
+        .arg("run")
+        .arg(guest("KERNEL_UIMAGE"))
+        .arg("--initrd")
+        .arg(guest("ROOTFS"))
+        .args(["--append", "console=ttyS0"])
+        .env_remove("PPCKVM_LOG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut seen = Vec::new();
+    let mut wait_for = |text: &str| {
+        let mut byte = [0];
+        while !seen.ends_with(text.as_bytes()) {
+            stdout.read_exact(&mut byte).unwrap();
+            seen.extend(byte);
+        }
+    };
+    wait_for(PROMPT);
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::USR1).unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let report: Vec<String> = lines
+        .by_ref()
+        .map(Result::unwrap)
+        .take_while(|line| line != "ppckvm: the guest runs on")
+        .collect();
+    assert!(
+        report.iter().any(|line| line == "back trace:"),
+        "{report:#?}"
+    );
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"echo al\"\"ive\npoweroff -f\n").unwrap();
+    wait_for("alive");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn what_a_program_writes_into_the_kernels_log_is_no_panic() {
+    let says = "echo 'Kernel panic - not syncing: not me' > /dev/kmsg; sleep 5; halt -f";
+    for machine in [
+        linux("KERNEL_UIMAGE", says),
+        linux("KERNEL_UIMAGE", says).symbols(guest("SYSTEM_MAP")),
+        linux("BAMBOO_VMLINUX", says),
+    ] {
+        let mut vm = machine.build().unwrap();
+        assert_eq!(end_of(&mut vm), Outcome::Halted);
+        assert!(
+            vm.output_text()
+                .contains("Kernel panic - not syncing: not me")
+        );
+    }
+    // Nor is the other word, before a reset.
+    let says = "echo 'reboot: System halted' > /dev/kmsg; reboot -f";
+    let reset = outcome(linux("KERNEL_UIMAGE", says));
+    assert_eq!(reset, Outcome::Reset(ResetKind::System));
+}
+
+#[test]
+fn a_panic_that_the_guest_does_not_come_back_from_is_said_when_the_time_is_over() {
+    let machine = rootless("KERNEL_UIMAGE", "panic=0")
+        .on_panic(OnPanic::Continue)
+        .timeout(Duration::from_secs(10));
+    let mut vm = machine.build().unwrap();
+    let outcome = end_of(&mut vm);
+    assert_eq!(outcome.exit_status(), 34, "{outcome}");
+    let line = outcome.to_string();
+    assert!(
+        line.contains("Unable to mount root fs") && line.contains("after 10s"),
+        "{line}"
+    );
+    // A guest that came back has not panicked.
+    let machine = rootless("KERNEL_VMLINUX", "panic=-1")
+        .on_panic(OnPanic::Continue)
+        .on_reset(OnReset::Reboot);
+    let mut vm = machine.build().unwrap();
+    for _ in 0..2 {
+        let banner = Until::text("Linux version").within(PATIENCE);
+        assert_eq!(vm.run_until(banner), Reached::Text);
+    }
+    vm.stopper().stop();
+    assert_eq!(vm.run(), Outcome::Stopped);
+    assert_eq!(vm.report().panic, None);
+}
+
+#[test]
+fn each_cause_of_a_reset_is_told_apart() {
+    // DBCR0's two bits, and the watchdog's in TCR.
+    for (kind, bits) in [
+        (ResetKind::Core, 0x1000_0000),
+        (ResetKind::Chip, 0x2000_0000),
+        (ResetKind::System, 0x3000_0000),
+    ] {
+        for cpu in [ppckvm::Cpu::Interp, ppckvm::Cpu::Auto] {
+            let by_software = Asm::new().li(3, bits).mtspr(spr::DBCR0, 3).spin();
+            let by_watchdog = Asm::new().li(3, bits).mtspr(spr::TCR, 3).spin();
+            // With the watchdog armed, the reset is still software's.
+            let both = Asm::new()
+                .li(3, bits)
+                .mtspr(spr::TCR, 3)
+                .mtspr(spr::DBCR0, 3)
+                .spin();
+            let end = |asm| outcome(small(asm).cpu(cpu).clock(Clock::Virtual));
+            assert_eq!(end(by_software), Outcome::Reset(kind));
+            assert_eq!(end(by_watchdog), Outcome::WatchdogReset(kind));
+            assert_eq!(end(both), Outcome::Reset(kind));
+        }
+    }
+}
+
+#[test]
+fn of_two_ends_the_first_is_the_cause() {
+    let off_then_reset = Asm::new()
+        .li(30, support::asm::POWER_OFF.0)
+        .li(31, support::asm::POWER_OFF.1)
+        .li(29, 0x3000_0000)
+        .stw(31, 30, 0)
+        .mtspr(spr::DBCR0, 29)
+        .spin();
+    assert_eq!(outcome(small(off_then_reset)), Outcome::PoweredOff);
+    // A guest that reports its panic and then lets the watchdog, a reset or the power switch end it.
+    let panics = || Asm::new().li(3, PVPANIC).addi(4, 0, 1).stb(4, 3, 0);
+    let watchdog = panics().li(3, 0x3000_0000).mtspr(spr::TCR, 3).spin();
+    for (name, program) in [
+        ("watchdog", watchdog),
+        ("reset", panics().reset()),
+        ("power off", panics().power_off()),
+        ("hang", panics().spin()),
+    ] {
+        let outcome = outcome(
+            small(program)
+                .clock(Clock::Virtual)
+                .on_panic(OnPanic::Continue),
+        );
+        assert_eq!(outcome.exit_status(), 34, "{name}: {outcome}");
+    }
+}
+
+#[test]
+fn a_silent_panic_before_a_reset_is_not_taken_for_the_reset() {
+    // Nothing is said, and `panic=-1` resets before anybody looks.
+    let machine = Machine::new()
+        .kernel(guest("BAMBOO_VMLINUX"))
+        .append("console=tty9 loglevel=0 panic=-1")
+        .on_reset(OnReset::Reboot);
+    assert!(message(&outcome(machine)).contains("Unable to mount root fs"));
 }
 
 #[test]

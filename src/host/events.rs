@@ -27,7 +27,7 @@ impl EventThread {
     /// # Errors
     /// When the host has no thread or descriptor left.
     pub fn start(name: &str, subscribers: Vec<Subscriber>, mut tick: Tick) -> io::Result<Self> {
-        let mut manager = EventManager::<Subscriber>::new().map_err(io::Error::other)?;
+        let mut manager = EventManager::<Subscriber>::new().map_err(host_error)?;
         let endpoint = manager.remote_endpoint();
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new().name(name.into()).spawn({
@@ -76,6 +76,16 @@ impl EventThread {
         move || {
             let _ = endpoint.kick();
         }
+    }
+}
+
+/// What the host said, where it said something.
+fn host_error(error: event_manager::Error) -> io::Error {
+    match error {
+        event_manager::Error::EventFd(error) | event_manager::Error::Epoll(error) => {
+            io::Error::from_raw_os_error(error.errno())
+        }
+        other => io::Error::other(other),
     }
 }
 

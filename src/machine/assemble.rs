@@ -49,6 +49,7 @@ pub(crate) fn assemble(
     let ends = Ends::open(board, &config, &mut additions, &vcpu, &ram, &given)?;
     let wires = Wires::new(board, vcpu.handle());
     let devices = Devices::new(board, &config, additions, &ram, &wires, &ends, given.banks)?;
+    say_places(&devices.buses, &given.placement);
     let pristine = vcpu.state();
     let mut vm = Vm {
         description: describe(&given.kvm, &vcpu),
@@ -81,6 +82,21 @@ pub(crate) fn assemble(
         vm.placement.segments = Vec::new();
     }
     Ok(vm)
+}
+
+/// Says where everything is, for who looks for details.
+fn say_places(buses: &Buses, placement: &Placement) {
+    for (name, start, count) in buses.mmio.ranges() {
+        tracing::debug!("{name} at {start:#010x}, {count:#x} bytes");
+    }
+    for (name, start, count) in buses.dcr.ranges() {
+        tracing::debug!("{name} at dcr {start:#05x}, {count:#x} registers");
+    }
+    for segment in &placement.segments {
+        let (start, end) = (segment.gpa, segment.end());
+        tracing::debug!("loaded from {start:#010x} to {end:#010x}");
+    }
+    tracing::debug!("the guest starts with {:x?}", placement.registers);
 }
 
 /// What the user gave, checked before anything is made.
@@ -176,9 +192,7 @@ impl Ends {
         let control = Arc::new(Control::default());
         control.attach(vcpu.handle());
         let watch = Watch::new(control.clone(), config.on_panic);
-        if let Some(symbols) = &given.symbols {
-            watch.know(symbols, ram.memory.clone());
-        }
+        watch.know(given.symbols.as_ref(), ram.memory.clone());
         let serial = std::mem::take(&mut additions.consoles);
         let virtio = std::mem::take(&mut additions.virtio_consoles);
         let owner = || -> Arc<dyn Owner> { Arc::new(Port::new(control.clone(), watch.clone())) };
@@ -293,9 +307,10 @@ fn describe(kvm: &Kvm, vcpu: &Vcpu) -> String {
         (Engine::Interpreter, None) => "interpreter".to_owned(),
         (Engine::Interpreter, Some(why)) => format!("interpreter ({why})"),
     };
-    let why = kvm
-        .not_kernel()
-        .map(|why| format!(" ({why})"))
-        .unwrap_or_default();
-    format!("{}, {engine}{why}", kvm.backend())
+    // The reason is long, and the same each time.
+    let why = kvm.not_kernel().map(|why| {
+        tracing::info!("{why}");
+        " (/dev/kvm is not used)"
+    });
+    format!("{}, {engine}{}", kvm.backend(), why.unwrap_or_default())
 }

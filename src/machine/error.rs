@@ -75,7 +75,7 @@ pub enum BuildError {
     #[error(transparent)]
     Vsock(#[from] VsockError),
     /// The host has not enough of something.
-    #[error("the host gives no {what}: {error}")]
+    #[error("the host gives no {what}: {error}{}", remedy(error))]
     Host {
         /// What was asked for.
         what: &'static str,
@@ -138,4 +138,13 @@ pub enum AttachError {
         /// Why.
         error: ppckvm_devices::virtio::pci::NoLegacy,
     },
+}
+
+/// What to do about a limit of the host's that an error comes from, if it is one.
+fn remedy(error: &std::io::Error) -> &'static str {
+    match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+        Some(rustix::io::Errno::MFILE) => "; allow the process more open files, with ulimit -n",
+        Some(rustix::io::Errno::FBIG) => "; allow the process larger files, with ulimit -f",
+        _ => "",
+    }
 }

@@ -1,6 +1,6 @@
 //! What other threads and devices ask of a running machine: end, or come back to the caller.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ppckvm_api::VcpuHandle;
@@ -17,6 +17,22 @@ pub(crate) enum Request {
     TextSeen,
     /// The caller's deadline passed.
     Deadline,
+    /// Somebody wants to know where the guest is.
+    Report,
+}
+
+/// How far a machine is with the end of its run, for whoever waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// The guest runs, or was not started.
+    Runs,
+    /// Its devices finish what they have begun on the host.
+    Stopping,
+    /// Readers take the last of its output; one who takes nothing is given up after some seconds.
+    Draining,
+    /// It is with the caller.
+    Over,
 }
 
 #[derive(Debug, Default)]
@@ -24,6 +40,18 @@ struct Pending {
     end: Option<Outcome>,
     text: bool,
     deadline: bool,
+    report: bool,
+}
+
+impl Pending {
+    fn any(&self) -> bool {
+        self.end.is_some() || self.text || self.deadline || self.report
+    }
+
+    /// The end, unless it is the guest's own.
+    fn asked_end(&self) -> Option<Outcome> {
+        self.end.clone().filter(|outcome| !outcome.is_final())
+    }
 }
 
 type Hook = Box<dyn Fn() + Send + Sync>;
@@ -34,6 +62,9 @@ pub(crate) struct Control {
     pending: Mutex<Pending>,
     /// Whether anything is pending: what the vcpu loop looks at after each exit.
     raised: AtomicBool,
+    /// A [`Phase`] that the vcpu's thread has come to by itself.
+    phase: AtomicU8,
+    asked: Mutex<Option<Outcome>>,
     vcpu: Mutex<Option<VcpuHandle>>,
     /// Wake the vcpu's thread where it waits for room in a console.
     hooks: Mutex<Vec<Hook>>,
@@ -56,19 +87,21 @@ impl Control {
             let mut pending = lock(&self.pending);
             match request {
                 Request::End(outcome) => {
+                    if !outcome.is_final() {
+                        lock(&self.asked).get_or_insert_with(|| outcome.clone());
+                    }
                     pending.end.get_or_insert(outcome);
                 }
                 Request::TextSeen => pending.text = true,
                 Request::Deadline => pending.deadline = true,
+                Request::Report => pending.report = true,
             }
             self.raised.store(true, Ordering::SeqCst);
         }
         if let Some(vcpu) = &*lock(&self.vcpu) {
             vcpu.kick();
         }
-        for hook in &*lock(&self.hooks) {
-            hook();
-        }
+        self.call_hooks();
     }
 
     /// Whether a request waits to be taken.
@@ -76,7 +109,37 @@ impl Control {
         self.raised.load(Ordering::SeqCst)
     }
 
-    /// The next request: an end before text, text before the deadline.
+    /// Says how far the run is.
+    pub fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::SeqCst);
+        if phase == Phase::Runs {
+            *lock(&self.asked) = lock(&self.pending).asked_end();
+        }
+        self.call_hooks();
+    }
+
+    /// The end that somebody asked for who is not the guest.
+    pub fn asked(&self) -> Option<Outcome> {
+        lock(&self.asked).clone()
+    }
+
+    fn call_hooks(&self) {
+        for hook in &*lock(&self.hooks) {
+            hook();
+        }
+    }
+
+    /// How far the run is.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::SeqCst) {
+            phase if phase == Phase::Stopping as u8 => Phase::Stopping,
+            phase if phase == Phase::Draining as u8 => Phase::Draining,
+            phase if phase == Phase::Over as u8 => Phase::Over,
+            _ => Phase::Runs,
+        }
+    }
+
+    /// The next request: an end before text, text before the deadline, a report last.
     pub fn take(&self) -> Option<Request> {
         let mut pending = lock(&self.pending);
         let request = if let Some(outcome) = pending.end.take() {
@@ -85,11 +148,12 @@ impl Control {
             Some(Request::TextSeen)
         } else if std::mem::take(&mut pending.deadline) {
             Some(Request::Deadline)
+        } else if std::mem::take(&mut pending.report) {
+            Some(Request::Report)
         } else {
             None
         };
-        let more = pending.end.is_some() || pending.text || pending.deadline;
-        self.raised.store(more, Ordering::SeqCst);
+        self.raised.store(pending.any(), Ordering::SeqCst);
         request
     }
 
@@ -98,7 +162,7 @@ impl Control {
         let mut pending = lock(&self.pending);
         pending.text = false;
         pending.deadline = false;
-        self.raised.store(pending.end.is_some(), Ordering::SeqCst);
+        self.raised.store(pending.any(), Ordering::SeqCst);
     }
 }
 
@@ -110,6 +174,32 @@ impl Stopper {
     /// Makes the current run, or else the next one, return [`Outcome::Stopped`].
     pub fn stop(&self) {
         self.0.request(Request::End(Outcome::Stopped));
+    }
+
+    /// Makes [`crate::Vm::run_until`] return [`crate::Reached::Report`] where the guest is now, so
+    /// that its thread can call [`crate::Vm::report`] and run it on. [`crate::Vm::run`] does not
+    /// return for it.
+    pub fn ask_for_report(&self) {
+        self.0.request(Request::Report);
+    }
+
+    /// How far the run is with its end. One that stays [`Phase::Runs`] for seconds after it was
+    /// asked to end, or [`Phase::Stopping`], is kept by the host: by a disk or a share that does not
+    /// answer.
+    pub fn phase(&self) -> Phase {
+        self.0.phase()
+    }
+
+    /// The end that this run was asked for first, by [`Stopper::stop`], by the timeout or by the
+    /// console's user; none when nobody did.
+    pub fn asked(&self) -> Option<Outcome> {
+        self.0.asked()
+    }
+
+    /// Calls `hook`, from any thread, whenever the guest is asked to stop or the run comes to
+    /// another [`Phase`]. It must not wait.
+    pub fn on_request(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.0.on_request(hook);
     }
 }
 
@@ -131,6 +221,41 @@ mod tests {
         assert!(control.is_raised());
         assert!(matches!(control.take(), Some(Request::TextSeen)));
         assert!(!control.is_raised() && control.take().is_none());
+    }
+
+    #[test]
+    fn a_report_waits_for_what_else_was_asked_and_survives_it() {
+        let control = Arc::new(Control::default());
+        let stopper = Stopper(control.clone());
+        stopper.ask_for_report();
+        control.request(Request::Deadline);
+        control.forget_waits();
+        assert!(matches!(control.take(), Some(Request::Report)));
+        assert!(control.take().is_none());
+    }
+
+    #[test]
+    fn whoever_waits_for_the_end_knows_whether_it_was_asked_for_and_how_far_it_is() {
+        let control = Arc::new(Control::default());
+        let stopper = Stopper(control.clone());
+        let (sender, calls) = std::sync::mpsc::channel();
+        stopper.on_request(move || sender.send(()).unwrap());
+        control.request(Request::End(Outcome::PoweredOff));
+        assert_eq!((stopper.asked(), stopper.phase()), (None, Phase::Runs));
+        stopper.stop();
+        control.request(Request::End(Outcome::Quit));
+        control.set_phase(Phase::Stopping);
+        assert_eq!(stopper.asked(), Some(Outcome::Stopped));
+        assert_eq!(stopper.phase(), Phase::Stopping);
+        assert_eq!(calls.try_iter().count(), 4);
+        // The next run, which nobody has asked to end.
+        control.take();
+        control.set_phase(Phase::Runs);
+        assert_eq!((stopper.asked(), stopper.phase()), (None, Phase::Runs));
+        // A stop before a run ends it.
+        stopper.stop();
+        control.set_phase(Phase::Runs);
+        assert_eq!(stopper.asked(), Some(Outcome::Stopped));
     }
 
     #[test]

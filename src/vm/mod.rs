@@ -5,10 +5,12 @@ pub(crate) mod control;
 pub(crate) mod deadlines;
 pub(crate) mod entry;
 pub(crate) mod live_devices;
+mod kernel_log;
 pub(crate) mod outcome;
 pub(crate) mod port;
 pub mod postmortem;
 pub(crate) mod ram;
+pub(crate) mod report;
 mod run;
 pub(crate) mod time_of_day;
 pub(crate) mod watch;
@@ -32,7 +34,7 @@ use crate::host::serial::Line;
 use crate::loader::Placement;
 use crate::loader::symbols::Symbols;
 use crate::vm::buses::Buses;
-use crate::vm::control::{Control, Request, Stopper};
+use crate::vm::control::{Control, Phase, Request, Stopper};
 use crate::vm::deadlines::Deadlines;
 use crate::vm::live_devices::LiveDevices;
 use crate::vm::outcome::{OnPanic, OnReset, Outcome};
@@ -85,6 +87,8 @@ pub enum Reached {
     Text,
     /// The time is over.
     Deadline,
+    /// [`Stopper::ask_for_report`] was called: [`Vm::report`] says where the guest is.
+    Report,
     /// The run ended.
     End(Outcome),
 }
@@ -151,10 +155,14 @@ impl Vm {
     /// thread of one's own should have 1 MiB or more. It handles SIGSEGV, which the thread must not
     /// block; one that is not the guest's goes to the handler that the process had before.
     pub fn run(&mut self) -> Outcome {
-        match self.run_until(Until::end()) {
-            Reached::End(outcome) => outcome,
-            // Nobody asked for these, so nobody makes them.
-            Reached::Text | Reached::Deadline => Outcome::Stopped,
+        loop {
+            match self.run_until(Until::end()) {
+                Reached::End(outcome) => return outcome,
+                // Who wants to see it calls `run_until`.
+                Reached::Report => {}
+                // Nobody asked for these, so nobody makes them.
+                Reached::Text | Reached::Deadline => return Outcome::Stopped,
+            }
         }
     }
 
@@ -164,6 +172,7 @@ impl Vm {
             return Reached::End(outcome.clone());
         }
         self.control.forget_waits();
+        self.control.set_phase(Phase::Runs);
         if !self.started {
             self.started = true;
             self.deadlines.set_run(self.timeout);
@@ -181,6 +190,7 @@ impl Vm {
         match request {
             Request::TextSeen => Reached::Text,
             Request::Deadline => Reached::Deadline,
+            Request::Report => Reached::Report,
             Request::End(outcome) => {
                 self.finish(&outcome);
                 Reached::End(outcome)
@@ -196,16 +206,19 @@ impl Vm {
     }
 
     fn finish(&mut self, outcome: &Outcome) {
+        self.control.set_phase(Phase::Stopping);
         if outcome.is_final() {
             self.ended = Some(outcome.clone());
             self.live_devices.stop();
             self.lines.iter().for_each(|line| line.hub.end());
         }
+        self.control.set_phase(Phase::Draining);
         // A guest that ended by itself has a reader who wants all of it; who stopped it may not.
         let patience = (!outcome.is_final()).then_some(DRAIN_PATIENCE);
         for (index, line) in self.lines.iter().enumerate() {
             line.drain(&self.port_name(index), patience);
         }
+        self.control.set_phase(Phase::Over);
     }
 
     /// Puts the machine into the state in which the guest starts: memory as the files say, CPU as

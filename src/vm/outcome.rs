@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ppckvm_api::{ResetKind, Stuck};
 
+use crate::printable::Printable;
+
 /// What a reset of the guest does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnReset {
@@ -58,6 +60,14 @@ pub enum Outcome {
     },
     /// The time that [`crate::Machine::timeout`] allows is over.
     TimedOut(Duration),
+    /// The time was over, and the guest's kernel had panicked before and stayed where it was: what
+    /// [`crate::OnPanic::Continue`] can come to.
+    TimedOutAfterPanic {
+        /// What it said of the reason; `None` when it said nothing that could be found.
+        message: Option<String>,
+        /// The time that [`crate::Machine::timeout`] allows.
+        after: Duration,
+    },
     /// [`crate::Stopper::stop`] was called. The guest can be run on.
     Stopped,
     /// The user typed the escape sequence that quits.
@@ -101,7 +111,7 @@ impl Outcome {
     ///
     /// 0: the guest powered off, halted or reset, or the user quit. 1: the launcher's own error.
     /// 33: the CPU cannot go on. 34: the kernel panicked. 35: the guest hangs. 36: the watchdog
-    /// reset the guest. 124: the time ran out.
+    /// reset the guest. 124: the time ran out, and the kernel had not panicked.
     pub fn exit_status(&self) -> u8 {
         match self {
             Outcome::PoweredOff
@@ -111,7 +121,7 @@ impl Outcome {
             | Outcome::Quit => 0,
             Outcome::ConsoleLost(_) | Outcome::Failed(_) => 1,
             Outcome::CannotGoOn { .. } => 33,
-            Outcome::KernelPanic { .. } => 34,
+            Outcome::KernelPanic { .. } | Outcome::TimedOutAfterPanic { .. } => 34,
             Outcome::Hang { .. } => 35,
             Outcome::WatchdogReset(_) => 36,
             Outcome::TimedOut(_) => 124,
@@ -122,7 +132,11 @@ impl Outcome {
     pub fn wants_explanation(&self) -> bool {
         matches!(
             self,
-            Outcome::KernelPanic { .. } | Outcome::Hang { .. } | Outcome::CannotGoOn { .. }
+            Outcome::KernelPanic { .. }
+                | Outcome::Hang { .. }
+                | Outcome::CannotGoOn { .. }
+                | Outcome::TimedOut(_)
+                | Outcome::TimedOutAfterPanic { .. }
         )
     }
 
@@ -130,7 +144,10 @@ impl Outcome {
     pub fn is_final(&self) -> bool {
         !matches!(
             self,
-            Outcome::Stopped | Outcome::TimedOut(_) | Outcome::Quit
+            Outcome::Stopped
+                | Outcome::TimedOut(_)
+                | Outcome::TimedOutAfterPanic { .. }
+                | Outcome::Quit
         )
     }
 }
@@ -140,12 +157,7 @@ impl fmt::Display for Outcome {
         match self {
             Outcome::PoweredOff => f.write_str("the guest powered off"),
             Outcome::Halted => f.write_str("the guest halted"),
-            Outcome::KernelPanic {
-                message: Some(message),
-            } => write!(f, "kernel panic: {message}"),
-            Outcome::KernelPanic { message: None } => {
-                f.write_str("kernel panic, and the kernel did not say why")
-            }
+            Outcome::KernelPanic { message } => panic(f, message.as_deref()),
             Outcome::Hang { pc, how } => {
                 let how = match how {
                     Hang::Spins => "it branches to itself with interrupts off",
@@ -172,11 +184,28 @@ impl fmt::Display for Outcome {
                     humantime::format_duration(*after)
                 )
             }
+            Outcome::TimedOutAfterPanic { message, after } => {
+                panic(f, message.as_deref())?;
+                let after = humantime::format_duration(*after);
+                write!(
+                    f,
+                    "; the guest did not come back until the time was over, after {after}"
+                )
+            }
             Outcome::Stopped => f.write_str("the run was stopped"),
             Outcome::Quit => f.write_str("quit from the console"),
-            Outcome::ConsoleLost(how) => write!(f, "the console's output is lost: {how}"),
-            Outcome::Failed(error) => f.write_str(error),
+            Outcome::ConsoleLost(how) => {
+                write!(f, "the console's output is lost: {}", Printable(how))
+            }
+            Outcome::Failed(error) => Printable(error).fmt(f),
         }
+    }
+}
+
+fn panic(f: &mut fmt::Formatter<'_>, message: Option<&str>) -> fmt::Result {
+    match message {
+        Some(message) => write!(f, "kernel panic: {}", Printable(message)),
+        None => f.write_str("kernel panic, and the kernel did not say why"),
     }
 }
 
@@ -191,6 +220,39 @@ fn reach(kind: ResetKind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn late(message: &str) -> Outcome {
+        Outcome::TimedOutAfterPanic {
+            message: Some(message.into()),
+            after: Duration::from_secs(90),
+        }
+    }
+
+    #[test]
+    fn a_panic_that_is_cut_short_later_is_said_with_both() {
+        assert_eq!(
+            late("no root").to_string(),
+            "kernel panic: no root; the guest did not come back until the time was over, after \
+             1m 30s"
+        );
+    }
+
+    #[test]
+    fn what_the_guest_says_does_not_act_on_a_terminal() {
+        let said = "\u{1b}]0;title\u{7}\r\u{9b}2Jx\ny";
+        for outcome in [
+            Outcome::KernelPanic {
+                message: Some(said.into()),
+            },
+            late(said),
+            Outcome::Failed(said.into()),
+            Outcome::ConsoleLost(said.into()),
+        ] {
+            let line = outcome.to_string();
+            assert!(!line.contains(char::is_control), "{line:?}");
+            assert!(line.contains("\\u{1b}]0;title\\u{7}\\r"), "{line}");
+        }
+    }
 
     #[test]
     fn each_ending_has_the_documented_status() {
@@ -207,6 +269,7 @@ mod tests {
             (Outcome::stuck(0x100, Stuck::WaitsDeaf), 35),
             (Outcome::WatchdogReset(ResetKind::Chip), 36),
             (Outcome::TimedOut(Duration::from_secs(90)), 124),
+            (late("no root"), 34),
         ] {
             assert_eq!(outcome.exit_status(), status, "{outcome}");
         }

@@ -102,11 +102,14 @@ impl Vm {
                         true => Outcome::WatchdogReset(kind),
                         false => Outcome::Reset(kind),
                     };
-                    let panicked = self.on_panic == OnPanic::Exit && self.watch.panic().is_some();
-                    if self.on_reset == OnReset::Exit || panicked {
+                    // A panic that said nothing is found in the kernel's memory, which goes now.
+                    let outcome = self.judge(outcome);
+                    let panicked = matches!(outcome, Outcome::KernelPanic { .. });
+                    if self.on_reset == OnReset::Exit || panicked && self.on_panic == OnPanic::Exit
+                    {
                         return Request::End(outcome);
                     }
-                    tracing::info!("{outcome}; it starts again");
+                    tracing::info!("{outcome}; the guest starts again");
                     if let Err(error) = self.reboot(kind) {
                         let error = format!("the guest's memory cannot be filled anew: {error}");
                         return Request::End(Outcome::Failed(error));
@@ -123,7 +126,7 @@ impl Vm {
                 }
             };
             if let Err(error) = answer {
-                self.report(kind, address, error);
+                self.say_unanswered(kind, address, error);
             }
             self.settle_lines();
         }
@@ -140,7 +143,7 @@ impl Vm {
 
     /// Logs an access that nothing answered, each address once.
     #[cold]
-    fn report(&mut self, kind: AccessKind, address: u64, error: AccessError) {
+    fn say_unanswered(&mut self, kind: AccessKind, address: u64, error: AccessError) {
         if !self.unanswered.is_new(kind, address) {
             return;
         }

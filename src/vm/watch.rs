@@ -4,7 +4,8 @@
 //! A stock kernel says on the console that it panicked or halted. A program that prints the same
 //! words must not end the run, and the two can be told apart: a kernel switches the port's
 //! interrupts off while it prints its own messages, a program's output goes through the driver's
-//! queue, which needs them.
+//! queue, which needs them. What a program has the kernel print, through `/dev/kmsg`, is told apart
+//! by the kernel's state: whether a CPU panics, or who wrote what its log holds.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -17,6 +18,7 @@ use ppckvm_api::GuestMemory;
 use crate::host::lock::lock;
 use crate::loader::symbols::{KERNEL_BASE, Symbols};
 use crate::vm::control::{Control, Request};
+use crate::vm::kernel_log::{self, PANIC, Physical};
 use crate::vm::outcome::{OnPanic, Outcome};
 
 /// Bytes of a line that are looked at.
@@ -28,8 +30,11 @@ const QUIET: Duration = Duration::from_secs(3);
 /// How often the kernel's own state is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// What panicking kernels print first.
-pub(crate) const PANIC: &str = "Kernel panic - not syncing";
+/// What kernels print when they stop for good.
+const HALTS: [&str; 2] = [
+    "reboot: System halted",
+    "System Halted, OK to turn off power",
+];
 
 /// What a kernel says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,14 +61,8 @@ impl Said {
         if ends_panic {
             return Some(Said::PanicEnd);
         }
-        let halts = [
-            "reboot: System halted",
-            "System Halted, OK to turn off power",
-        ];
-        halts
-            .iter()
-            .any(|halt| text.starts_with(halt))
-            .then_some(Said::Halted)
+        let halts = HALTS.iter().any(|halt| text.starts_with(halt));
+        halts.then_some(Said::Halted)
     }
 }
 
@@ -115,6 +114,12 @@ impl LineReader {
     }
 }
 
+/// What the kernel's memory says of a line that a port printed.
+struct Memory {
+    memory: GuestMemory,
+    symbols: Option<Arc<Symbols>>,
+}
+
 /// The kernel's own word for whether it panicked, in its memory.
 struct KernelState {
     memory: GuestMemory,
@@ -127,21 +132,28 @@ struct KernelState {
 }
 
 impl KernelState {
-    fn panicked(&self) -> bool {
+    /// Whether a CPU panics, of a kernel that runs; none when this is not the kernel, or not yet.
+    fn panics(&self) -> Option<bool> {
         let mut banner = [0; 14];
-        let cell = self.memory.read_obj::<[u8; 4]>(self.panic_cpu);
-        let read = self.memory.read_slice(&mut banner, self.banner);
-        if read.is_err() || banner != *b"Linux version " {
-            return false;
+        let cell = self.memory.read_obj::<[u8; 4]>(self.panic_cpu).ok()?;
+        self.memory.read_slice(&mut banner, self.banner).ok()?;
+        match (&banner, i32::from_be_bytes(cell)) {
+            (b"Linux version ", -1) => Some(false),
+            // There is one CPU, and its number is 0.
+            (b"Linux version ", 0) => Some(true),
+            _ => None,
         }
-        match cell.map(i32::from_be_bytes) {
-            Ok(-1) => {
+    }
+
+    /// As [`KernelState::panics`], of a kernel that need not have begun.
+    fn panicked(&self) -> bool {
+        match self.panics() {
+            Some(true) => self.running.load(Ordering::Relaxed),
+            Some(false) => {
                 self.running.store(true, Ordering::Relaxed);
                 false
             }
-            // There is one CPU, and its number is 0.
-            Ok(0) => self.running.load(Ordering::Relaxed),
-            _ => false,
+            None => false,
         }
     }
 }
@@ -160,6 +172,7 @@ pub(crate) struct Watch {
     control: Arc<Control>,
     on_panic: OnPanic,
     state: Mutex<State>,
+    memory: OnceLock<Memory>,
     kernel: OnceLock<KernelState>,
     /// Bytes printed on all ports; wraps.
     printed: AtomicU32,
@@ -174,6 +187,7 @@ impl Watch {
             control,
             on_panic,
             state: Mutex::default(),
+            memory: OnceLock::new(),
             kernel: OnceLock::new(),
             printed: AtomicU32::new(0),
             wake: OnceLock::new(),
@@ -181,7 +195,12 @@ impl Watch {
     }
 
     /// Looks at the kernel's own state too.
-    pub fn know(&self, symbols: &Symbols, memory: GuestMemory) {
+    pub fn know(&self, symbols: Option<&Arc<Symbols>>, memory: GuestMemory) {
+        let _ = self.memory.set(Memory {
+            memory: memory.clone(),
+            symbols: symbols.cloned(),
+        });
+        let Some(symbols) = symbols else { return };
         let place = |name: &str| {
             let offset = symbols.address(name)?.checked_sub(KERNEL_BASE)?;
             Some(GuestAddress(offset.into()))
@@ -201,15 +220,31 @@ impl Watch {
         let _ = self.wake.set(Box::new(wake));
     }
 
-    /// A port printed a byte, and with it said something.
+    /// A port printed a byte, and with it said something. The guest stands still, because its
+    /// memory is asked whether the kernel means it.
     pub fn printed(&self, said: Option<Said>) {
         self.printed.fetch_add(1, Ordering::Relaxed);
         match said {
-            None => {}
-            Some(Said::Panic(message)) => self.panicked(Some(message)),
+            Some(Said::Panic(message)) if self.is_true(PANIC) => self.panicked(Some(message)),
             Some(Said::PanicEnd) => self.panic_is_told(),
-            Some(Said::Halted) => lock(&self.state).halted = true,
+            Some(Said::Halted) if HALTS.iter().any(|halt| self.is_true(halt)) => {
+                lock(&self.state).halted = true;
+            }
+            _ => {}
         }
+    }
+
+    /// Whether the kernel's memory bears out what a line on a port says. Where it cannot be asked,
+    /// the line is believed.
+    fn is_true(&self, text: &str) -> bool {
+        let panics = self.kernel.get().and_then(KernelState::panics);
+        if let Some(panics) = panics.filter(|_| text == PANIC) {
+            return panics;
+        }
+        let said = self.memory.get().and_then(|Memory { memory, symbols }| {
+            kernel_log::is_the_kernels(&Physical(memory), symbols.as_deref(), text)
+        });
+        said.unwrap_or(true)
     }
 
     /// The kernel panicked; the first message is the reason.
@@ -299,19 +334,20 @@ impl Watch {
                 | Outcome::CannotGoOn { .. }
                 | Outcome::Hang { .. }
         );
-        let cut_short = matches!(outcome, Outcome::TimedOut(_)) && self.on_panic == OnPanic::Exit;
-        if !(by_itself || cut_short) {
+        if !(by_itself || matches!(outcome, Outcome::TimedOut(_))) {
             return outcome;
         }
         if self.kernel.get().is_some_and(KernelState::panicked) {
             lock(&self.state).panic.get_or_insert_default();
         }
-        if let Some(panic) = self.panic() {
-            return panic;
-        }
-        match outcome {
-            Outcome::Hang { .. } if lock(&self.state).halted => Outcome::Halted,
-            outcome => outcome,
+        let state = lock(&self.state);
+        match (state.panic.clone(), outcome) {
+            (Some(message), Outcome::TimedOut(after)) if self.on_panic == OnPanic::Continue => {
+                Outcome::TimedOutAfterPanic { message, after }
+            }
+            (Some(message), _) => Outcome::KernelPanic { message },
+            (None, Outcome::Hang { .. }) if state.halted => Outcome::Halted,
+            (None, outcome) => outcome,
         }
     }
 
@@ -431,10 +467,15 @@ mod tests {
         print(&watch, &mut reader, b"Rebooting in 1 seconds..\r\n");
         assert!(control.take().is_none());
         assert_eq!(watch.judge(reset()), panic("VFS: no root"));
-        let late = Outcome::TimedOut(QUIET);
-        assert_eq!(watch.judge(late.clone()), late);
+        let late = Outcome::TimedOutAfterPanic {
+            message: Some("VFS: no root".into()),
+            after: QUIET,
+        };
+        assert_eq!(watch.judge(Outcome::TimedOut(QUIET)), late);
         watch.forget();
         assert_eq!(watch.judge(reset()), reset());
+        let late = Outcome::TimedOut(QUIET);
+        assert_eq!(watch.judge(late.clone()), late);
     }
 
     #[test]

@@ -84,6 +84,8 @@ struct State {
     absent: bool,
     ended: bool,
     input: VecDeque<u8>,
+    /// The port's name, until it is said that what the guest sends leads nowhere.
+    unconnected: Option<String>,
 }
 
 impl State {
@@ -229,9 +231,17 @@ impl Hub {
         state.transcript.extend_from_slice(bytes);
         let found = state.find();
         let wake = self.enqueue(&mut state, bytes);
+        // A driver may try a port with a few bytes; a line is meant for somebody.
+        let unseen = bytes.contains(&b'\n').then(|| state.unconnected.take());
         drop(state);
         if wake {
             self.wake();
+        }
+        if let Some(port) = unseen.flatten() {
+            tracing::warn!(
+                "the guest writes to {port}, which leads nowhere; give {port} a destination, or the \
+                 kernel another console"
+            );
         }
         self.owner
             .printed(bytes, self.polled.load(Ordering::Relaxed));
@@ -243,6 +253,11 @@ impl Hub {
     /// The guest switched the UART's interrupts: whether it now has none.
     pub fn set_polled(&self, polled: bool) {
         self.polled.store(polled, Ordering::Relaxed);
+    }
+
+    /// Nobody has asked for what the guest sends on this port: the first line of it is told of.
+    pub fn set_unconnected(&self, port: String) {
+        lock(&self.state).unconnected = Some(port);
     }
 
     /// Whether somebody is there to take output; nobody means that somebody may come.
@@ -444,6 +459,11 @@ impl Hub {
     /// Stops looking for text.
     pub fn stop_searching(&self) {
         lock(&self.state).needle = None;
+    }
+
+    /// How many bytes the guest has sent.
+    pub fn sent(&self) -> u64 {
+        lock(&self.state).total()
     }
 
     /// Whether the output that is kept has `text` in it.

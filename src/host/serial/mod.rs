@@ -164,6 +164,8 @@ pub(crate) struct Line {
     pub hub: Arc<Hub>,
     /// How a user finds it, if it has a name of its own.
     pub name: Option<String>,
+    /// Somebody can see what the guest sends there.
+    pub connected: bool,
     slave: Option<pty::Slave>,
 }
 
@@ -206,7 +208,10 @@ pub(crate) fn open(
     let mut all = Lines::default();
     let rest = std::iter::repeat_with(Console::memory);
     let consoles = consoles.into_iter().chain(rest).take(uarts);
-    for console in consoles.chain(virtio) {
+    for (index, console) in consoles.chain(virtio).enumerate() {
+        // The first port, and what an embedder gives as a console in memory, it can read.
+        let given = index == 0 || index < given || index >= uarts;
+        let connected = given && console.serial != Some(Serial::Null);
         let (files, name, slave) = far_end(console)?;
         let may_come_later = files.listener.is_some() || slave.is_some();
         let limit = if may_come_later {
@@ -231,7 +236,15 @@ pub(crate) fn open(
             let io = io.map_err(SerialError::Events)?;
             all.subscribers.push(Box::new(io));
         }
-        all.lines.push(Line { hub, name, slave });
+        if !given {
+            hub.set_unconnected(format!("uart{index}"));
+        }
+        all.lines.push(Line {
+            hub,
+            name,
+            connected,
+            slave,
+        });
     }
     Ok(all)
 }

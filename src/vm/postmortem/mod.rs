@@ -2,20 +2,20 @@
 //! there, its registers, its TLB, its last interrupts, and its kernel's log.
 
 mod backtrace;
-mod kernel_log;
 
 use std::fmt;
 use std::sync::Arc;
 
 use ppckvm_api::{Access, GuestMemory, InterruptLog, State, Taken, Tlbe, Vcpu};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+use vm_memory::{Bytes, GuestAddress};
 
 pub use crate::loader::symbols::{Place, Symbols, SymbolsError};
+pub use crate::vm::kernel_log::{KernelLog, Source};
 pub use backtrace::{Found, Frame};
-pub use kernel_log::{KernelLog, Source};
 
+use crate::printable::Printable;
 use crate::vm::Vm;
-use crate::vm::watch::PANIC;
+use crate::vm::kernel_log::{self, PANIC, Physical};
 
 /// Interrupts that are printed.
 const INTERRUPTS: usize = 16;
@@ -43,18 +43,6 @@ impl Memory for Mapped<'_> {
             true => u32::from_le_bytes(bytes),
             false => u32::from_be_bytes(bytes),
         })
-    }
-}
-
-struct Physical<'a>(&'a GuestMemory);
-
-impl kernel_log::Ram for Physical<'_> {
-    fn size(&self) -> u32 {
-        u32::try_from(self.0.last_addr().0 + 1).unwrap_or(u32::MAX)
-    }
-
-    fn read(&self, gpa: u32, bytes: &mut [u8]) -> bool {
-        self.0.read_slice(bytes, GuestAddress(gpa.into())).is_ok()
     }
 }
 
@@ -124,7 +112,11 @@ impl Vm {
                 .split_once("] ")
                 .map_or(line.as_str(), |(_, text)| text);
             let printed = |line: &crate::host::serial::Line| line.hub.contains(text.as_bytes());
-            !self.lines.iter().any(printed)
+            // What a port that leads nowhere was sent, nobody has seen.
+            !self
+                .lines
+                .iter()
+                .any(|line| line.connected && printed(line))
         });
         PostMortem {
             state,
@@ -137,12 +129,13 @@ impl Vm {
     }
 }
 
+/// What says most comes last, because that is what a terminal or a log's end shows.
 impl fmt::Display for PostMortem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.back_trace(f)?;
-        self.registers(f)?;
         self.tlb(f)?;
         self.interrupts(f)?;
+        self.registers(f)?;
+        self.back_trace(f)?;
         self.log(f)
     }
 }
@@ -159,7 +152,7 @@ impl PostMortem {
             };
             write!(f, "  {:08x}", frame.address)?;
             if let Some(place) = self.function(frame) {
-                write!(f, "  {place}")?;
+                write!(f, "  {}", Printable(&place.to_string()))?;
             }
             writeln!(f, "{found}")?;
         }
@@ -235,6 +228,10 @@ impl PostMortem {
             valid.len(),
             self.state.tlb.len()
         )?;
+        writeln!(
+            f,
+            "  slot effective size         real ts tid  attr. user supervisor"
+        )?;
         for (index, entry) in valid {
             let size = entry
                 .page_shift()
@@ -259,8 +256,7 @@ impl PostMortem {
             let supervisor = flags(&[(word2.sr(), 'r'), (word2.sw(), 'w'), (word2.sx(), 'x')]);
             writeln!(
                 f,
-                "  {index:2}  {:08x} {size:>4} -> {:09x}  ts {} tid {:3}  {attributes}  \
-                 user {user} supervisor {supervisor}",
+                "  {index:>4}  {:08x} {size:>4} -> {:09x} {:>2} {:>3}  {attributes}  {user} {supervisor}",
                 entry.ea(),
                 entry.real(entry.ea()),
                 u8::from(entry.word0.ts()),
@@ -303,7 +299,7 @@ impl PostMortem {
                 write!(f, "  {} times", taken.times)?;
             }
             match self.place(taken.address) {
-                Some(place) => writeln!(f, "  {place}")?,
+                Some(place) => writeln!(f, "  {}", Printable(&place.to_string()))?,
                 None => writeln!(f)?,
             }
         }
@@ -319,8 +315,8 @@ impl PostMortem {
             Source::Search => ", found in memory without symbols",
         };
         writeln!(f, "the kernel's log, which the console did not show{how}:")?;
-        for line in &log.lines {
-            writeln!(f, "  {line}")?;
+        for line in log.lines.iter().flat_map(|record| record.lines()) {
+            writeln!(f, "  {}", Printable(line))?;
         }
         Ok(())
     }

@@ -4,6 +4,9 @@
 //! `prb` points to the structure that holds them; without symbols, the structure is found by what
 //! must be true of it.
 
+use ppckvm_api::GuestMemory;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+
 use crate::loader::symbols::{KERNEL_BASE, Symbols};
 
 /// Records that are read.
@@ -31,10 +34,12 @@ mod layout {
     pub const DATA: u32 = 4;
     /// `struct prb_desc`: state and identifier, begin and end of the text.
     pub const DESC: u32 = 12;
-    /// `struct printk_info`: sequence number, time, length of the text.
+    /// `struct printk_info`: sequence number, time, length of the text, facility.
     pub const INFO: u32 = 88;
     pub const TIME: u32 = 8;
     pub const TEXT_LEN: u32 = 16;
+    #[cfg(test)]
+    pub const FACILITY: u32 = 18;
     /// Before the text stands the record's identifier.
     pub const ID: u32 = 4;
 }
@@ -44,6 +49,13 @@ const STATE_SHIFT: u32 = 30;
 const COMMITTED: u32 = 1;
 const FINALIZED: u32 = 2;
 const ID_MASK: u32 = (1 << STATE_SHIFT) - 1;
+
+/// What panicking kernels print first.
+pub(crate) const PANIC: &str = "Kernel panic - not syncing";
+
+/// The facility of the kernel's own messages. What a program writes to `/dev/kmsg` has another one,
+/// which the kernel sees to.
+const KERNEL: u8 = 0;
 
 /// Where a log came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +75,39 @@ pub struct KernelLog {
     pub lines: Vec<String>,
 }
 
+/// One message.
+struct Record {
+    nanos: u64,
+    facility: u8,
+    text: String,
+}
+
+impl Record {
+    fn line(&self) -> String {
+        let (seconds, micros) = (self.nanos / 1_000_000_000, self.nanos / 1000 % 1_000_000);
+        format!("[{seconds:5}.{micros:06}] {}", self.text)
+    }
+}
+
 /// Guest RAM by physical address.
 pub(super) trait Ram {
     /// RAM in bytes.
     fn size(&self) -> u32;
     /// Fills `bytes` from `gpa`; whether all of it is RAM.
     fn read(&self, gpa: u32, bytes: &mut [u8]) -> bool;
+}
+
+/// A guest's RAM.
+pub(super) struct Physical<'a>(pub &'a GuestMemory);
+
+impl Ram for Physical<'_> {
+    fn size(&self) -> u32 {
+        u32::try_from(self.0.last_addr().0 + 1).unwrap_or(u32::MAX)
+    }
+
+    fn read(&self, gpa: u32, bytes: &mut [u8]) -> bool {
+        self.0.read_slice(bytes, GuestAddress(gpa.into())).is_ok()
+    }
 }
 
 /// A word at an address of the kernel's.
@@ -126,8 +165,8 @@ impl Rings {
         self.descs.checked_add(self.index(id) * layout::DESC)
     }
 
-    /// One record's line; none when its text is not there.
-    fn record(&self, ram: &impl Ram, id: u32) -> Option<String> {
+    /// One record; none when its text is not there.
+    fn record(&self, ram: &impl Ram, id: u32) -> Option<Record> {
         let desc = self.desc(id)?;
         let state = word(ram, desc)?;
         if state & ID_MASK != id || !matches!(state >> STATE_SHIFT, COMMITTED | FINALIZED) {
@@ -144,7 +183,10 @@ impl Rings {
         let info = self
             .infos
             .checked_add(self.index(id).checked_mul(layout::INFO)?)?;
-        let length = word(ram, info.checked_add(layout::TEXT_LEN)?)? >> 16;
+        // The length, the facility, and flags.
+        let [high, low, facility, _] =
+            word(ram, info.checked_add(layout::TEXT_LEN)?)?.to_be_bytes();
+        let length = u32::from(u16::from_be_bytes([high, low]));
         let room = size.checked_sub(start + layout::ID)?;
         let mut text = vec![0; length.min(room) as usize];
         let from = self.data.checked_add(start + layout::ID)?;
@@ -154,24 +196,23 @@ impl Rings {
         let time = info + layout::TIME;
         let nanos = u64::from(word(ram, time)?) << 32 | u64::from(word(ram, time + 4)?);
         let text = String::from_utf8_lossy(&text);
-        Some(format!(
-            "[{:5}.{:06}] {}",
-            nanos / 1_000_000_000,
-            nanos / 1000 % 1_000_000,
-            text.trim_end()
-        ))
+        Some(Record {
+            nanos,
+            facility,
+            text: text.trim_end().to_owned(),
+        })
     }
 
-    /// The last lines.
-    fn lines(&self, ram: &impl Ram) -> Vec<String> {
+    /// The last records, the latest last.
+    fn records(&self, ram: &impl Ram) -> Vec<Record> {
         let span = (self.head_id.wrapping_sub(self.tail_id) & ID_MASK) as usize;
-        let mut lines: Vec<String> = (0..=span as u32)
+        let mut records: Vec<Record> = (0..=span as u32)
             .map(|back| self.head_id.wrapping_sub(back) & ID_MASK)
             .filter_map(|id| self.record(ram, id))
             .take(TAIL)
             .collect();
-        lines.reverse();
-        lines
+        records.reverse();
+        records
     }
 }
 
@@ -191,10 +232,10 @@ fn candidates(ram: &impl Ram, gpa: u32, end: u32) -> Vec<u32> {
 }
 
 /// The tail of the kernel's log, through `prb` or by a search.
-pub(super) fn read(ram: &impl Ram, symbols: Option<&Symbols>) -> Option<KernelLog> {
+fn records(ram: &impl Ram, symbols: Option<&Symbols>) -> Option<(Source, Vec<Record>)> {
     let log = |source, rings: &Rings| {
-        let lines = rings.lines(ram);
-        (!lines.is_empty()).then_some(KernelLog { source, lines })
+        let records = rings.records(ram);
+        (!records.is_empty()).then_some((source, records))
     };
     let known = symbols
         .and_then(|symbols| word(ram, symbols.address("prb")?))
@@ -209,16 +250,38 @@ pub(super) fn read(ram: &impl Ram, symbols: Option<&Symbols>) -> Option<KernelLo
         .flat_map(|chunk| candidates(ram, chunk * CHUNK, end))
         .filter_map(|gpa| Rings::at(ram, KERNEL_BASE + gpa))
         .filter_map(|rings| log(Source::Search, &rings))
-        .max_by(|a, b| a.lines.last().cmp(&b.lines.last()))
+        .max_by_key(|(_, records)| records.last().map(|last| last.nanos))
+}
+
+/// The tail of the kernel's log as text.
+pub(super) fn read(ram: &impl Ram, symbols: Option<&Symbols>) -> Option<KernelLog> {
+    let (source, records) = records(ram, symbols)?;
+    let lines = records.iter().map(Record::line).collect();
+    Some(KernelLog { source, lines })
+}
+
+/// Whether the kernel itself has just said what begins with `text`, and not a program through the
+/// kernel's log or past it; none when there is no log that can be read.
+pub(super) fn is_the_kernels(
+    ram: &impl Ram,
+    symbols: Option<&Symbols>,
+    text: &str,
+) -> Option<bool> {
+    let (_, records) = records(ram, symbols)?;
+    let said = records
+        .iter()
+        .rev()
+        .find(|record| record.text.starts_with(text));
+    Some(said.is_some_and(|record| record.facility == KERNEL))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    struct Bytes(Vec<u8>);
+    struct Image(Vec<u8>);
 
-    impl Ram for Bytes {
+    impl Ram for Image {
         fn size(&self) -> u32 {
             self.0.len() as u32
         }
@@ -232,7 +295,7 @@ mod tests {
         }
     }
 
-    impl Bytes {
+    impl Image {
         fn put(&mut self, gpa: u32, word: u32) {
             self.0[gpa as usize..][..4].copy_from_slice(&word.to_be_bytes());
         }
@@ -245,8 +308,8 @@ mod tests {
 
     /// A log of 16 records and 256 bytes of text in which these were printed one after another,
     /// the text ring at its place in kernels before or since 5.18.
-    fn memory(texts: &[&str], since_5_18: bool) -> Bytes {
-        let mut ram = Bytes(vec![0; 0x1_0000]);
+    fn memory(texts: &[&str], since_5_18: bool) -> Image {
+        let mut ram = Image(vec![0; 0x1_0000]);
         let ring = layout::TEXT_RING[usize::from(since_5_18)];
         // The kernel's first number is below a multiple of the count, so that wrapping is common.
         let first = 0x3FFF_FFFE_u32;
@@ -310,6 +373,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_program_wrote_into_the_log_is_not_the_kernels() {
+        let mut ram = memory(&["Kernel panic - not syncing: x", "more"], true);
+        let is_the_kernels = |ram: &Image, text| is_the_kernels(ram, None, text);
+        assert_eq!(is_the_kernels(&ram, PANIC), Some(true));
+        assert_eq!(is_the_kernels(&ram, "never said"), Some(false));
+        assert_eq!(is_the_kernels(&Image(vec![0; 4096]), PANIC), None);
+        // The facility of programs.
+        let info = INFOS + (0x3FFF_FFFE % 16) * layout::INFO;
+        ram.0[(info + layout::FACILITY) as usize] = 1;
+        assert_eq!(is_the_kernels(&ram, PANIC), Some(false));
+    }
+
+    #[test]
     fn a_log_that_wrapped_keeps_its_tail() {
         let texts: Vec<String> = (0..30)
             .map(|n| format!("message {n} {}", "x".repeat(n)))
@@ -322,9 +398,9 @@ mod tests {
 
     #[test]
     fn memory_without_a_log_has_none() {
-        assert_eq!(read(&Bytes(vec![0; 4096]), None), None);
-        assert_eq!(read(&Bytes(vec![0xFF; 4096]), None), None);
-        assert_eq!(read(&Bytes(Vec::new()), None), None);
+        assert_eq!(read(&Image(vec![0; 4096]), None), None);
+        assert_eq!(read(&Image(vec![0xFF; 4096]), None), None);
+        assert_eq!(read(&Image(Vec::new()), None), None);
         // A structure whose pointers lead out of RAM.
         let mut ram = memory(&["x"], true);
         ram.put(PRB + layout::DESCS, 0xFFFF_FFF0);
