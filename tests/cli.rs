@@ -5,70 +5,12 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::asm::{Asm, echo, spr};
-use tempfile::TempDir;
-
-/// The command, with a folder for its files.
-struct Ppckvm {
-    dir: TempDir,
-}
-
-impl Ppckvm {
-    fn new() -> Self {
-        Ppckvm {
-            dir: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.path(name);
-        std::fs::write(&path, bytes).unwrap();
-        path
-    }
-
-    /// The command, run in its folder.
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ppckvm"));
-        command
-            .args(args)
-            .current_dir(self.dir.path())
-            .env_remove("PPCKVM_LOG");
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).stdin(Stdio::null()).output().unwrap()
-    }
-
-    /// Runs a guest of a few instructions.
-    fn guest(&self, program: Asm, args: &[&str]) -> Output {
-        self.file("guest", program.elf(0, 0));
-        self.run(&[&["run", "--kernel", "guest"], args].concat())
-    }
-
-    /// Starts a guest with pipes at all three ends.
-    fn spawn(&self, program: Asm, args: &[&str]) -> Child {
-        self.file("guest", program.elf(0, 0));
-        self.command(&[&["run", "--kernel", "guest"], args].concat())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use support::command::{Ppckvm, text};
 
 /// Checks an error of the launcher's own: its status, one line, and what the line says.
 fn assert_refused(output: &Output, parts: &[&str]) {
@@ -106,7 +48,7 @@ fn wrong_usage_has_status_2() {
             "is not a number",
         ),
         (
-            &["run", "--kernel", "k", "--timeout", "90"][..],
+            &["run", "--kernel", "k", "--timeout", "soon"][..],
             "--timeout",
         ),
         (

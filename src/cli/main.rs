@@ -4,70 +4,45 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod args;
+mod log;
+mod near_miss;
 mod signals;
 mod stats;
+mod supervise;
 mod terminal;
 
-use std::fmt::Display;
+use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
 
-use clap::Parser;
-use ppckvm::Tree;
+use ppckvm::{Printable, Tree, Vm};
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
-use args::{Cli, Command, DtbArgs, Format, InspectArgs, RunArgs};
+use args::{Command, DtbArgs, Format, InspectArgs, RunArgs};
+use log::Log;
 use signals::Signals;
+use supervise::{Finished, Guest, Kept};
 use terminal::RawTerminal;
 
 /// The exit status of the launcher's own errors.
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    tracing_subscriber::registry()
-        .with(what_to_log())
-        .with(
-            tracing_subscriber::fmt::layer()
-                .with_writer(std::io::stderr)
-                .with_ansi(false)
-                .with_target(false)
-                .without_time(),
-        )
-        .init();
+    let cli = near_miss::parse();
+    let log = Log::start();
     let status = match cli.command {
-        Command::Run(args) => run(*args),
+        Command::Run(args) => run(*args, &log),
         Command::Dtb(args) => dtb(args),
         Command::Inspect(args) => inspect(args),
     };
-    ExitCode::from(status.unwrap_or_else(|error| {
-        say(error);
+    let status = status.unwrap_or_else(|error| {
+        log.conclude(error);
         FAILED
-    }))
-}
-
-/// What PPCKVM_LOG asks for: a level, or levels for parts of the program.
-fn what_to_log() -> Targets {
-    let text = std::env::var("PPCKVM_LOG").unwrap_or_default();
-    let usual = Targets::new().with_default(LevelFilter::WARN);
-    if text.is_empty() {
-        return usual;
-    }
-    text.parse().unwrap_or_else(|error| {
-        say(format!(
-            "PPCKVM_LOG={text}: {error}; write a level such as info, or ppckvm=debug"
-        ));
-        usual
-    })
-}
-
-/// One line on standard error; nothing can be done when that is gone.
-fn say(line: impl Display) {
-    let _ = writeln!(std::io::stderr(), "ppckvm: {line}");
+    });
+    log.finish();
+    ExitCode::from(status)
 }
 
 type Failure = Box<dyn std::error::Error>;
@@ -81,16 +56,19 @@ fn raise_the_limit_of_open_files() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-fn run(args: RunArgs) -> Result<u8, Failure> {
+fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
     raise_the_limit_of_open_files();
+    signals::settle().map_err(|error| no_signals(&error))?;
     let stats = args.stats;
     let uses_terminal = args.uses_stdio();
-    let mut vm = args.machine().build()?;
+    let port = args.stdio_port();
+    let report = args.report.as_deref().map(ReportFile::create).transpose()?;
+    let vm = args.machine().build()?;
 
-    let signals = Signals::catch(vm.stopper())?;
-    say(vm.description());
+    let signals = Signals::catch(vm.stopper(), log.clone()).map_err(|error| no_signals(&error))?;
+    log.say(vm.description());
     for (port, name) in vm.serial_names() {
-        say(format_args!("{port} is {name}"));
+        log.say(format_args!("{port} is {name}"));
     }
     let terminal = match uses_terminal {
         true => RawTerminal::enter()
@@ -98,28 +76,115 @@ fn run(args: RunArgs) -> Result<u8, Failure> {
         false => None,
     };
     signals.set_terminal(terminal.as_ref().map(RawTerminal::handle));
-    let start = Instant::now();
-    let outcome = vm.run();
-    let elapsed = start.elapsed();
+    let guest = Guest::start(vm, log.clone(), move |vm| is_line_open(vm, port))
+        .map_err(|error| format!("the host gives no thread for the guest: {error}"))?;
+    let finished = guest.finished();
+    // At the end of the run nobody makes the terminal raw any more.
+    signals.set_terminal(None);
     drop(terminal);
 
-    let signal = signals.caught();
-    match signal {
-        Some(signal) => say(format_args!("ended by signal {signal}")),
-        None => {
-            say(&outcome);
-            if outcome.wants_explanation() {
-                // It is for a person; the verdict stands without it.
-                let _ = write!(std::io::stderr(), "{}", vm.post_mortem());
+    let (outcome, rest) = match finished {
+        Ok(finished) => {
+            if stats {
+                log.tell(stats::text(&finished.statistics, finished.elapsed));
             }
+            explain(&finished, signals.caught(), report, log);
+            let rest = match guest.is_gone() {
+                true => "",
+                false => "; the host keeps what a device has begun, and it is left behind",
+            };
+            (finished.outcome, rest)
+        }
+        Err(Kept::ByHost(outcome)) => {
+            let rest = "; the host did not let go of what the guest is waiting for, and it is left \
+                        behind";
+            (outcome, rest)
+        }
+        Err(Kept::Fault) => return Err("the guest's thread ended by a fault of ppckvm".into()),
+    };
+    match signals.caught() {
+        Some(signal) => {
+            log.conclude(format_args!("ended by signal {signal}{rest}"));
+            Ok(signals::STATUS + signal)
+        }
+        None => {
+            log.conclude(format_args!("{outcome}{rest}"));
+            Ok(outcome.exit_status())
         }
     }
-    if stats {
-        // Statistics are asked for, but not worth a failure.
-        let _ = stats::print(&mut std::io::stderr(), &vm.statistics(), elapsed);
+}
+
+fn no_signals(error: &std::io::Error) -> String {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    let remedy = match code {
+        Some(Errno::MFILE) => "; allow the process more open files, with ulimit -n",
+        _ => "",
+    };
+    format!("signals cannot be caught: {error}{remedy}")
+}
+
+/// Says what explains the end, if it needs that, and writes the file that was asked for.
+fn explain(finished: &Finished, signal: Option<u8>, file: Option<ReportFile>, log: &Log) {
+    let Finished {
+        outcome, report, ..
+    } = finished;
+    if finished.open_line && is_same_file() {
+        // The guest's line ends here.
+        log.tell("\n");
     }
-    vm.leave();
-    Ok(signal.map_or(outcome.exit_status(), |signal| signals::STATUS + signal))
+    if let Some(file) = file {
+        match file.write(format_args!("{report}{outcome}\n")) {
+            Ok(path) => log.say(format_args!("the report is in {path}")),
+            Err(error) => log.say(error),
+        }
+    } else if outcome.wants_explanation() && signal.is_none() {
+        log.tell(report);
+    } else if let Some(panic) = report.panic.as_ref().filter(|panic| *panic != outcome) {
+        log.say(format_args!("earlier: {panic}"));
+    }
+}
+
+/// Whether standard output and standard error are one file, which shows both.
+fn is_same_file() -> bool {
+    let [out, err] = [
+        rustix::fs::fstat(rustix::stdio::stdout()),
+        rustix::fs::fstat(rustix::stdio::stderr()),
+    ];
+    matches!((out, err), (Ok(out), Ok(err)) if (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino))
+}
+
+/// Whether the port that standard output shows ended in the middle of a line.
+fn is_line_open(vm: &Vm, port: Option<args::StdioPort>) -> bool {
+    let output = match port {
+        Some(args::StdioPort::Serial(number)) => vm.serial_output(number),
+        Some(args::StdioPort::Console(number)) => vm.virtio_console_output(number),
+        None => return false,
+    };
+    output.last().is_some_and(|last| *last != b'\n')
+}
+
+/// The file that `--report` names, made before the guest starts.
+struct ReportFile {
+    path: String,
+    file: File,
+}
+
+impl ReportFile {
+    fn create(path: &Path) -> Result<Self, String> {
+        let name = path.display().to_string();
+        match File::create(path) {
+            Ok(file) => Ok(ReportFile { path: name, file }),
+            Err(error) => Err(format!("the report cannot be written to {name}: {error}")),
+        }
+    }
+
+    fn write(mut self, text: impl std::fmt::Display) -> Result<String, String> {
+        let written = self.file.write_all(text.to_string().as_bytes());
+        match written.and_then(|()| self.file.flush()) {
+            Ok(()) => Ok(self.path),
+            Err(error) => Err(format!("{}: the report is incomplete: {error}", self.path)),
+        }
+    }
 }
 
 fn dtb(args: DtbArgs) -> Result<u8, Failure> {
@@ -142,7 +207,11 @@ fn dtb(args: DtbArgs) -> Result<u8, Failure> {
 fn inspect(args: InspectArgs) -> Result<u8, Failure> {
     let inspection = args.machine().inspect()?;
     let mut stdout = std::io::stdout().lock();
-    let written = write!(stdout, "{inspection}").and_then(|()| stdout.flush());
+    // Names in an image are its author's.
+    let text = inspection.to_string();
+    let mut lines = text.lines();
+    let written = lines.try_for_each(|line| writeln!(stdout, "{}", Printable(line)));
+    let written = written.and_then(|()| stdout.flush());
     written.map_err(|error| format!("the report cannot be written to standard output: {error}"))?;
     Ok(if inspection.boots() { 0 } else { FAILED })
 }

@@ -1,14 +1,18 @@
-//! Signals from outside end the run in order. Only the command does this; the library installs
-//! nothing.
+//! Signals from outside: they end the run in order, or at once when they come again. Only the
+//! command does this; the library installs no handler but the one that its memory windows need.
 
-use std::io::Read;
-use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ppckvm::Stopper;
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{
+    SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGXFSZ,
+};
+use signal_hook::iterator;
 
+use crate::log::Log;
 use crate::terminal::TerminalHandle;
 
 /// What the exit status of a run that a signal ended is, less the signal's number.
@@ -17,57 +21,114 @@ pub const STATUS: u8 = 128;
 /// The signals that end the run.
 const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
+/// How long who reads standard error is waited for when a second signal asks for the end.
+const AT_ONCE: Duration = Duration::from_millis(200);
+
+/// Makes the process hear signals as it would have if a shell had started it: a parent may have
+/// blocked them, or ignored those that belong to the terminal. A file that becomes larger than the
+/// process may make it is an error of the write, not the end of the process.
+pub fn settle() -> io::Result<()> {
+    let other = |error: vmm_sys_util::signal::Error| io::Error::other(error.to_string());
+    let blocked = vmm_sys_util::signal::get_blocked_signals().map_err(other)?;
+    for signal in blocked {
+        vmm_sys_util::signal::unblock_signal(signal).map_err(other)?;
+    }
+    let ignored = ignored();
+    for signal in [SIGTTIN, SIGTTOU] {
+        if ignored & 1 << (signal - 1) != 0 {
+            let always = Arc::new(true.into());
+            signal_hook::flag::register_conditional_default(signal, always)?;
+        }
+    }
+    // Caught, which serves as well as ignored.
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
+    Ok(())
+}
+
+/// The signals that this process was started with as ignored, a bit each.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
 /// Signals, caught for as long as the process lives.
 pub struct Signals {
-    caught: Arc<AtomicUsize>,
-    terminal: Arc<Mutex<Option<TerminalHandle>>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    stopper: Stopper,
+    log: Log,
+    /// The first signal that asked for the end.
+    caught: AtomicU8,
+    terminal: Mutex<Option<TerminalHandle>>,
 }
 
 impl Signals {
-    /// From now on, a signal that asks for an end stops the run.
-    pub fn catch(stopper: Stopper) -> std::io::Result<Self> {
-        let signals = Signals {
-            caught: Arc::default(),
-            terminal: Arc::default(),
-        };
-        let (mut woken, waker) = UnixStream::pair()?;
-        for signal in ENDING {
-            // The number first, because the byte in the pipe is what makes somebody look.
-            signal_hook::flag::register_usize(signal, signals.caught.clone(), signal as usize)?;
-            signal_hook::low_level::pipe::register(signal, waker.try_clone()?)?;
-        }
-        signal_hook::low_level::pipe::register(SIGCONT, waker)?;
-        let (caught, terminal) = (signals.caught.clone(), signals.terminal.clone());
-        std::thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || {
-                let mut byte = [0];
-                // The other ends live in the handlers, so this ends with the process.
-                while woken.read_exact(&mut byte).is_ok() {
-                    if caught.load(Ordering::SeqCst) != 0 {
-                        stopper.stop();
-                    } else if let Some(terminal) =
-                        &*terminal.lock().unwrap_or_else(PoisonError::into_inner)
-                    {
-                        // The shell had the terminal while this process was stopped.
-                        let _ = terminal.make_raw();
-                    }
-                }
-            })?;
-        Ok(signals)
+    /// From now on, a signal that asks for an end stops the run, and SIGUSR1 asks where it is.
+    pub fn catch(stopper: Stopper, log: Log) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            stopper,
+            log,
+            caught: AtomicU8::new(0),
+            terminal: Mutex::new(None),
+        });
+        let others = [SIGCONT, SIGUSR1];
+        let mut signals = iterator::Signals::new(ENDING.iter().chain(&others))?;
+        let thread = std::thread::Builder::new().name("signals".into());
+        thread.spawn({
+            let shared = shared.clone();
+            move || signals.forever().for_each(|signal| shared.handle(signal))
+        })?;
+        Ok(Signals { shared })
     }
 
     /// The terminal to make raw again after a stop.
     pub fn set_terminal(&self, terminal: Option<TerminalHandle>) {
-        *self.terminal.lock().unwrap_or_else(PoisonError::into_inner) = terminal;
+        *self.shared.terminal() = terminal;
     }
 
     /// The signal that ended the run.
     pub fn caught(&self) -> Option<u8> {
-        // At the end of the run nobody makes the terminal raw any more.
-        self.set_terminal(None);
-        u8::try_from(self.caught.load(Ordering::SeqCst))
-            .ok()
-            .filter(|signal| *signal != 0)
+        let signal = self.shared.caught.load(Ordering::SeqCst);
+        (signal != 0).then_some(signal)
+    }
+}
+
+impl Shared {
+    fn terminal(&self) -> std::sync::MutexGuard<'_, Option<TerminalHandle>> {
+        self.terminal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle(&self, signal: i32) {
+        match signal {
+            SIGUSR1 => self.stopper.ask_for_report(),
+            SIGCONT => {
+                if let Some(terminal) = &*self.terminal() {
+                    // The shell had the terminal while this process was stopped.
+                    let _ = terminal.make_raw();
+                }
+            }
+            _ => self.end(u8::try_from(signal).unwrap_or(0)),
+        }
+    }
+
+    fn end(&self, signal: u8) {
+        let first = self.caught.load(Ordering::SeqCst);
+        if first == 0 {
+            self.caught.store(signal, Ordering::SeqCst);
+            return self.stopper.stop();
+        }
+        if let Some(terminal) = self.terminal().take() {
+            terminal.restore();
+        }
+        self.log.conclude(format_args!(
+            "ended by signal {first}, and at once by signal {signal}: the guest's last output may \
+             be missing"
+        ));
+        self.log.finish_within(AT_ONCE);
+        std::process::exit((STATUS + first).into());
     }
 }

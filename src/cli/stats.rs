@@ -1,12 +1,19 @@
 //! What `--stats` prints.
 
-use std::io::{self, Write};
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 use ppckvm::{Cause, Statistics};
 
-/// Prints exits by cause, time by cause, instructions, speed and memory.
-pub fn print(to: &mut impl Write, statistics: &Statistics, elapsed: Duration) -> io::Result<()> {
+/// Exits by cause, time by cause, instructions, speed and memory.
+pub fn text(statistics: &Statistics, elapsed: Duration) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write(&mut text, statistics, elapsed);
+    text
+}
+
+fn write(to: &mut String, statistics: &Statistics, elapsed: Duration) -> fmt::Result {
     writeln!(to, "exits and traps by cause")?;
     for (name, count) in statistics
         .exits

@@ -49,6 +49,13 @@ impl TerminalHandle {
     pub fn make_raw(&self) -> io::Result<()> {
         self.0.upgrade().map_or(Ok(()), |saved| saved.make_raw())
     }
+
+    /// Gives the terminal back as it was, for when the process ends from another thread.
+    pub fn restore(&self) {
+        if let Some(saved) = self.0.upgrade() {
+            saved.restore();
+        }
+    }
 }
 
 impl Saved {

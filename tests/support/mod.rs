@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod asm;
+pub mod command;
 pub mod linux;
 
 use std::path::PathBuf;

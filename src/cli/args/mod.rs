@@ -11,6 +11,9 @@ use ppckvm::{Accel, Clock, Console, Cpu, Machine, MemorySize, OnPanic, OnReset, 
 use virtio::VirtioArgs;
 
 const AFTER_HELP: &str = "\
+Signals: SIGINT, SIGTERM, SIGHUP and SIGQUIT end the run in order, and at once when one comes again;
+SIGUSR1 prints where the guest is, and it runs on.
+
 Keys, when standard input is a terminal and a serial port has it:
   Ctrl-a x       quit
   Ctrl-a h       help
@@ -22,18 +25,23 @@ Exit status:
   1    the launcher's own error: a file, an option, the host
   2    usage
   33   the cpu cannot go on
-  34   the guest's kernel panicked
+  34   the guest's kernel panicked, also when the time ran out after that
   35   the guest hangs: nothing can ever wake or move it
   36   the watchdog reset the guest
   124  --timeout ran out
   130, 143  ended by SIGINT or SIGTERM (128 and the signal's number)
 
 Environment:
-  PPCKVM_LOG  what to log on standard error, for example info or ppckvm=debug; default warn";
+  PPCKVM_LOG  what to log on standard error: off, error, warn, info, debug or trace, or the level of
+              a part, for example ppckvm::vm=debug; default warn
+  NO_COLOR    when set, the log has no colours on a terminal either";
+
+/// The version, and the commit that it was built from, where that is known.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("PPCKVM_COMMIT"));
 
 /// Boots unmodified PowerPC 440 kernels on a model of the AMCC Bamboo board.
 #[derive(Debug, Parser)]
-#[command(name = "ppckvm", version, max_term_width = 100)]
+#[command(name = "ppckvm", version = VERSION, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -101,12 +109,25 @@ fn parse_address(text: &str) -> Result<u32, String> {
     address.map_err(|error| format!("{error}; write it like 4194304 or 0x400000"))
 }
 
+/// A duration with its unit, or in seconds, as other commands take it.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let is_plain = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit() || c == b'.');
+    let parsed = match is_plain.then(|| text.parse()) {
+        Some(Ok(seconds)) => Duration::try_from_secs_f64(seconds).map_err(|why| why.to_string()),
+        _ => humantime::parse_duration(text).map_err(|why| why.to_string()),
+    };
+    parsed.map_err(|why| format!("{why}; write 90s, 2m or, in seconds, 90"))
+}
+
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Kernel: uImage, FIT, ELF (vmlinux and boot wrappers), treeImage, any of them compressed, or
-    /// a kernel's build directory.
-    #[arg(long, value_name = "FILE|DIRECTORY")]
-    kernel: PathBuf,
+    /// a kernel's build directory. It can also stand without --kernel.
+    #[arg(long, value_name = "FILE|DIRECTORY", required_unless_present = "image")]
+    kernel: Option<PathBuf>,
+    /// The kernel, as --kernel names it.
+    #[arg(value_name = "FILE|DIRECTORY", conflicts_with = "kernel", hide = true)]
+    image: Option<PathBuf>,
     #[command(flatten)]
     kernel_options: KernelOptionArgs,
     #[command(flatten)]
@@ -117,8 +138,9 @@ pub struct RunArgs {
     /// What executes guest instructions in this process.
     #[arg(long, value_enum, default_value = "auto")]
     cpu: CpuArg,
-    /// End the run after this time, for example 90s or 2m, with status 124.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    /// End the run after this time, for example 90s or 2m (a plain number is seconds), with status
+    /// 124.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
     /// What to do when the guest resets.
     #[arg(long, value_enum, default_value = "exit")]
@@ -142,6 +164,19 @@ pub struct RunArgs {
     /// At the end, print exits by cause, instructions, speed and memory to standard error.
     #[arg(long)]
     pub stats: bool,
+    /// Write where the guest was at the end, its registers and its kernel's log to a file, in place
+    /// of standard error, however the run ended.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// The guest's port that has standard input and output.
+#[derive(Clone, Copy, Debug)]
+pub enum StdioPort {
+    /// A serial port.
+    Serial(usize),
+    /// A virtio console.
+    Console(usize),
 }
 
 #[derive(Debug, Args)]
@@ -241,20 +276,31 @@ impl RunArgs {
         }
     }
 
+    /// The port that has standard input.
+    pub fn stdio_port(&self) -> Option<StdioPort> {
+        let is_stdio = |serial: &Serial| *serial == Serial::Stdio;
+        let serial = self.serial().iter().position(is_stdio);
+        let console = || self.machine.virtio.stdio_console();
+        serial
+            .map(StdioPort::Serial)
+            .or_else(|| console().map(StdioPort::Console))
+    }
+
     /// Whether a serial port or a console has standard input.
     pub fn uses_stdio(&self) -> bool {
-        self.serial().contains(&Serial::Stdio) || self.machine.virtio.uses_stdio()
+        self.stdio_port().is_some()
     }
 
     /// The machine that the options describe.
     pub fn machine(self) -> Machine {
         let serial = self.serial().to_vec();
+        let machine = match self.kernel.or(self.image) {
+            Some(kernel) => Machine::new().kernel(kernel),
+            None => Machine::new(),
+        };
         let mut machine = self
             .machine
-            .apply(
-                self.kernel_options
-                    .apply(Machine::new().kernel(self.kernel)),
-            )
+            .apply(self.kernel_options.apply(machine))
             .accel(self.accel.into())
             .cpu(self.cpu.into())
             .clock(self.clock.into())
@@ -315,15 +361,19 @@ mod tests {
     }
 
     #[test]
-    fn durations_have_units() {
+    fn durations_have_units_or_are_seconds() {
         let parse =
             |timeout| Cli::try_parse_from(["ppckvm", "run", "--kernel", "k", "--timeout", timeout]);
-        for (text, seconds) in [("90s", 90), ("2m", 120), ("1m 30s", 90)] {
+        for (text, seconds) in [("90s", 90), ("2m", 120), ("1m 30s", 90), ("90", 90)] {
             let Command::Run(run) = parse(text).unwrap().command else {
                 panic!("run")
             };
             assert_eq!(run.timeout, Some(Duration::from_secs(seconds)));
         }
-        assert!(parse("90").is_err() && parse("soon").is_err());
+        assert_eq!(parse_duration("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["soon", "", "1.2.3", "99999999999999999999999"] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains("write 90s, 2m"), "{error}");
+        }
     }
 }

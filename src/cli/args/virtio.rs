@@ -170,10 +170,20 @@ impl Device {
 }
 
 impl VirtioArgs {
+    /// The number of the console that has standard input.
+    pub fn stdio_console(&self) -> Option<usize> {
+        let consoles = self.devices.iter().filter_map(|device| match device {
+            Device::Console(console) => Some(&console.destination),
+            _ => None,
+        });
+        let mut consoles = consoles.enumerate();
+        let found = consoles.find(|(_, destination)| **destination == Serial::Stdio);
+        found.map(|(number, _)| number)
+    }
+
     /// Whether a console has standard input.
     pub fn uses_stdio(&self) -> bool {
-        let is_stdio = |device: &Device| matches!(device, Device::Console(console) if console.destination == Serial::Stdio);
-        self.devices.iter().any(is_stdio)
+        self.stdio_console().is_some()
     }
 
     /// Attaches the devices.
