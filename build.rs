@@ -1,9 +1,14 @@
-//! Says which commit is built, for `ppckvm --version`.
+//! Says which commit is built, for `ppckvm --version`, in builds that are made to be used: for others
+//! each commit would mean building everything again.
 
 use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    if std::env::var("PROFILE").is_ok_and(|profile| profile != "release") {
+        println!("cargo:rustc-env=PPCKVM_COMMIT=");
+        return;
+    }
     // A commit changes these; a package has neither, and no commit.
     for name in ["HEAD", "logs/HEAD"] {
         if let Some(path) = git(&["rev-parse", "--git-path", name]) {

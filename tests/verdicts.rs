@@ -429,7 +429,8 @@ fn the_verdict_is_the_last_line_and_the_cause_is_near_it() {
         tail.contains("back trace:") && tail.contains("mount_block_root"),
         "{text}"
     );
-    assert!(lines.iter().all(|line| line.len() <= 110), "{text}");
+    // Where the kernel stands is where it prints its panic, which says nothing.
+    assert!(!tail.contains("uart_console_write"), "{text}");
 }
 
 #[test]
@@ -494,10 +495,7 @@ fn a_console_that_leads_nowhere_is_told_of_and_its_log_is_shown() {
         .lines()
         .filter(|line| line.contains("the guest writes to uart1, which leads nowhere"));
     assert_eq!(told.count(), 1, "{text}");
-    assert!(
-        text.contains("which the console did not show") && text.contains("Linux version"),
-        "{text}"
-    );
+    assert!(text.contains("which the console did not show"), "{text}");
     assert!(
         text.contains("uart1 leads nowhere, and the guest has written"),
         "{text}"

@@ -142,7 +142,10 @@ pub enum AttachError {
 
 /// What to do about a limit of the host's that an error comes from, if it is one.
 fn remedy(error: &std::io::Error) -> &'static str {
-    match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+    match error
+        .raw_os_error()
+        .map(rustix::io::Errno::from_raw_os_error)
+    {
         Some(rustix::io::Errno::MFILE) => "; allow the process more open files, with ulimit -n",
         Some(rustix::io::Errno::FBIG) => "; allow the process larger files, with ulimit -f",
         _ => "",

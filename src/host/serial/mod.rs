@@ -116,7 +116,7 @@ pub enum SerialError {
     )]
     TwoStdio,
     /// The host has no event descriptor left.
-    #[error("the host gives no event descriptor: {0}; stop other programs or raise its limit")]
+    #[error("the host gives no event descriptor: {0}; allow the process more open files, with ulimit -n")]
     Events(std::io::Error),
 }
 

@@ -143,7 +143,13 @@ impl fmt::Display for PostMortem {
 impl PostMortem {
     fn back_trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "back trace:")?;
-        for frame in &self.frames {
+        // A kernel that panicked stands where it prints that.
+        let is_panic = |frame: &Frame| self.function(frame).is_some_and(|at| at.name == "panic");
+        let printing = self.frames.iter().position(is_panic).unwrap_or(0);
+        if printing > 0 {
+            writeln!(f, "  ({printing} calls in which the kernel says so)")?;
+        }
+        for frame in &self.frames[printing..] {
             let found = match frame.found {
                 Found::Pc => " (pc)",
                 Found::Lr => " (lr)",
