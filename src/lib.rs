@@ -51,6 +51,7 @@ mod host;
 pub mod loader;
 mod machine;
 mod printable;
+pub mod testing;
 mod vm;
 
 pub use host::block::{

@@ -5,16 +5,10 @@
 mod support;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use ppckvm::{Clock, Cpu, Machine, OnReset, Outcome, Reached, ResetKind, Until, Vm};
+use ppckvm::{Clock, Cpu, Machine, OnReset, Outcome, ResetKind};
 use support::guest;
-
-/// Many times what any of these boots takes; only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(240);
-
-/// What the shell of the test guests asks with.
-const PROMPT: &str = "~ # ";
+use support::linux::{Linux, PROMPT};
 
 fn machine(kernel: &str) -> Machine {
     Machine::new()
@@ -23,43 +17,17 @@ fn machine(kernel: &str) -> Machine {
         .append("console=ttyS0")
 }
 
-fn wait_for(vm: &mut Vm, text: &str) {
-    let reached = vm.run_until(Until::text(text).within(PATIENCE));
-    assert_eq!(
-        reached,
-        Reached::Text,
-        "no {text:?} in:\n{}",
-        vm.output_text()
-    );
-}
-
-fn end_of(vm: &mut Vm) -> Outcome {
-    match vm.run_until(Until::end().within(PATIENCE)) {
-        Reached::End(outcome) => outcome,
-        other => panic!("{other:?} before the end of:\n{}", vm.output_text()),
-    }
-}
-
-/// Types a command and gives what it printed.
-fn command(vm: &mut Vm, line: &str) -> String {
-    let before = vm.output().len();
-    vm.write(format!("{line}\n"));
-    wait_for(vm, PROMPT);
-    let output = vm.output();
-    String::from_utf8_lossy(&output[before..]).replace('\r', "")
-}
-
 /// Boots to the prompt, has it answer, and reboots.
 fn boots_to_a_shell(kernel: &str) {
-    let mut vm = machine(kernel).build().unwrap();
-    wait_for(&mut vm, "guest: user space is up");
-    wait_for(&mut vm, PROMPT);
-    let answer = command(&mut vm, "uname -srm; echo $((6 * 7))");
+    let mut vm = Linux::start(machine(kernel));
+    vm.wait_for("guest: user space is up");
+    vm.wait_for(PROMPT);
+    let answer = vm.command("uname -srm; echo $((6 * 7))");
     assert!(
         answer.contains("Linux 6.1.") && answer.contains(" ppc\n42\n"),
         "{answer}"
     );
-    let cpu = command(&mut vm, "cat /proc/cpuinfo");
+    let cpu = vm.command("cat /proc/cpuinfo");
     for line in [
         "cpu\t\t: 440EP Rev. B",
         "clock\t\t: 533.333328MHz",
@@ -68,7 +36,7 @@ fn boots_to_a_shell(kernel: &str) {
         assert!(cpu.contains(line), "{line:?} is not in:\n{cpu}");
     }
     vm.write("reboot -f\n");
-    let outcome = end_of(&mut vm);
+    let outcome = vm.end();
     assert!(
         matches!(outcome, Outcome::Reset(ResetKind::System)),
         "{outcome:?}"
@@ -98,15 +66,15 @@ fn bamboo_defconfig_boots_as_vmlinux() {
 
 #[test]
 fn poweroff_ends_the_test_kernel() {
-    let mut vm = machine("KERNEL_UIMAGE").build().unwrap();
-    wait_for(&mut vm, PROMPT);
+    let mut vm = Linux::start(machine("KERNEL_UIMAGE"));
+    vm.wait_for(PROMPT);
     vm.write("poweroff -f\n");
-    assert_eq!(end_of(&mut vm), Outcome::PoweredOff);
+    assert_eq!(vm.end(), Outcome::PoweredOff);
 }
 
 #[test]
 fn a_script_typed_ahead_runs_line_by_line() {
-    let mut vm = machine("KERNEL_UIMAGE").build().unwrap();
+    let mut vm = Linux::start(machine("KERNEL_UIMAGE"));
     // All of it before the first instruction: more than the FIFO and the kernel's own buffer take
     // at once, with lines that a lost byte would change.
     let lines: String = (0..40)
@@ -114,7 +82,7 @@ fn a_script_typed_ahead_runs_line_by_line() {
         .collect();
     vm.write(&lines);
     vm.write("reboot -f\n");
-    assert!(matches!(end_of(&mut vm), Outcome::Reset(_)));
+    assert!(matches!(vm.end(), Outcome::Reset(_)));
     let output = vm.output_text();
     for n in 0..40 {
         let answer = format!("\nline {n} is {}\r", n * 1000 + 7);
@@ -124,11 +92,11 @@ fn a_script_typed_ahead_runs_line_by_line() {
 
 #[test]
 fn a_command_from_the_kernels_command_line_runs() {
-    let mut vm = machine("KERNEL_VMLINUX")
-        .append("console=ttyS0 quiet ppckvm.run=\"sha256sum /proc/version; forkexec 20\"")
-        .build()
-        .unwrap();
-    assert!(matches!(end_of(&mut vm), Outcome::Reset(_)));
+    let mut vm = Linux::start(
+        machine("KERNEL_VMLINUX")
+            .append("console=ttyS0 quiet ppckvm.run=\"sha256sum /proc/version; forkexec 20\""),
+    );
+    assert!(matches!(vm.end(), Outcome::Reset(_)));
     let output = vm.output_text();
     assert!(output.contains("forkexec: 20 rounds"), "{output}");
     assert!(
@@ -140,14 +108,14 @@ fn a_command_from_the_kernels_command_line_runs() {
 #[test]
 fn the_virtual_clock_boots_the_same_whatever_executes() {
     let boot = |cpu| {
-        let mut vm = machine("KERNEL_VMLINUX")
-            .append("console=ttyS0 ppckvm.run=\"echo done\"")
-            .memory("64M".parse().unwrap())
-            .clock(Clock::Virtual)
-            .cpu(cpu)
-            .build()
-            .unwrap();
-        let outcome = end_of(&mut vm);
+        let mut vm = Linux::start(
+            machine("KERNEL_VMLINUX")
+                .append("console=ttyS0 ppckvm.run=\"echo done\"")
+                .memory("64M".parse().unwrap())
+                .clock(Clock::Virtual)
+                .cpu(cpu),
+        );
+        let outcome = vm.end();
         let mut ram = vec![0; 64 << 20];
         vm.read_memory(0, &mut ram).unwrap();
         let all = (outcome, vm.state(), ram);
@@ -176,29 +144,23 @@ fn the_virtual_clock_boots_the_same_whatever_executes() {
 
 #[test]
 fn a_reset_that_reboots_boots_again() {
-    let mut vm = machine("KERNEL_VMLINUX")
-        .on_reset(OnReset::Reboot)
-        .build()
-        .unwrap();
+    let mut vm = Linux::start(machine("KERNEL_VMLINUX").on_reset(OnReset::Reboot));
     for _ in 0..3 {
-        wait_for(&mut vm, PROMPT);
+        vm.wait_for(PROMPT);
         vm.write("touch /mnt/here; ls /mnt; reboot -f\n");
-        wait_for(&mut vm, "Restarting system");
+        vm.wait_for("Restarting system");
     }
-    wait_for(&mut vm, PROMPT);
-    let here = command(&mut vm, "ls /mnt");
+    vm.wait_for(PROMPT);
+    let here = vm.command("ls /mnt");
     assert!(!here.contains("here"), "{here}");
 }
 
 #[test]
 fn each_amount_of_memory_is_found() {
     for (memory, least) in [("32M", 26_000), ("144M", 130_000), ("1G", 740_000)] {
-        let mut vm = machine("KERNEL_VMLINUX")
-            .memory(memory.parse().unwrap())
-            .build()
-            .unwrap();
-        wait_for(&mut vm, PROMPT);
-        let answer = command(&mut vm, "grep MemTotal /proc/meminfo");
+        let mut vm = Linux::start(machine("KERNEL_VMLINUX").memory(memory.parse().unwrap()));
+        vm.wait_for(PROMPT);
+        let answer = vm.command("grep MemTotal /proc/meminfo");
         let total: u32 = answer
             .split_once("MemTotal:")
             .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok())
@@ -213,17 +175,14 @@ fn a_tree_of_the_users_is_honoured() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), tree).unwrap();
     let path: PathBuf = file.path().into();
-    let mut vm = machine("KERNEL_VMLINUX")
-        .dtb(path)
-        .append("console=ttyS0 from.the.tree")
-        .memory("64M".parse().unwrap())
-        .build()
-        .unwrap();
-    wait_for(&mut vm, PROMPT);
-    let answer = command(
-        &mut vm,
-        "cat /proc/cmdline; hexdump -C /proc/device-tree/memory/reg",
+    let mut vm = Linux::start(
+        machine("KERNEL_VMLINUX")
+            .dtb(path)
+            .append("console=ttyS0 from.the.tree")
+            .memory("64M".parse().unwrap()),
     );
+    vm.wait_for(PROMPT);
+    let answer = vm.command("cat /proc/cmdline; hexdump -C /proc/device-tree/memory/reg");
     assert!(answer.contains("console=ttyS0 from.the.tree"), "{answer}");
     assert!(answer.contains("04 00 00 00"), "{answer}");
 }

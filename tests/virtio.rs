@@ -5,20 +5,10 @@
 mod support;
 
 use std::io::Write;
-use std::time::Duration;
 
 use ppckvm::virtio_device::{ByteOrder, Link, QueueError, VirtioDevice};
-use ppckvm::{
-    Bus, Clock, Console, GuestMemory, Machine, OnReset, Outcome, Place, Reached, Until, Vm,
-    WindowSize,
-};
-use support::guest;
-
-/// Many times what any of these boots takes; only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(240);
-
-/// What the shell of the test guests asks with.
-const PROMPT: &str = "~ # ";
+use ppckvm::{Bus, Clock, Console, GuestMemory, OnReset, Outcome, Place, Vm, WindowSize};
+use support::linux::{Linux, PROMPT, machine};
 
 const MMIO: Place = Place {
     bus: Bus::Mmio,
@@ -37,128 +27,75 @@ const PCI_LEGACY: Place = Place {
     legacy: true,
 };
 
-fn machine() -> Machine {
-    Machine::new()
-        .kernel(guest("KERNEL_UIMAGE"))
-        .initrd(guest("ROOTFS"))
-        // A busy host makes the kernel warn of slow timers, in the middle of an answer.
-        .append("console=ttyS0 loglevel=4")
-}
-
-fn wait_for(vm: &mut Vm, text: &str) {
-    let reached = vm.run_until(Until::text(text).within(PATIENCE));
-    assert_eq!(
-        reached,
-        Reached::Text,
-        "no {text:?} in:\n{}",
-        vm.output_text()
-    );
-}
-
-/// A machine at its prompt.
-fn booted(machine: Machine) -> Vm {
-    let mut vm = machine.build().unwrap();
-    wait_for(&mut vm, PROMPT);
-    vm
-}
-
-/// Types a command and gives what it printed.
-fn command(vm: &mut Vm, line: &str) -> String {
-    let before = vm.output().len();
-    vm.write(format!("{line}\n"));
-    wait_for(vm, PROMPT);
-    let output = vm.output();
-    let answer = String::from_utf8_lossy(&output[before..]).replace('\r', "");
-    let answer = answer.split_once('\n').map_or("", |(_, answer)| answer);
-    answer.trim_end_matches(PROMPT).to_owned()
-}
-
-fn power_off(vm: &mut Vm) {
-    vm.write("poweroff -f\n");
-    let end = vm.run_until(Until::end().within(PATIENCE));
-    assert_eq!(end, Reached::End(Outcome::PoweredOff));
-}
-
 /// Whether a virtio device in the guest negotiated VERSION_1: bit 32 of its features.
-fn is_modern(vm: &mut Vm, device: usize) -> bool {
+fn is_modern(vm: &mut Linux, device: usize) -> bool {
     let path = format!("/sys/bus/virtio/devices/virtio{device}/features");
-    let features = command(vm, &format!("cat {path}"));
+    let features = vm.command(&format!("cat {path}"));
     features.as_bytes().get(32) == Some(&b'1')
 }
 
-/// Waits until the host sees something, while the guest runs.
-fn wait_until(vm: &mut Vm, what: &str, mut holds: impl FnMut(&Vm) -> bool) {
-    for _ in 0..PATIENCE.as_millis() / 100 {
-        if holds(vm) {
-            return;
-        }
-        vm.run_until(Until::time(Duration::from_millis(100)));
-    }
-    panic!("not {what} in:\n{}", vm.output_text());
-}
-
 /// The guest reads random bytes.
-fn entropy_works(vm: &mut Vm) {
-    let current = command(vm, "cat /sys/class/misc/hw_random/rng_current");
+fn entropy_works(vm: &mut Linux) {
+    let current = vm.command("cat /sys/class/misc/hw_random/rng_current");
     assert!(current.starts_with("virtio_rng."), "{current}");
-    let bytes = command(vm, "head -c 100000 /dev/hwrng | gzip | wc -c");
+    let bytes = vm.command("head -c 100000 /dev/hwrng | gzip | wc -c");
     let compressed: u32 = bytes.trim().parse().unwrap();
     assert!(compressed >= 100_000, "{compressed} bytes");
 }
 
 /// The guest prints on hvc0 and reads from it.
-fn console_works(vm: &mut Vm) {
+fn console_works(vm: &mut Linux) {
     // While it is open, it stays as it is set: the driver forgets that when it is closed.
-    command(vm, "exec 3<>/dev/hvc0; stty raw -echo <&3; seq 5000 >&3");
+    vm.command("exec 3<>/dev/hvc0; stty raw -echo <&3; seq 5000 >&3");
     let lines: String = (1..=1000).map(|n| format!("{n}\n")).collect();
     assert!(vm.virtio_console_write(0, &lines));
-    let sum = command(vm, "head -n 1000 <&3 | md5sum");
-    assert_eq!(sum, command(vm, "seq 1000 | md5sum"));
+    let sum = vm.command("head -n 1000 <&3 | md5sum");
+    assert_eq!(sum, vm.command("seq 1000 | md5sum"));
     let numbers: String = (1..=5000).map(|n| format!("{n}\n")).collect();
     assert!(vm.virtio_console_output(0) == numbers.as_bytes());
     assert!(!vm.virtio_console_write(1, "x"), "there is no second one");
 }
 
 /// Memory that the guest filled and freed goes back to the host, and more when the host asks.
-fn balloon_works(vm: &mut Vm) {
+fn balloon_works(vm: &mut Linux) {
     const MIB: u64 = 1 << 20;
     // Linux reports only while it has 32 free pieces of 4 MiB more than it needs.
-    command(vm, "head -c 67108864 /dev/zero | tr '\\0' x >/tmp/x");
+    vm.command("head -c 67108864 /dev/zero | tr '\\0' x >/tmp/x");
     let full = vm.resident_memory().unwrap();
     assert!(full > 64 * MIB, "{full}");
-    command(vm, "rm /tmp/x");
-    wait_until(vm, "reported", |vm| {
+    vm.command("rm /tmp/x");
+    vm.wait_until("reported", |vm| {
         vm.resident_memory().unwrap() < full - 48 * MIB
     });
 
     let balloon = vm.balloon().unwrap().clone();
-    let free = |vm: &mut Vm| -> u64 {
-        let line = command(vm, "grep MemFree /proc/meminfo");
+    let free = |vm: &mut Linux| -> u64 {
+        let line = vm.command("grep MemFree /proc/meminfo");
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     };
     let before = free(vm);
     balloon.set((32 * MIB / 4096) as u32);
-    wait_until(vm, "inflated", |_| balloon.actual() == 8192);
+    vm.wait_until("inflated", |_| balloon.actual() == 8192);
     assert!(free(vm) < before - 30_000, "KiB");
     balloon.set(0);
-    wait_until(vm, "deflated", |_| balloon.actual() == 0);
+    vm.wait_until("deflated", |_| balloon.actual() == 0);
     assert!(free(vm) > before - 4_000, "KiB");
     // What comes back is good memory.
-    let sum = command(vm, "head -c 67108864 /dev/zero >/tmp/y; md5sum </tmp/y");
+    let sum = vm.command("head -c 67108864 /dev/zero >/tmp/y; md5sum </tmp/y");
     assert_eq!(sum, "7f614da9329cd3aebf59b91aadc30bf0  -\n");
 }
 
 /// Each device of the launcher's own over one transport and interface.
 fn all_work(place: Place) {
     let machine = machine().rng(Some(place)).balloon(place);
-    let mut vm = booted(machine.virtio_console(Console::memory(), place));
+    let mut vm = Linux::boot(machine.virtio_console(Console::memory(), place));
     for device in 0..3 {
         assert_eq!(is_modern(&mut vm, device), !place.legacy, "{device}");
     }
     entropy_works(&mut vm);
     console_works(&mut vm);
     balloon_works(&mut vm);
-    power_off(&mut vm);
+    vm.power_off();
 }
 
 #[test]
@@ -183,11 +120,11 @@ fn devices_over_legacy_pci() {
 
 #[test]
 fn entropy_is_there_unless_it_is_left_out_and_the_same_under_the_virtual_clock() {
-    let mut vm = booted(machine().rng(None));
-    assert_eq!(command(&mut vm, "ls /sys/bus/virtio/devices"), "");
+    let mut vm = Linux::boot(machine().rng(None));
+    assert_eq!(vm.command("ls /sys/bus/virtio/devices"), "");
     let sum = || {
-        let mut vm = booted(machine().clock(Clock::Virtual));
-        command(&mut vm, "head -c 64 /dev/hwrng | md5sum")
+        let mut vm = Linux::boot(machine().clock(Clock::Virtual));
+        vm.command("head -c 64 /dev/hwrng | md5sum")
     };
     assert_eq!(sum(), sum());
 }
@@ -196,16 +133,13 @@ fn entropy_is_there_unless_it_is_left_out_and_the_same_under_the_virtual_clock()
 fn a_script_typed_ahead_on_a_virtio_console_runs() {
     for place in [MMIO, PCI_LEGACY] {
         let machine = machine().append("console=hvc0");
-        let mut vm = machine
-            .virtio_console(Console::memory(), place)
-            .build()
-            .unwrap();
+        let mut vm = Linux::start(machine.virtio_console(Console::memory(), place));
         // Before the first instruction.
         vm.virtio_console_write(0, "echo $((6 * 7))\npoweroff -f\n");
-        let end = vm.run_until(Until::end().within(PATIENCE));
+        let end = vm.end();
         let output = vm.virtio_console_output(0);
         let output = String::from_utf8_lossy(&output);
-        assert_eq!(end, Reached::End(Outcome::PoweredOff), "{output}");
+        assert_eq!(end, Outcome::PoweredOff, "{output}");
         assert!(output.contains("\n42\r\n"), "{output}");
     }
 }
@@ -213,20 +147,17 @@ fn a_script_typed_ahead_on_a_virtio_console_runs() {
 #[test]
 fn the_kernel_prints_on_a_virtio_console_and_a_shell_answers_there() {
     let machine = machine().append("console=hvc0");
-    let mut vm = machine
-        .virtio_console(Console::memory(), MMIO)
-        .build()
-        .unwrap();
+    let mut vm = Linux::start(machine.virtio_console(Console::memory(), MMIO));
     let says = |vm: &Vm, text: &str| {
         let output = vm.virtio_console_output(0);
         String::from_utf8_lossy(&output).contains(text)
     };
-    wait_until(&mut vm, "at a prompt", |vm| says(vm, PROMPT));
+    vm.wait_until("at a prompt", |vm| says(vm, PROMPT));
     // Earlier messages are the boot console's.
     assert!(says(&vm, "Run /init as init process"));
     vm.virtio_console_write(0, "echo $((6 * 7)); poweroff -f\n");
-    let end = vm.run_until(Until::end().within(PATIENCE));
-    assert_eq!(end, Reached::End(Outcome::PoweredOff));
+    let end = vm.end();
+    assert_eq!(end, Outcome::PoweredOff);
     assert!(says(&vm, "\n42\r\n"));
 }
 
@@ -234,33 +165,30 @@ fn the_kernel_prints_on_a_virtio_console_and_a_shell_answers_there() {
 fn the_guest_knows_the_size_of_a_virtio_consoles_window() {
     let size = |columns, rows| WindowSize { columns, rows };
     for place in [MMIO, MMIO_LEGACY, PCI] {
-        let mut vm = machine()
-            .virtio_console(Console::memory(), place)
-            .build()
-            .unwrap();
+        let mut vm = Linux::start(machine().virtio_console(Console::memory(), place));
         assert!(vm.set_virtio_console_size(0, size(132, 50)));
         assert!(!vm.set_virtio_console_size(1, size(132, 50)));
-        wait_for(&mut vm, PROMPT);
+        vm.wait_for(PROMPT);
         let sized = |rows, columns| {
             format!("until stty size </dev/hvc0 | grep '^{rows} {columns}$'; do sleep 0; done")
         };
-        assert_eq!(command(&mut vm, &sized(50, 132)), "50 132\n");
+        assert_eq!(vm.command(&sized(50, 132)), "50 132\n");
         assert!(vm.set_virtio_console_size(0, size(100, 30)));
-        assert_eq!(command(&mut vm, &sized(30, 100)), "30 100\n");
-        power_off(&mut vm);
+        assert_eq!(vm.command(&sized(30, 100)), "30 100\n");
+        vm.power_off();
     }
 }
 
 #[test]
 fn a_break_and_a_letter_are_a_sysrq_command() {
-    let mut vm = booted(machine());
+    let mut vm = Linux::boot(machine());
     assert!(vm.send_break(0));
     assert!(!vm.send_break(9));
     vm.write("h");
-    wait_for(&mut vm, "sysrq: HELP");
+    vm.wait_for("sysrq: HELP");
     vm.write("\n");
-    wait_for(&mut vm, PROMPT);
-    power_off(&mut vm);
+    vm.wait_for(PROMPT);
+    vm.power_off();
 }
 
 #[test]
@@ -272,18 +200,18 @@ fn four_devices_share_the_pci_bus_and_a_fifth_is_refused() {
             .virtio_console(Console::memory(), PCI_LEGACY)
             .rng(Some(PCI))
     };
-    let mut vm = booted(four());
+    let mut vm = Linux::boot(four());
     // The first console is the first terminal, although a thread of the guest's sets them up.
-    command(&mut vm, "echo first >/dev/hvc0; echo second >/dev/hvc1");
+    vm.command("echo first >/dev/hvc0; echo second >/dev/hvc1");
     // The guest's driver sends from a thread of its own, which may come after the prompt.
     for (console, text) in [b"first\r\n".as_slice(), b"second\r\n"].iter().enumerate() {
-        wait_until(&mut vm, "on the console", |vm| {
+        vm.wait_until("on the console", |vm| {
             vm.virtio_console_output(console) == *text
         });
     }
-    assert_eq!(command(&mut vm, "head -c 99 /dev/hwrng | wc -c"), "99\n");
-    assert_eq!(command(&mut vm, "ls /sys/bus/pci/devices | wc -l"), "5\n");
-    power_off(&mut vm);
+    assert_eq!(vm.command("head -c 99 /dev/hwrng | wc -c"), "99\n");
+    assert_eq!(vm.command("ls /sys/bus/pci/devices | wc -l"), "5\n");
+    vm.power_off();
 
     let five = four().virtio_console(Console::memory(), PCI).build();
     let error = five.unwrap_err().to_string();
@@ -347,23 +275,20 @@ impl VirtioDevice<GuestMemory> for Letters {
 fn an_embedders_device_works() {
     for place in [MMIO, PCI_LEGACY] {
         let letters = Box::new(Letters(None));
-        let mut vm = booted(machine().rng(None).virtio_device("letters", place, letters));
-        let bytes = command(&mut vm, "head -c 20 /dev/hwrng; echo");
+        let mut vm = Linux::boot(machine().rng(None).virtio_device("letters", place, letters));
+        let bytes = vm.command("head -c 20 /dev/hwrng; echo");
         assert!(bytes.contains("letters!letters"), "{bytes}");
-        power_off(&mut vm);
+        vm.power_off();
     }
 }
 
 #[test]
 fn devices_are_reset_with_the_machine() {
-    let mut vm = booted(machine().on_reset(OnReset::Reboot));
-    command(&mut vm, "head -c 1000 /dev/hwrng | wc -c");
+    let mut vm = Linux::boot(machine().on_reset(OnReset::Reboot));
+    vm.command("head -c 1000 /dev/hwrng | wc -c");
     vm.write("reboot -f\n");
-    wait_for(&mut vm, "guest: user space is up");
-    wait_for(&mut vm, PROMPT);
-    assert_eq!(
-        command(&mut vm, "head -c 1000 /dev/hwrng | wc -c"),
-        "1000\n"
-    );
-    power_off(&mut vm);
+    vm.wait_for("guest: user space is up");
+    vm.wait_for(PROMPT);
+    assert_eq!(vm.command("head -c 1000 /dev/hwrng | wc -c"), "1000\n");
+    vm.power_off();
 }

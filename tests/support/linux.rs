@@ -1,75 +1,98 @@
-//! Linux with BusyBox, at its prompt.
+//! Linux with BusyBox, at its prompt: [`Guest`] for tests that fail by panicking.
 
-use std::time::Duration;
+use std::ops::{Deref, DerefMut};
 
-use ppckvm::{Machine, Outcome, Reached, Until, Vm};
+use ppckvm::testing::Guest;
+use ppckvm::{Machine, Outcome, Vm};
 
 use super::guest;
 
-/// Many times what any of these boots takes; only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(240);
-
 /// What the shell of the test guests asks with.
-const PROMPT: &str = "~ # ";
+pub const PROMPT: &str = "~ # ";
 
 /// The test kernel with the test guests' root file system.
 pub fn machine() -> Machine {
     Machine::new()
         .kernel(guest("KERNEL_UIMAGE"))
         .initrd(guest("ROOTFS"))
-        .append("console=ttyS0")
+        // A busy host makes the kernel warn of slow timers, in the middle of an answer.
+        .append("console=ttyS0 loglevel=4")
 }
 
-/// A machine whose shell waits for a command.
-pub struct Linux(pub Vm);
+/// A guest that a test drives; whatever it does not do in time fails the test, with the console's
+/// end in the message.
+pub struct Linux(Guest);
 
 impl Linux {
-    /// Boots to the prompt.
+    /// A machine that has not run yet.
+    pub fn start(machine: Machine) -> Self {
+        Linux(Guest::start(machine).unwrap().prompt(PROMPT))
+    }
+
+    /// A machine whose shell waits for a command.
     pub fn boot(machine: Machine) -> Self {
-        let mut linux = Linux(machine.build().unwrap());
+        let mut linux = Linux::start(machine);
         linux.wait_for(PROMPT);
         linux
     }
 
     /// Runs until the console says `text`.
     pub fn wait_for(&mut self, text: &str) {
-        let reached = self.0.run_until(Until::text(text).within(PATIENCE));
-        let output = self.0.output_text();
-        assert_eq!(reached, Reached::Text, "no {text:?} in:\n{output}");
+        self.0.expect(text).unwrap();
     }
 
-    /// Types a command, which fits a line of the terminal, and gives what it printed.
+    /// Runs until the host sees `what`.
+    pub fn wait_until(&mut self, what: &str, holds: impl FnMut(&Vm) -> bool) {
+        self.0.wait_until(what, holds).unwrap();
+    }
+
+    /// Runs a command, whatever its status, and returns what it printed.
     pub fn command(&mut self, line: &str) -> String {
         self.type_line(line);
         self.answer()
     }
 
+    /// Runs a command that must succeed, and returns what it printed.
+    pub fn output_of(&mut self, line: &str) -> String {
+        self.0.output_of(line).unwrap()
+    }
+
+    /// Runs a command, whatever its status, and returns the lines that it printed.
+    pub fn lines(&mut self, line: &str) -> Vec<String> {
+        self.command(line).lines().map(str::to_owned).collect()
+    }
+
     /// Types a command and does not wait for its end.
     pub fn type_line(&mut self, line: &str) {
-        assert!(
-            line.len() < 75,
-            "the shell's line editor would break {line}"
-        );
-        self.0.write(format!("{line}\n"));
-        self.wait_for(line);
+        self.0.type_line(line).unwrap();
     }
 
     /// What came since a command was typed, once the prompt is back.
     pub fn answer(&mut self) -> String {
-        let before = self.0.output().len();
-        self.wait_for(PROMPT);
-        let output = self.0.output();
-        let answer = String::from_utf8_lossy(&output[before..]).replace('\r', "");
-        answer
-            .trim_start_matches('\n')
-            .trim_end_matches(PROMPT)
-            .to_owned()
+        self.0.answer().unwrap()
+    }
+
+    /// How the run ends.
+    pub fn end(&mut self) -> Outcome {
+        self.0.end().unwrap()
     }
 
     /// Ends the guest.
     pub fn power_off(mut self) {
-        self.0.write("poweroff -f\n");
-        let end = self.0.run_until(Until::end().within(PATIENCE));
-        assert_eq!(end, Reached::End(Outcome::PoweredOff));
+        self.0.power_off().unwrap();
+    }
+}
+
+impl Deref for Linux {
+    type Target = Vm;
+
+    fn deref(&self) -> &Vm {
+        &self.0.vm
+    }
+}
+
+impl DerefMut for Linux {
+    fn deref_mut(&mut self) -> &mut Vm {
+        &mut self.0.vm
     }
 }
