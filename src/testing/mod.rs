@@ -166,9 +166,9 @@ impl Guest {
     /// A guest that ends first, or does not say it in time.
     pub fn expect(&mut self, text: &str) -> Result<(), Failure> {
         let until = Until::text(text).within(self.patience);
-        match self.vm.run_until(until) {
+        match self.run_until(until) {
             Reached::Text => Ok(()),
-            Reached::Deadline => Err(Failure::Deadline {
+            Reached::Deadline | Reached::Report => Err(Failure::Deadline {
                 wanted: text.to_owned(),
                 patience: self.patience,
                 console: self.end_of_console(),
@@ -267,9 +267,9 @@ impl Guest {
     /// # Errors
     /// A guest that does not end in time.
     pub fn end(&mut self) -> Result<Outcome, Failure> {
-        match self.vm.run_until(Until::end().within(self.patience)) {
+        match self.run_until(Until::end().within(self.patience)) {
             Reached::End(outcome) => Ok(outcome),
-            Reached::Text | Reached::Deadline => Err(Failure::StillRunning {
+            Reached::Text | Reached::Deadline | Reached::Report => Err(Failure::StillRunning {
                 patience: self.patience,
                 console: self.end_of_console(),
             }),
@@ -321,6 +321,16 @@ impl Guest {
             }
         }
         Ok(())
+    }
+
+    /// Runs the guest; reports that somebody else asks for are no reason to come back.
+    fn run_until(&mut self, until: Until<'_>) -> Reached {
+        loop {
+            let reached = self.vm.run_until(until);
+            if reached != Reached::Report {
+                return reached;
+            }
+        }
     }
 
     /// The last lines on the console, without carriage returns.

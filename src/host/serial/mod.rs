@@ -116,7 +116,9 @@ pub enum SerialError {
     )]
     TwoStdio,
     /// The host has no event descriptor left.
-    #[error("the host gives no event descriptor: {0}; allow the process more open files, with ulimit -n")]
+    #[error(
+        "the host gives no event descriptor: {0}; allow the process more open files, with ulimit -n"
+    )]
     Events(std::io::Error),
 }
 
