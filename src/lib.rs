@@ -55,8 +55,8 @@ pub mod testing;
 mod vm;
 
 pub use host::block::{
-    Disk, DiskError, DiskFault, Foreign as ForeignDisk, Format as DiskFormat, MemoryDisk,
-    ParseFormatError, SerialNumberError,
+    Backing as DiskBacking, Disk, DiskError, DiskFault, Foreign as ForeignDisk,
+    Format as DiskFormat, MemoryDisk, ParseBackingError, ParseFormatError, SerialNumberError,
 };
 pub use host::console::{ConsoleInput, ConsoleOutput};
 pub use host::keys::OptionError;

@@ -442,7 +442,6 @@ fn a_bad_disk_is_refused_before_the_guest_starts() {
             1,
             "disk missing.img: cannot be opened: No such file",
         ),
-        ("path=odd.img", 1, "disk odd.img: has 700 bytes"),
         ("path=odd.img,format=qcow2", 1, "is no qcow2 image"),
         ("path=.", 1, "no regular file and no block device"),
         ("format=raw", 2, "path is missing"),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
+use super::backing::Backing;
 use super::error::{DiskError, SerialNumberError};
 use super::file::size;
 use super::format::Format;
@@ -49,6 +50,7 @@ pub struct Disk {
     pub(super) contents: Contents,
     pub(super) format: Option<Format>,
     pub(super) access: Access,
+    pub(super) backing: Backing,
     serial: String,
     place: Place,
 }
@@ -69,6 +71,7 @@ impl Disk {
             contents,
             format: None,
             access: Access::ReadWrite,
+            backing: Backing::default(),
             serial: String::new(),
             place: Place::default(),
         }
@@ -77,6 +80,12 @@ impl Disk {
     /// The image's format, in place of what its first bytes say. A disk in memory is always raw.
     pub fn format(mut self, format: Format) -> Self {
         self.format = Some(format);
+        self
+    }
+
+    /// Which backing files its images may have; by default those in their own folder.
+    pub fn backing(mut self, rule: Backing) -> Self {
+        self.backing = rule;
         self
     }
 
@@ -140,7 +149,8 @@ impl Disk {
 impl FromStr for Disk {
     type Err = OptionError;
 
-    /// Reads `path=FILE[,format=raw|qcow2][,readonly][,overlay][,serial=S][,bus=mmio|pci][,legacy]`.
+    /// Reads `path=FILE[,format=raw|qcow2][,readonly][,overlay][,backing=none|beside|any][,serial=S]
+    /// [,bus=mmio|pci][,legacy]`.
     fn from_str(text: &str) -> Result<Self, OptionError> {
         let [bus, legacy] = Place::KEYS;
         let keys = [
@@ -148,6 +158,7 @@ impl FromStr for Disk {
             Key::Value("format"),
             Key::Flag("readonly"),
             Key::Flag("overlay"),
+            Key::Value("backing"),
             Key::Value("serial"),
             bus,
             legacy,
@@ -167,6 +178,9 @@ impl FromStr for Disk {
             (false, true) => disk.overlay(),
             (false, false) => disk,
         };
+        if let Some(rule) = options.parsed("backing")? {
+            disk = disk.backing(rule);
+        }
         match options.value("serial") {
             None => Ok(disk),
             Some(serial) => disk.serial(serial).map_err(|error| OptionError::Value {
@@ -184,7 +198,8 @@ impl FromStr for Disk {
 pub struct MemoryDisk(Arc<File>);
 
 impl MemoryDisk {
-    /// A disk with these contents; a size that is no multiple of 512 is refused when it is attached.
+    /// A disk with these contents. The guest sees a size that is rounded up to 512 bytes; what it
+    /// writes there makes the disk longer.
     ///
     /// # Errors
     /// The host has not enough memory.
@@ -235,7 +250,14 @@ mod tests {
         assert_eq!(disk.serial_number(), "A B");
         let disk: Disk = "path=d,readonly,bus=pci,legacy".parse().unwrap();
         assert_eq!((disk.access, disk.format), (Access::ReadOnly, None));
+        assert_eq!(disk.backing, Backing::Beside);
         assert!(disk.place.bus == crate::host::place::Bus::Pci && disk.place.legacy);
+    }
+
+    #[test]
+    fn the_rule_for_backing_files_is_a_key() {
+        let disk: Disk = "path=d,backing=none".parse().unwrap();
+        assert_eq!(disk.backing, Backing::None);
     }
 
     #[test]
@@ -246,6 +268,7 @@ mod tests {
             ("path=a,path=b", "path is given twice"),
             ("path=a,format=vmdk", "format=vmdk: use raw or qcow2"),
             ("path=a,readonly,overlay", "exclude"),
+            ("path=a,backing=all", "backing=all: use none, beside or any"),
             ("path=a,serial=123456789012345678901", "1 to 20"),
             ("path=a,serial=\u{e9}", "printable"),
             ("path=a,cache=none", "`cache` is no key"),

@@ -26,8 +26,22 @@ impl DiskError {
 
 impl fmt::Display for DiskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "disk {}: {}", self.file.display(), self.fault)
+        f.write_str("disk ")?;
+        write_fault(f, &self.file, &self.fault)
     }
+}
+
+/// Says what is wrong with a file, and the command to repair it, ready to be used.
+fn write_fault(f: &mut fmt::Formatter<'_>, file: &Path, fault: &DiskFault) -> fmt::Result {
+    let file = file.display();
+    write!(f, "{file}: {fault}")?;
+    if let DiskFault::Damaged(_) = fault {
+        write!(
+            f,
+            "; copy it, then repair it with `qemu-img check -r all {file}`"
+        )?;
+    }
+    Ok(())
 }
 
 /// What is wrong with a disk. Sizes and offsets are in bytes.
@@ -49,9 +63,9 @@ pub enum DiskFault {
     /// Nothing in it.
     #[error("is empty; give it a size, for example with `truncate -s 1G`")]
     Empty,
-    /// A size that no disk has.
+    /// A size in a qcow2 header that no disk has.
     #[error(
-        "has {bytes} bytes, which is no number of 512-byte sectors; round it up with `truncate -s %512`"
+        "has {bytes} bytes, which is no number of 512-byte sectors; give it a size with `qemu-img resize`"
     )]
     Sectors {
         /// The size.
@@ -77,7 +91,7 @@ pub enum DiskFault {
         start: [u8; 4],
     },
     /// A qcow2 image that contradicts itself.
-    #[error("is a damaged qcow2 image: {0}; `qemu-img check` says more")]
+    #[error("is a damaged qcow2 image: {0}")]
     Damaged(String),
     /// A qcow2 image with something that is not supported.
     #[error("is a qcow2 image with {what}, which is not supported; {remedy}")]
@@ -100,6 +114,23 @@ pub enum DiskFault {
     /// A backing file that cannot be used.
     #[error("its backing file {0}")]
     Backing(Box<Chained>),
+    /// A backing file where none is allowed.
+    #[error(
+        "has the backing file {file}, and backing=none allows none; add backing=beside to allow one in its own folder"
+    )]
+    BackingRefused {
+        /// The backing file, as the image names it.
+        file: String,
+    },
+    /// A backing file outside of the folder that is allowed.
+    #[error(
+        "has the backing file {file}, which is not in its own folder, or is a link; if you trust the image, \
+         add backing=any to let the guest read that file"
+    )]
+    BackingElsewhere {
+        /// The backing file, as the image names it.
+        file: String,
+    },
     /// An image that is, in the end, its own backing file.
     #[error("its backing files lead back to it; give one of them another with `qemu-img rebase`")]
     BackingLoop,
@@ -147,7 +178,7 @@ impl fmt::Display for Chained {
                 )?;
                 f.write_str("or name the right one with `qemu-img rebase -u`")
             }
-            fault => write!(f, "{}: {fault}", file.display()),
+            fault => write_fault(f, file, fault),
         }
     }
 }
@@ -156,6 +187,11 @@ impl fmt::Display for Chained {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a serial number has 1 to 20 printable ASCII characters")]
 pub struct SerialNumberError;
+
+/// Why a text is no rule for backing files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("use none, beside or any")]
+pub struct ParseBackingError;
 
 /// Why a text names no format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -21,12 +21,13 @@ pub(super) struct Opened {
     pub usage: Usage,
 }
 
-/// Which file a path leads to, if it leads to one.
-pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
-    std::fs::metadata(path).ok().map(|data| identity_of(&data))
+/// Whether it is what an image can be in.
+fn is_image(data: &Metadata) -> bool {
+    data.is_file() || data.file_type().is_block_device()
 }
 
-fn identity_of(data: &Metadata) -> (u64, u64) {
+/// The same for all names of one file.
+pub(super) fn identity_of(data: &Metadata) -> (u64, u64) {
     (data.dev(), data.ino())
 }
 
@@ -36,7 +37,7 @@ impl Opened {
         let fail = |fault| DiskError::new(path, fault);
         // Before it is opened: opening a pipe waits for its other end.
         let data = std::fs::metadata(path).map_err(|error| fail(DiskFault::Open(error)))?;
-        if !data.is_file() && !data.file_type().is_block_device() {
+        if !is_image(&data) {
             return Err(fail(DiskFault::NotAnImage));
         }
         let write = usage == Usage::Write;
@@ -49,6 +50,16 @@ impl Opened {
                 _ => DiskFault::Open(error),
             })
         })?;
+        Opened::lock(path, file, usage)
+    }
+
+    /// Locks a file that was opened, if it is a regular one or a block device.
+    pub fn lock(path: &Path, file: File, usage: Usage) -> Result<Self, DiskError> {
+        let fail = |fault| DiskError::new(path, fault);
+        let data = file.metadata().map_err(|error| fail(error.into()))?;
+        if !is_image(&data) {
+            return Err(fail(DiskFault::NotAnImage));
+        }
         match lock(&file, usage) {
             Ok(()) => {}
             Err(Refused::Written) => return Err(fail(DiskFault::Written)),
@@ -59,7 +70,6 @@ impl Opened {
                 path.display()
             ),
         }
-        let data = file.metadata().map_err(|error| fail(error.into()))?;
         Ok(Opened {
             path: path.to_owned(),
             file,

@@ -6,25 +6,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use imago::io_buffers::{IoVector, IoVectorMut};
 use ppckvm_devices::virtio::blk::{Medium, SECTOR};
 use vm_memory::VolatileSlice;
 use vm_memory::bitmap::BitmapSlice;
 
+use super::backing::Backing;
+use super::buffers::{Buffers, length};
 use super::disk::{Access, Contents, Disk};
 use super::error::{DiskError, DiskFault};
 use super::file::{Opened, Usage};
 use super::format::Format;
-use super::qcow2::{Qcow2, raw_layer};
+use super::qcow2::Qcow2;
+use super::qcow2::chain;
 use super::raw::Raw;
 use crate::host::lock::lock;
 
-/// The most buffers that the host takes in one call (`IOV_MAX`).
-const MAX_BUFFERS: usize = 1024;
-
 enum Layers {
     Raw(Raw),
-    Qcow2(Qcow2),
+    Qcow2(Box<Qcow2>),
 }
 
 /// A disk that is open and locked.
@@ -41,7 +40,7 @@ pub(crate) struct Image {
     /// later flush that succeeds would promise what is lost: all later ones fail too.
     sync_failed: Mutex<Option<io::ErrorKind>>,
     /// What was reported already.
-    reported: Mutex<BTreeSet<(&'static str, String)>>,
+    reported: Mutex<BTreeSet<(&'static str, io::ErrorKind)>>,
 }
 
 impl Image {
@@ -55,14 +54,15 @@ impl Image {
                 let file = file.map_err(|error| fail(DiskFault::Memory(error)))?;
                 let opened = Opened::unlocked(&name, file);
                 let opened = opened.map_err(|error| fail(error.into()))?;
-                open_layers(opened, Some(Format::Raw), disk.access)?
+                open_layers(opened, Some(Format::Raw), disk.access, disk.backing)?
             }
             Contents::File(path) => {
                 let usage = match disk.access {
                     Access::ReadWrite => Usage::Write,
                     Access::ReadOnly | Access::Overlay => Usage::Read,
                 };
-                open_layers(Opened::open(path, usage)?, disk.format, disk.access)?
+                let opened = Opened::open(path, usage)?;
+                open_layers(opened, disk.format, disk.access, disk.backing)?
             }
         };
         let bytes = match &layers {
@@ -72,9 +72,14 @@ impl Image {
         if bytes == 0 {
             return Err(fail(DiskFault::Empty));
         }
-        if !bytes.is_multiple_of(SECTOR) {
-            return Err(fail(DiskFault::Sectors { bytes }));
-        }
+        let bytes = match &layers {
+            // A file that ends in a sector is one whose last sector is not written to its end yet.
+            Layers::Raw(_) => bytes.next_multiple_of(SECTOR),
+            Layers::Qcow2(_) if !bytes.is_multiple_of(SECTOR) => {
+                return Err(fail(DiskFault::Sectors { bytes }));
+            }
+            Layers::Qcow2(_) => bytes,
+        };
         let readonly = disk.access == Access::ReadOnly;
         tracing::info!(
             "disk {}: {format}{}, {bytes} bytes{}",
@@ -107,33 +112,6 @@ impl Image {
         &self.name
     }
 
-    fn write_checked<B: BitmapSlice>(
-        &self,
-        mut offset: u64,
-        from: &[VolatileSlice<'_, B>],
-    ) -> io::Result<()> {
-        let rest;
-        let from = match &self.layers {
-            Layers::Raw(raw) if raw.guarded && offset == 0 => {
-                let (start, after) = split_start(from)?;
-                raw.write_start(&start)?;
-                offset += start.len() as u64;
-                rest = after;
-                &rest
-            }
-            _ => from,
-        };
-        for from in from.chunks(MAX_BUFFERS) {
-            let (vector, _mapped) = IoVector::from_volatile_slice(from);
-            match &self.layers {
-                Layers::Raw(raw) => raw.write(vector, offset)?,
-                Layers::Qcow2(image) => image.write(vector, offset)?,
-            }
-            offset += length(from);
-        }
-        Ok(())
-    }
-
     fn check(&self, offset: u64, bytes: u64) -> io::Result<()> {
         match offset.checked_add(bytes) {
             Some(end) if end <= self.bytes => Ok(()),
@@ -153,7 +131,7 @@ impl Image {
 
     /// Says on the host, once for each kind of failure, what the guest sees as an I/O error.
     fn report(&self, what: &'static str, error: io::Error) -> io::Error {
-        let known = !lock(&self.reported).insert((what, error.to_string()));
+        let known = !lock(&self.reported).insert((what, error.kind()));
         if !known {
             tracing::warn!(
                 "disk {}: {what}: {error}; the guest sees an i/o error",
@@ -177,25 +155,24 @@ impl Medium for Image {
         &self.serial
     }
 
-    fn read<B: BitmapSlice>(&self, mut offset: u64, to: &[VolatileSlice<'_, B>]) -> io::Result<()> {
+    fn read<B: BitmapSlice>(&self, offset: u64, to: &[VolatileSlice<'_, B>]) -> io::Result<()> {
         self.check(offset, length(to))?;
-        for to in to.chunks(MAX_BUFFERS) {
-            // Dropped after the read, `_dirty` tells the CPU that its decoded code may be old.
-            let (vector, _dirty) = IoVectorMut::from_volatile_slice(to);
-            let result = match &self.layers {
-                Layers::Raw(raw) => raw.read(vector, offset),
-                Layers::Qcow2(image) => image.read(vector, offset),
-            };
-            result.map_err(|error| self.report("read", error))?;
-            offset += length(to);
-        }
-        Ok(())
+        let read = |offset, piece: &mut [u8]| match &self.layers {
+            Layers::Raw(raw) => raw.read(offset, piece),
+            Layers::Qcow2(image) => image.read(offset, piece),
+        };
+        let result = Buffers::new(to).read_from(offset, read);
+        result.map_err(|error| self.report("read", error))
     }
 
     fn write<B: BitmapSlice>(&self, offset: u64, from: &[VolatileSlice<'_, B>]) -> io::Result<()> {
         self.check(offset, length(from))?;
         self.check_writable()?;
-        let result = self.write_checked(offset, from);
+        let write = |offset, piece: &[u8]| match &self.layers {
+            Layers::Raw(raw) => raw.write(offset, piece),
+            Layers::Qcow2(image) => image.write(offset, piece),
+        };
+        let result = Buffers::new(from).write_to(offset, write);
         // Whatever of it was written is to be flushed. After the write, so that a flush that comes
         // between does not take it as done.
         self.unflushed.store(true, Ordering::SeqCst);
@@ -211,19 +188,13 @@ impl Medium for Image {
         if !self.unflushed.swap(false, Ordering::SeqCst) {
             return Ok(());
         }
-        if let Layers::Qcow2(image) = &self.layers
-            && let Err(error) = image.write_back()
-        {
-            // Nothing is forgotten: the next flush tries again.
-            self.unflushed.store(true, Ordering::SeqCst);
-            return Err(self.report("flush", error));
-        }
         let result = match &self.layers {
-            Layers::Raw(raw) => raw.sync(),
-            Layers::Qcow2(image) => image.sync(),
+            Layers::Raw(raw) => raw.sync().inspect_err(|error| *failed = Some(error.kind())),
+            // It knows by itself what it may try again.
+            Layers::Qcow2(image) => image.flush(),
         };
         result.map_err(|error| {
-            *failed = Some(error.kind());
+            self.unflushed.store(true, Ordering::SeqCst);
             self.report("flush", error)
         })
     }
@@ -265,6 +236,7 @@ fn open_layers(
     opened: Opened,
     given: Option<Format>,
     access: Access,
+    rule: Backing,
 ) -> Result<(Layers, Format), DiskError> {
     let path = opened.path.clone();
     let format = match given {
@@ -275,44 +247,17 @@ fn open_layers(
     };
     let overlay = access == Access::Overlay;
     let layers = match format {
-        Format::Raw if overlay => Layers::Qcow2(Qcow2::overlay(&path, raw_layer(opened)?)?),
-        Format::Raw => {
-            let raw = Raw::new(opened.file, given.is_none());
-            Layers::Raw(raw.map_err(|error| DiskError::new(&path, error.into()))?)
-        }
+        Format::Raw if overlay => Layers::Qcow2(chain::overlay(&path, chain::raw(opened)?)?.into()),
+        Format::Raw => Layers::Raw(Raw::new(opened.file, given.is_none())),
         Format::Qcow2 => {
-            let image = Qcow2::open(opened)?;
-            Layers::Qcow2(if overlay {
-                Qcow2::overlay(&path, image.into_layer())?
-            } else {
-                image
+            let image = Box::new(chain::open(opened, rule)?);
+            Layers::Qcow2(match overlay {
+                true => chain::overlay(&path, image)?.into(),
+                false => image,
             })
         }
     };
     Ok((layers, format))
-}
-
-/// The first sector's bytes, copied so that the guest cannot change them, and the rest.
-fn split_start<'a, B: BitmapSlice>(
-    from: &[VolatileSlice<'a, B>],
-) -> io::Result<(Vec<u8>, Vec<VolatileSlice<'a, B>>)> {
-    let mut start = vec![0; length(from).min(SECTOR) as usize];
-    let mut rest = Vec::with_capacity(from.len());
-    let mut done = 0;
-    for slice in from {
-        let count = slice.len().min(start.len() - done);
-        slice.copy_to(&mut start[done..done + count]);
-        done += count;
-        if count < slice.len() {
-            rest.push(slice.offset(count).map_err(io::Error::other)?);
-        }
-    }
-    Ok((start, rest))
-}
-
-/// Bytes in all of the buffers together.
-fn length<B: BitmapSlice>(slices: &[VolatileSlice<'_, B>]) -> u64 {
-    slices.iter().map(|slice| slice.len() as u64).sum()
 }
 
 impl std::fmt::Debug for Image {

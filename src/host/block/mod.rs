@@ -1,10 +1,13 @@
 //! Disks: the host's side of virtio-blk.
 //!
 //! A [`Disk`] is options; [`Disk::open`] checks and locks the image and gives an [`image::Image`],
-//! which reads and writes guest memory in place. Below it, `raw` has files and block devices,
-//! `qcow2` has images with backing files, and the overlay that spares an image is a temporary qcow2
-//! file in front of it. `lock` keeps two machines from one image.
+//! which reads and writes for the device. Below it, `raw` has files and block devices, `qcow2` has
+//! images with backing files, and the overlay that spares an image is a temporary qcow2 file in front
+//! of it. `backing` says which backing files an image may have; `lock` keeps two machines from one
+//! image.
 
+mod backing;
+mod buffers;
 mod disk;
 mod error;
 mod file;
@@ -21,8 +24,9 @@ use ppckvm_api::{Clock, GuestMemory};
 use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::virtio::blk::Blk;
 
+pub use backing::Backing;
 pub use disk::{Disk, MemoryDisk};
-pub use error::{DiskError, DiskFault, ParseFormatError, SerialNumberError};
+pub use error::{DiskError, DiskFault, ParseBackingError, ParseFormatError, SerialNumberError};
 pub use format::{Foreign, Format};
 
 use threads::{InPlace, Threads};

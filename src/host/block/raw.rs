@@ -1,67 +1,58 @@
 //! Raw images: a file or block device that holds the disk byte for byte.
-//!
-//! Data goes between the file and guest memory without a copy, by `preadv` and `pwritev` on the
-//! guest's own pages; `imago` has the safe form of these.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use imago::StorageExt;
-use imago::io_buffers::{IoVector, IoVectorMut};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use super::file::size;
 use super::format::QCOW2_MAGIC;
+use super::qcow2::storage::read_padded;
 
 /// Zeros that are written where the host cannot make any itself.
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// A raw image.
+///
+/// The last sector of a file may end early. What the guest reads after the file's end is zeros, and
+/// the file becomes whole when the guest writes that sector.
 pub(super) struct Raw {
-    /// For data.
-    storage: imago::file::File,
-    /// The same open file, for all else.
     file: File,
     /// The format was not given, so the first bytes must not become another format's.
-    pub guarded: bool,
+    guarded: bool,
     /// The host cannot make holes in the file.
     no_holes: AtomicBool,
 }
 
 impl Raw {
-    pub fn new(file: File, guarded: bool) -> io::Result<Self> {
-        Ok(Raw {
-            storage: file.try_clone()?.try_into()?,
+    pub fn new(file: File, guarded: bool) -> Self {
+        Raw {
             file,
             guarded,
             no_holes: AtomicBool::new(false),
-        })
+        }
     }
 
     pub fn size(&self) -> io::Result<u64> {
         size(&self.file)
     }
 
-    pub fn read(&self, to: IoVectorMut<'_>, offset: u64) -> io::Result<()> {
-        self.storage.readv(to, offset)
+    pub fn read(&self, offset: u64, to: &mut [u8]) -> io::Result<()> {
+        read_padded(&self.file, offset, to)
     }
 
-    pub fn write(&self, from: IoVector<'_>, offset: u64) -> io::Result<()> {
-        self.storage.writev(from, offset)
-    }
-
-    /// Writes bytes that are not the guest's, which it cannot change meanwhile.
-    pub fn write_start(&self, bytes: &[u8]) -> io::Result<()> {
-        if self.guarded && bytes.starts_with(&QCOW2_MAGIC) {
+    /// Writes bytes that the guest cannot change meanwhile.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.guarded && offset == 0 && bytes.starts_with(&QCOW2_MAGIC) {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 "the guest makes its raw disk look like a qcow2 image; add format=raw to let it",
             ));
         }
-        self.file.write_all_at(bytes, 0)
+        self.file.write_all_at(bytes, offset)
     }
 
     /// Waits until the host's disk has all that was written.
@@ -109,7 +100,7 @@ impl Raw {
 }
 
 /// Hands zeros for a range to `write`, which takes them and a position.
-pub(super) fn each_piece_of_zeros(
+fn each_piece_of_zeros(
     offset: u64,
     bytes: u64,
     mut write: impl FnMut(&'static [u8], u64) -> io::Result<()>,
