@@ -422,6 +422,37 @@ fn chains_that_do_not_end_well_are_refused() {
 }
 
 #[test]
+fn backing_files_elsewhere_are_opened_only_where_the_user_says_so() {
+    let folder = Folder::new();
+    let inner = Folder(tempfile::tempdir_in(folder.path("")).unwrap());
+    folder.raw("secret", pattern(MIB));
+    inner.raw("base.img", pattern(MIB));
+    let name = "../secret";
+    let outward = inner.qcow2("outward.qcow2", &["-u", "-F", "raw", "-b", name, "1M"]);
+    let beside = inner.qcow2("beside.qcow2", &["-F", "raw", "-b", "base.img", "1M"]);
+    let second = ["-u", "-F", "qcow2", "-b", "outward.qcow2", "1M"];
+    let second = inner.qcow2("second.qcow2", &second);
+    // At each level of a chain, however the image is used.
+    for path in [&outward, &second] {
+        let disk = Disk::file(path);
+        for disk in [disk.clone(), disk.clone().readonly(), disk.overlay()] {
+            let error = refused(&disk);
+            assert!(error.contains("outward.qcow2"), "{error}");
+            assert!(error.contains("has the backing file ../secret"), "{error}");
+            assert!(error.contains("add backing=any"), "{error}");
+            let image = disk.backing(Backing::Any).open().unwrap();
+            assert!(read(&image, 0, 512).unwrap() == pattern(512));
+        }
+    }
+    let error = refused(&Disk::file(&beside).backing(Backing::None));
+    assert!(error.contains("add backing=beside"), "{error}");
+    let image = Disk::file(&beside).open().unwrap();
+    assert!(read(&image, 0, 512).unwrap() == pattern(512));
+    let none = inner.qcow2("none.qcow2", &["1M"]);
+    Disk::file(none).backing(Backing::None).open().unwrap();
+}
+
+#[test]
 fn long_chains_are_read_and_endless_ones_refused() {
     let folder = Folder::new();
     let mut behind = folder.qcow2("0.qcow2", &["1M"]);
