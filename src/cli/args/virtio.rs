@@ -70,7 +70,8 @@ fn arguments() -> Vec<Arg> {
             .action(ArgAction::Append)
             .value_parser(|text: &str| text.parse::<Disk>())
             .help(
-                "A disk: path=FILE[,format=raw|qcow2][,readonly][,overlay][,serial=S]\
+                "A disk: path=FILE[,format=raw|qcow2][,readonly][,overlay]\
+                 [,backing=none|beside|any][,serial=S]\
                  [,bus=mmio|pci][,legacy]; the first is /dev/vda",
             ),
         Arg::new("share")
