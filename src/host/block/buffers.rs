@@ -11,8 +11,9 @@ use vm_memory::VolatileSlice;
 use vm_memory::bitmap::BitmapSlice;
 
 /// Bytes that are under way at a time. A piece ends at a multiple of it, so that whole clusters stay
-/// whole.
-const PIECE: u64 = 1 << 20;
+/// whole. With 1 MiB, reading 4 GiB took a fourth more CPU time than without the buffer; with this,
+/// as much (Xeon with 1.25 MiB of second cache).
+const PIECE: u64 = 1 << 17;
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
