@@ -8,12 +8,9 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
 
+use ppckvm::testing::PATIENCE;
 use ppckvm::{Clock, Cpu, Machine, OnReset, Outcome, Reached, ResetKind, Until};
-
-/// Many times what any of them takes.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 fn guest(name: &str) -> PathBuf {
     let folder = std::env::var_os("BARE_GUESTS").unwrap_or_else(|| {

@@ -8,20 +8,12 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
-use ppckvm::{
-    Bus, Clock, Disk, DiskFormat, Machine, MemoryDisk, Outcome, Place, Reached, Until, Vm,
-};
+use ppckvm::{Bus, Clock, Disk, DiskFormat, Machine, MemoryDisk, Outcome, Place};
 use support::asm::echo;
 use support::guest;
+use support::linux::Linux;
 use tempfile::TempDir;
-
-/// Many times what any of these boots takes; only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(240);
-
-/// What the shell of the test guests asks with.
-const PROMPT: &str = "~ # ";
 
 const PLACES: [(Bus, bool); 4] = [
     (Bus::Mmio, false),
@@ -106,41 +98,8 @@ fn assert_clean(image: &Path) {
 }
 
 fn machine(append: &str) -> Machine {
-    let append = format!("console=ttyS0 {append}");
+    let append = format!("console=ttyS0 loglevel=4 {append}");
     Machine::new().kernel(guest("KERNEL_UIMAGE")).append(append)
-}
-
-fn wait_for(vm: &mut Vm, text: &str) {
-    let reached = vm.run_until(Until::text(text).within(PATIENCE));
-    let output = vm.output_text();
-    assert_eq!(reached, Reached::Text, "no {text:?} in:\n{output}");
-}
-
-/// A machine at its prompt.
-fn booted(machine: Machine) -> Vm {
-    let mut vm = machine.build().unwrap();
-    wait_for(&mut vm, PROMPT);
-    // So that the shell does not wrap the lines that it echoes.
-    vm.write("export COLUMNS=1000\n");
-    wait_for(&mut vm, PROMPT);
-    vm
-}
-
-/// Types a command and gives what it printed.
-fn command(vm: &mut Vm, line: &str) -> String {
-    let before = vm.output().len();
-    vm.write(format!("{line}\n"));
-    wait_for(vm, PROMPT);
-    let output = vm.output();
-    let answer = String::from_utf8_lossy(&output[before..]).replace('\r', "");
-    let answer = answer.split_once('\n').map_or("", |(_, answer)| answer);
-    answer.trim_end_matches(PROMPT).to_owned()
-}
-
-fn power_off(mut vm: Vm) {
-    vm.write("poweroff -f\n");
-    let end = vm.run_until(Until::end().within(PATIENCE));
-    assert_eq!(end, Reached::End(Outcome::PoweredOff));
 }
 
 #[test]
@@ -153,22 +112,22 @@ fn linux_lives_on_an_ext4_disk_over_every_transport() {
         for image in [&raw, &qcow2] {
             round += 1;
             let disk = Disk::file(image).place(Place { bus, legacy });
-            let mut vm = booted(machine("root=/dev/vda rw init=/init").disk(disk).rng(None));
-            let mounted = command(&mut vm, "grep ' / ' /proc/mounts");
+            let mut vm = Linux::boot(machine("root=/dev/vda rw init=/init").disk(disk).rng(None));
+            let mounted = vm.command("grep ' / ' /proc/mounts");
             assert!(mounted.contains("/dev/root / ext4 rw"), "{mounted}");
-            let features = command(&mut vm, "cat /sys/bus/virtio/devices/virtio0/features");
+            let features = vm.command("cat /sys/bus/virtio/devices/virtio0/features");
             assert_eq!(features.as_bytes()[32] == b'1', !legacy, "{features}");
             // What an earlier round wrote is there.
             let line = format!("touch /rounds; cat /rounds; echo {round} >>/rounds; sync");
-            let rounds = command(&mut vm, &line);
+            let rounds = vm.command(&line);
             assert_eq!(rounds.matches('\n').count(), (round - 1) / 2, "{rounds}");
             // Free blocks are given back, with requests that have a form of their own.
-            let trimmed = command(&mut vm, "fstrim -v / && echo trimmed");
+            let trimmed = vm.command("fstrim -v / && echo trimmed");
             assert!(trimmed.contains("trimmed"), "{trimmed}");
-            let log = command(&mut vm, "dmesg | grep -c 'error, dev vda'");
+            let log = vm.command("dmesg | grep -c 'error, dev vda'");
             assert_eq!(log, "0\n");
-            command(&mut vm, "mount -o remount,ro /");
-            power_off(vm);
+            vm.command("mount -o remount,ro /");
+            vm.power_off();
         }
     }
     assert_clean(&raw);
@@ -182,22 +141,18 @@ fn linux_lives_on_an_ext4_disk_over_every_transport() {
 /// The guest makes a file system, fills it and lists what is on it; the host finds the same.
 fn the_host_agrees(images: &Images, image: &Path, disk: Disk) {
     let machine = machine("").initrd(guest("ROOTFS")).disk(disk);
-    let mut vm = booted(machine);
-    command(&mut vm, "mke2fs -F /dev/vda && mount -t ext4 /dev/vda /mnt");
-    command(
-        &mut vm,
+    let mut vm = Linux::boot(machine);
+    vm.command("mke2fs -F /dev/vda && mount -t ext4 /dev/vda /mnt");
+    vm.command(
         "cp -a /bin /mnt/bin; for i in $(seq 40); do dd if=/dev/urandom \
         of=/mnt/random$i bs=7777 count=$((i / 4 + 1)) 2>/dev/null; done",
     );
-    let full = command(&mut vm, "dd if=/dev/urandom of=/mnt/fill bs=64k");
+    let full = vm.command("dd if=/dev/urandom of=/mnt/fill bs=64k");
     assert!(full.contains("No space left on device"), "{full}");
-    let sums = command(
-        &mut vm,
-        "cd /mnt; find . -type f -exec sha256sum {} \\;; cd",
-    );
+    let sums = vm.command("cd /mnt; find . -type f -exec sha256sum {} \\;; cd");
     assert!(sums.lines().count() > 40, "{sums}");
-    command(&mut vm, "sync; umount /mnt");
-    power_off(vm);
+    vm.command("sync; umount /mnt");
+    vm.power_off();
 
     let raw = images.to_raw(image);
     assert_clean(&raw);
@@ -242,37 +197,28 @@ fn disks_of_all_kinds_side_by_side() {
         .disk(Disk::file(&raw).format(DiskFormat::Raw).readonly())
         .disk(Disk::memory(&memory).serial("PPC 440").unwrap())
         .disk(Disk::file(&sparse));
-    let mut vm = booted(machine);
+    let mut vm = Linux::boot(machine);
 
     // An overlay: the guest writes, and the image does not change.
-    command(
-        &mut vm,
-        "mount /dev/vda /mnt && dd if=/dev/zero of=/mnt/new bs=64k count=64; sync",
-    );
-    assert_eq!(command(&mut vm, "ls -l /mnt/new | wc -l"), "1\n");
-    command(&mut vm, "umount /mnt");
+    vm.command("mount /dev/vda /mnt && dd if=/dev/zero of=/mnt/new bs=64k count=64; sync");
+    assert_eq!(vm.command("ls -l /mnt/new | wc -l"), "1\n");
+    vm.command("umount /mnt");
 
     // Read-only.
-    assert_eq!(command(&mut vm, "cat /sys/block/vdb/ro"), "1\n");
-    let refused = command(&mut vm, "dd if=/dev/zero of=/dev/vdb bs=512 count=1");
+    assert_eq!(vm.command("cat /sys/block/vdb/ro"), "1\n");
+    let refused = vm.command("dd if=/dev/zero of=/dev/vdb bs=512 count=1");
     assert!(refused.contains("dd: "), "{refused}");
-    command(&mut vm, "mount -o ro /dev/vdb /mnt");
-    assert_eq!(command(&mut vm, "test -e /mnt/init && echo yes"), "yes\n");
-    command(&mut vm, "umount /mnt");
+    vm.command("mount -o ro /dev/vdb /mnt");
+    assert_eq!(vm.command("test -e /mnt/init && echo yes"), "yes\n");
+    vm.command("umount /mnt");
 
     // Memory, and its serial number.
+    assert_eq!(vm.command("cat /sys/block/vdc/serial; echo"), "PPC 440\n");
     assert_eq!(
-        command(&mut vm, "cat /sys/block/vdc/serial; echo"),
-        "PPC 440\n"
-    );
-    assert_eq!(
-        command(&mut vm, "dd if=/dev/vdc bs=4 count=1 2>/dev/null; echo"),
+        vm.command("dd if=/dev/vdc bs=4 count=1 2>/dev/null; echo"),
         "xxxx\n"
     );
-    command(
-        &mut vm,
-        "echo hello | dd of=/dev/vdc bs=512 seek=3 conv=notrunc; sync",
-    );
+    vm.command("echo hello | dd of=/dev/vdc bs=512 seek=3 conv=notrunc; sync");
     assert_eq!(memory.contents().unwrap()[3 * 512..][..6], *b"hello\n");
 
     // Room is given back.
@@ -283,11 +229,11 @@ fn disks_of_all_kinds_side_by_side() {
             .unwrap()
     };
     assert!(blocks() >= 4 << 11);
-    command(&mut vm, "blkdiscard /dev/vdd; sync");
+    vm.command("blkdiscard /dev/vdd; sync");
     assert!(blocks() < 1 << 11, "{} blocks", blocks());
-    let zeros = command(&mut vm, "cmp -n 4194304 /dev/vdd /dev/zero; echo $?");
+    let zeros = vm.command("cmp -n 4194304 /dev/vdd /dev/zero; echo $?");
     assert!(zeros.ends_with("0\n"), "{zeros}");
-    power_off(vm);
+    vm.power_off();
     assert!(fs::read(&raw).unwrap() == original);
 }
 
@@ -402,9 +348,9 @@ fn runs_under_the_virtual_clock_are_the_same_with_a_disk() {
     let boot = || {
         let append = format!("root=/dev/vda rw init=/init ppckvm.run=\"{run}\"");
         let machine = machine(&append).disk(Disk::file(&image).overlay());
-        let mut vm = machine.clock(Clock::Virtual).build().unwrap();
-        let end = vm.run_until(Until::end().within(PATIENCE));
-        assert!(matches!(end, Reached::End(Outcome::Reset(_))), "{end:?}");
+        let mut vm = Linux::start(machine.clock(Clock::Virtual));
+        let end = vm.end();
+        assert!(matches!(end, Outcome::Reset(_)), "{end:?}");
         (vm.output_text(), vm.statistics().retired)
     };
     let first = boot();

@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ppckvm::testing::PATIENCE;
 use ppckvm::virtio_device::{ByteOrder, Link, VirtioDevice};
 use ppckvm::{
     Access, AccessError, BuildError, Bus, Clock, DcrDevice, GuestMemory, Interrupt, IrqLine,
@@ -17,9 +18,6 @@ use ppckvm::{
     Trigger, Until, Vm,
 };
 use support::asm::{Asm, UART0, UIC0, echo, spr};
-
-/// Long enough for any of these guests on any host.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the embedder's device is.
 const DEVICE: u32 = 0xD000_0000;

@@ -10,13 +10,10 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use ppckvm::testing::PATIENCE;
 use ppckvm::{Cpu, Machine, Outcome, Reached, ResetKind, Until};
 use support::guest;
-
-/// Many times what all of them take; only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The programs, so that none vanishes.
 const PROGRAMS: [&str; 15] = [

@@ -11,15 +11,13 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use ppckvm::postmortem::Source;
+use ppckvm::testing::PATIENCE;
 use ppckvm::{
     Clock, Console, Hang, Machine, MemorySize, OnPanic, OnReset, Outcome, Reached, ResetKind,
     Until, Vm,
 };
 use support::asm::{Asm, UIC0, spr};
 use support::guest;
-
-/// Many times what any of these runs takes; only a hang that is not seen reaches it.
-const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The device through which a guest reports its panic.
 const PVPANIC: u32 = 0xEF7F_E000;
