@@ -17,7 +17,7 @@ pub const HEADER: usize = 14;
 /// Frames that wait for the guest before the stack is no longer asked for more.
 const ENOUGH: usize = 64;
 
-/// Frames that wait for the guest before datagrams are lost.
+/// Frames that may wait for the guest; what would come after them is lost, as on any network.
 const FULL: usize = 512;
 
 /// Addresses in the guest that are remembered.
@@ -36,6 +36,11 @@ pub struct Frame {
 }
 
 /// The gateway's end of the wire.
+///
+/// A guest that takes nothing costs no more than this: 64 frames of up to 60 KiB, after which the
+/// stack is not asked for more; answers and datagrams of up to 1514 bytes after them, until there
+/// are 512 frames; 64 packets for addresses that do not answer; the memory of 64 frames that were
+/// taken.
 #[derive(Default)]
 pub struct Link {
     /// The guest fills in checksums of TCP.
@@ -54,7 +59,7 @@ impl Link {
         self.outgoing.len() >= ENOUGH
     }
 
-    /// Whether a datagram would be lost.
+    /// Whether whatever comes next would be lost.
     pub fn is_full(&self) -> bool {
         self.outgoing.len() >= FULL
     }
@@ -238,6 +243,9 @@ impl Link {
     }
 
     fn push(&mut self, mut frame: Frame, to: EthernetAddress, protocol: EthernetProtocol) {
+        if self.is_full() {
+            return;
+        }
         let mut header = EthernetFrame::new_unchecked(&mut frame.bytes[..]);
         header.set_dst_addr(to);
         header.set_src_addr(address::MAC);
@@ -254,5 +262,13 @@ impl Link {
     /// Whether what waits is within its bounds.
     pub fn is_bounded(&self) -> bool {
         self.outgoing.len() <= FULL && self.unresolved.len() <= UNRESOLVED
+    }
+
+    /// Bytes that are held for the guest.
+    pub fn held(&self) -> usize {
+        let waiting = self.outgoing.iter();
+        let unresolved = self.unresolved.iter().map(|(_, frame)| frame);
+        let frames = waiting.chain(unresolved).map(|frame| &frame.bytes);
+        frames.chain(&self.spare).map(Vec::capacity).sum()
     }
 }

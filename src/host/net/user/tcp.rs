@@ -66,8 +66,9 @@ struct Key {
 }
 
 enum Stage {
-    /// The host connects; the packet is the guest's SYN.
-    Connecting(Vec<u8>),
+    /// The host connects, or has and waits until the guest takes frames; the packet is the guest's
+    /// SYN.
+    Connecting { syn: Vec<u8>, is_up: bool },
     /// The guest's side is with the stack.
     Open(SocketHandle),
 }
@@ -208,7 +209,11 @@ impl Tcp {
             let id = around.readiness.add(&host, EDGES)?;
             Ok((host, id))
         }) {
-            Ok((host, id)) => self.insert(id, key, host, Stage::Connecting(syn.to_vec())),
+            Ok((host, id)) => {
+                let syn = syn.to_vec();
+                let stage = Stage::Connecting { syn, is_up: false };
+                self.insert(id, key, host, stage);
+            }
             Err(error) => self.refuse(around, syn, &error),
         }
     }
@@ -308,17 +313,19 @@ impl Tcp {
             true => connection.host.take_error().unwrap_or_else(Some),
             false => None,
         };
-        match &connection.stage {
-            Stage::Connecting(syn) => {
-                let syn = syn.clone();
+        match &mut connection.stage {
+            Stage::Connecting { syn, is_up } => {
                 if let Some(error) = error {
+                    let syn = std::mem::take(syn);
                     self.remove(id, around.readiness);
                     self.refuse(around, &syn, &error);
                 } else if events.intersects(EventFlags::OUT) {
-                    self.connected(around, id, &syn);
+                    *is_up = true;
+                    self.connected(around, id);
                 }
             }
-            &Stage::Open(handle) => {
+            Stage::Open(handle) => {
+                let handle = *handle;
                 let hot = EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
                 connection.readable |= events.intersects(hot);
                 connection.writable |= events.intersects(EventFlags::OUT);
@@ -330,18 +337,25 @@ impl Tcp {
         }
     }
 
-    /// The host has connected: the guest's SYN gets its answer.
-    fn connected(&mut self, around: &mut Around, id: Id, syn: &[u8]) {
+    /// Once the host has connected, the guest's SYN gets its answer, when that has room.
+    fn connected(&mut self, around: &mut Around, id: Id) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
+        let Stage::Connecting { syn, is_up: true } = &mut connection.stage else {
+            return;
+        };
+        if around.link.is_full() {
+            return self.list(id);
+        }
+        let syn = std::mem::take(syn);
         let mut socket = new_socket();
         socket
             .listen(connection.key.remote)
             .expect("a new socket listens at any port but 0");
         let handle = self.sockets.add(socket);
         connection.stage = Stage::Open(handle);
-        self.ingress(around, syn);
+        self.ingress(around, &syn);
         if self.sockets.get::<Socket>(handle).is_listening() {
             // The stack thinks nothing of this SYN.
             self.remove(id, around.readiness);
@@ -478,6 +492,7 @@ impl Tcp {
             };
             connection.listed = false;
             let Stage::Open(handle) = connection.stage else {
+                self.connected(around, id);
                 continue;
             };
             let socket = self.sockets.get::<Socket>(handle);
@@ -610,6 +625,11 @@ impl Device for Phy<'_> {
         Self: 'a;
 
     fn receive(&mut self, _: Instant) -> Option<(Incoming<'_>, Outgoing<'_>)> {
+        // The stack answers at once. A packet whose answer has no room is lost, as on any network,
+        // and comes again once the guest takes what waits for it.
+        if self.link.is_full() {
+            return None;
+        }
         let packet = self.incoming.take()?;
         let outgoing = Outgoing {
             link: self.link,

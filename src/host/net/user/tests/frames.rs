@@ -24,19 +24,19 @@ impl Bare {
     }
 
     /// Sends a frame to the gateway and gives what comes back at once.
-    fn ask(&mut self, frame: &[u8]) -> Vec<Vec<u8>> {
+    pub fn ask(&mut self, frame: &[u8]) -> Vec<Vec<u8>> {
         self.0.poll(Instant::now());
         self.0.send(frame, Offload::default());
         self.all()
     }
 
-    fn all(&mut self) -> Vec<Vec<u8>> {
+    pub fn all(&mut self) -> Vec<Vec<u8>> {
         let frames = received(&mut self.0);
         frames.into_iter().map(|(frame, _)| frame).collect()
     }
 
     /// Goes on until a frame comes that `wanted` takes.
-    fn next<T>(&mut self, what: &str, mut wanted: impl FnMut(&[u8]) -> Option<T>) -> T {
+    pub fn next<T>(&mut self, what: &str, mut wanted: impl FnMut(&[u8]) -> Option<T>) -> T {
         let mut found = None;
         until(what, || {
             self.0.poll(Instant::now());

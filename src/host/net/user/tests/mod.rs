@@ -1,6 +1,7 @@
 //! The user network driven by frames. Its guest is another smoltcp stack, or frames made by hand;
 //! the host's side is real sockets on loopback.
 
+mod bounds;
 mod frames;
 mod random;
 mod streams;
