@@ -6,6 +6,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
+/// How long a socket that refuses is given to become one that listens.
+const SETTLING: Duration = Duration::from_millis(20);
 
 /// A socket that listens; a path that it made goes when this is dropped.
 pub(crate) enum Listener {
@@ -19,9 +26,14 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    /// Listens at a path that does not exist.
+    /// Listens at a path that does not exist, or that a process which was killed left over.
     pub fn unix(path: &Path) -> io::Result<Self> {
-        let socket = UnixListener::bind(path)?;
+        let socket = match UnixListener::bind(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && remove_stale(path) => {
+                UnixListener::bind(path)?
+            }
+            bound => bound?,
+        };
         socket.set_nonblocking(true)?;
         let made = identity(path)?;
         Ok(Listener::Unix {
@@ -94,6 +106,31 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((meta.dev(), meta.ino()))
 }
 
+/// Removes a socket at which nobody listens any more; whether the path is free now. What is no
+/// socket, or has a listener, stays.
+fn remove_stale(path: &Path) -> bool {
+    let Ok(found) = identity(path) else {
+        return false;
+    };
+    if !refuses(path) {
+        return false;
+    }
+    // One that is being made refuses too, for the moment between its two calls.
+    std::thread::sleep(SETTLING);
+    let is_same = || identity(path).is_ok_and(|now| now == found);
+    refuses(path) && is_same() && std::fs::remove_file(path).is_ok()
+}
+
+/// Whether a stream socket is there and nobody listens.
+fn refuses(path: &Path) -> bool {
+    // It must not wait for a listener whose queue is full.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+    let address = SocketAddrUnix::new(path);
+    matches!((socket, address), (Ok(socket), Ok(address))
+        if connect(&socket, &address) == Err(Errno::CONNREFUSED))
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Listener::Unix { path, made, .. } = self
@@ -112,4 +149,53 @@ pub(crate) fn close(stream: OwnedFd) {
     // A socket that is closed with bytes unread takes back what the client has not read yet.
     let mut bytes = [0; 4096];
     while matches!(stream.read(&mut bytes), Ok(1..)) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_that_a_killed_process_left_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        // Dropping it leaves the path, as a kill does.
+        drop(UnixListener::bind(&path).unwrap());
+        let listener = Listener::unix(&path).unwrap();
+        let _client = UnixStream::connect(&path).unwrap();
+        assert!(listener.accept().is_ok());
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_somebody_listens_at_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let _other = UnixListener::bind(&path).unwrap();
+        let error = Listener::unix(&path).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(UnixStream::connect(&path).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_socket_or_has_an_owner_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let stale = folder.path().join("stale");
+        drop(UnixListener::bind(&stale).unwrap());
+        let file = folder.path().join("file");
+        std::fs::write(&file, "precious").unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&stale, &link).unwrap();
+        let datagrams = folder.path().join("datagrams");
+        let _owner = UnixDatagram::bind(&datagrams).unwrap();
+        for path in [&file, &link, &datagrams] {
+            let error = Listener::unix(path).err().unwrap();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{}", path.display());
+            assert!(std::fs::symlink_metadata(path).is_ok());
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+    }
 }
