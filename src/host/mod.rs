@@ -3,6 +3,7 @@
 pub(crate) mod balloon;
 pub(crate) mod block;
 pub(crate) mod console;
+pub(crate) mod descriptors;
 pub(crate) mod entropy;
 pub(crate) mod events;
 pub(crate) mod keys;

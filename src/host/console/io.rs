@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -17,6 +17,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::escape::{Command, Escape, HELP};
 use super::{Hub, Owner};
+use crate::host::descriptors::{Reserve, is_exhausted};
 use crate::host::listener::{Listener, close};
 
 const INPUT: u32 = 0;
@@ -28,6 +29,9 @@ const TIMER: u32 = 4;
 /// How long output gathers after output, before it is written: most of what a guest prints in a
 /// line comes within that time, and nobody sees the delay. What comes after silence is not delayed.
 const GATHERING: Duration = Duration::from_micros(500);
+
+/// How long nobody is taken after the host could not give what a client needs.
+const DEAF: Duration = Duration::from_secs(1);
 
 /// A write of at most this many bytes to a pipe that polls writable does not block (POSIX).
 const CHUNK: usize = 4096;
@@ -67,7 +71,9 @@ pub(crate) struct ConsoleIo {
     /// The output is full and the event loop tells when it no longer is.
     armed: bool,
     escape: Option<Escape>,
-    listener: Option<Listener>,
+    listener: Option<(Listener, Reserve)>,
+    /// Until when nobody is taken, because the host could not give what a client needs.
+    deaf_until: Option<Instant>,
     /// The event loop tells of new clients.
     listening: bool,
 }
@@ -144,6 +150,10 @@ impl ConsoleIo {
         }
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        let listener = listener.map(|listener| {
+            let reserve = Reserve::new(&listener)?;
+            Ok::<_, std::io::Error>((listener, reserve))
+        });
         Ok(ConsoleIo {
             hub,
             owner,
@@ -156,17 +166,18 @@ impl ConsoleIo {
             }),
             armed: false,
             escape: escape.then(Escape::default),
-            listener,
+            listener: listener.transpose()?,
+            deaf_until: None,
             listening: false,
         })
     }
 
     /// Waits for clients while none is there who still sends.
     fn listen(&mut self, ops: &mut EventOps) {
-        let Some(listener) = &self.listener else {
+        let Some((listener, _)) = &self.listener else {
             return;
         };
-        let wanted = self.input.is_none();
+        let wanted = self.input.is_none() && self.deaf_until.is_none();
         if wanted != self.listening {
             let event = Events::with_data(listener, CLIENT, EventSet::IN);
             let changed = if wanted {
@@ -183,7 +194,7 @@ impl ConsoleIo {
 
     /// Takes the next client; one that stopped sending before makes room for it.
     fn accept(&mut self, ops: &mut EventOps) {
-        let Some(listener) = &self.listener else {
+        let Some((listener, reserve)) = &mut self.listener else {
             return;
         };
         let accepted = listener.accept().and_then(|client| {
@@ -207,7 +218,33 @@ impl ConsoleIo {
                 self.write(ops);
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(error) => tracing::warn!("a client could not be taken: {error}"),
+            Err(error) => {
+                tracing::warn!("a client could not be taken: {error}");
+                let left =
+                    is_exhausted(&error) && reserve.turn_away(&*listener, || listener.accept());
+                if !left {
+                    // Its event would come without end.
+                    self.deaf_until = Instant::now().checked_add(DEAF);
+                    self.listen(ops);
+                    self.set_timer(DEAF);
+                }
+            }
+        }
+    }
+
+    /// Listens again when the time has come.
+    fn hear(&mut self, ops: &mut EventOps) {
+        let Some(until) = self.deaf_until else {
+            return;
+        };
+        match until.checked_duration_since(Instant::now()) {
+            Some(left) if !left.is_zero() => {
+                self.set_timer(left);
+            }
+            _ => {
+                self.deaf_until = None;
+                self.listen(ops);
+            }
         }
     }
 
@@ -290,11 +327,15 @@ impl ConsoleIo {
 
     /// Has the event loop tell once output has gathered; whether it will.
     fn return_later(&self) -> bool {
+        self.set_timer(GATHERING)
+    }
+
+    fn set_timer(&self, after: Duration) -> bool {
         let once = Itimerspec {
             it_interval: Timespec::default(),
             it_value: Timespec {
-                tv_sec: 0,
-                tv_nsec: GATHERING.subsec_nanos().into(),
+                tv_sec: after.as_secs().try_into().unwrap_or(i64::MAX),
+                tv_nsec: after.subsec_nanos().into(),
             },
         };
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once).is_ok()
@@ -355,6 +396,7 @@ impl MutEventSubscriber for ConsoleIo {
             TIMER => {
                 // As an event's counter, it must be read to fall silent.
                 let _ = rustix::io::read(&self.timer, &mut [0; 8]);
+                self.hear(ops);
                 self.write(ops);
             }
             _ => {

@@ -22,6 +22,7 @@ use rustix::time::{
 };
 
 use super::connection::{Connection, Given, Greeting, Ports, State};
+use crate::host::descriptors::{Descriptors, Reserve, is_exhausted};
 use crate::host::listener::Listener;
 
 /// Connections and clients that have not said where they want to go, together.
@@ -41,6 +42,9 @@ const FIRST_PORT: u32 = 1 << 30;
 const RETRY: Duration = Duration::from_millis(10);
 const MOST_TRIES: u32 = 200;
 
+/// How long nobody is taken after the host could not give what a client needs.
+const DEAF: Duration = Duration::from_secs(1);
+
 /// What events say they are of; greater numbers are sockets.
 const WAKE: u64 = 0;
 const LISTENER: u64 = 1;
@@ -55,6 +59,10 @@ pub(super) struct Switch {
     wake: OwnedFd,
     timer: OwnedFd,
     listener: Listener,
+    reserve: Reserve,
+    descriptors: Descriptors,
+    /// Clients could not be taken, and are not listened for until the timer fires.
+    is_deaf: bool,
     /// While the device is active.
     packets: Option<Box<dyn Packets>>,
     next_id: u64,
@@ -82,6 +90,7 @@ impl Switch {
     /// Listens at `path` for connections to the guest.
     pub fn new(cid: u64, path: &Path) -> io::Result<Self> {
         let listener = Listener::unix(path)?;
+        let reserve = Reserve::new(&listener)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
@@ -98,6 +107,9 @@ impl Switch {
             wake,
             timer,
             listener,
+            reserve,
+            descriptors: Descriptors::of_process(),
+            is_deaf: false,
             packets: None,
             next_id: FIRST_SOCKET,
             next_port: FIRST_PORT,
@@ -201,6 +213,7 @@ impl Switch {
                         let mut count = [0; 8];
                         let _ = rustix::io::read(fd, &mut count);
                         if id == TIMER {
+                            self.listen_again();
                             self.retry();
                         }
                     }
@@ -236,7 +249,8 @@ impl Switch {
         }
     }
 
-    fn register(&mut self, stream: &UnixStream) -> Result<u64, Errno> {
+    fn register(&mut self, stream: &UnixStream) -> io::Result<u64> {
+        let stream = self.descriptors.admit(stream)?;
         let id = self.next_id;
         self.next_id += 1;
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
@@ -245,21 +259,59 @@ impl Switch {
     }
 
     fn is_full(&self) -> bool {
-        self.connections.len() + self.greetings.len() >= MOST_CONNECTIONS
+        let most = MOST_CONNECTIONS.min(self.descriptors.half());
+        self.connections.len() + self.greetings.len() >= most
     }
 
     /// Takes the clients that wait. Without a driver, or with too many connections, they see the
     /// end at once.
     fn accept(&mut self) {
-        while let Ok(client) = self.listener.accept() {
-            if self.packets.is_none() || self.is_full() {
-                continue;
+        loop {
+            match self.listener.accept() {
+                Ok(client) => self.welcome(client.into()),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return,
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    _ => {
+                        tracing::warn!("vsock: a client is not taken: {error}");
+                        let listener = &self.listener;
+                        let left = is_exhausted(&error)
+                            && self.reserve.turn_away(listener, || listener.accept());
+                        if !left {
+                            return self.stop_listening();
+                        }
+                    }
+                },
             }
-            let stream = UnixStream::from(client);
-            if let Ok(id) = self.register(&stream) {
-                self.greetings.insert(id, Greeting::new(stream));
-                self.greet(id);
-            }
+        }
+    }
+
+    fn welcome(&mut self, stream: UnixStream) {
+        if self.packets.is_none() || self.is_full() {
+            return;
+        }
+        if let Ok(id) = self.register(&stream) {
+            self.greetings.insert(id, Greeting::new(stream));
+            self.greet(id);
+        }
+    }
+
+    /// Leaves waiting clients alone for a moment: their events would come without end.
+    fn stop_listening(&mut self) {
+        if epoll::delete(&self.epoll, &self.listener).is_ok() {
+            self.is_deaf = true;
+            self.set_timer(DEAF);
+        }
+    }
+
+    fn listen_again(&mut self) {
+        if !std::mem::take(&mut self.is_deaf) {
+            return;
+        }
+        let listener = EventData::new_u64(LISTENER);
+        if epoll::add(&self.epoll, &self.listener, listener, EventFlags::IN).is_err() {
+            self.is_deaf = true;
+            self.set_timer(DEAF);
         }
     }
 
@@ -509,6 +561,7 @@ impl Switch {
         };
         let connected = reach(&path_of_port(&self.path, ports.host))
             .and_then(|stream| Ok((self.register(&stream)?, stream)));
+        let connected = connected.map_err(|error| Errno::from_io_error(&error));
         match connected {
             Ok((id, stream)) => {
                 connection.stream = Some(stream);
@@ -519,12 +572,12 @@ impl Switch {
                 self.by_ports.insert(ports, id);
                 self.enqueue(id);
             }
-            Err(Errno::AGAIN) if connection.tries < MOST_TRIES => {
+            Err(Some(Errno::AGAIN)) if connection.tries < MOST_TRIES => {
                 connection.tries += 1;
                 self.connections.insert(id, (ports, connection));
                 self.by_ports.insert(ports, id);
                 self.connecting.push(id);
-                self.set_timer();
+                self.set_timer(RETRY);
             }
             Err(_) => {
                 self.waiting
@@ -539,7 +592,7 @@ impl Switch {
         }
     }
 
-    fn set_timer(&self) {
+    fn set_timer(&self, after: Duration) {
         let never = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
@@ -547,8 +600,8 @@ impl Switch {
         let once = Itimerspec {
             it_interval: never,
             it_value: Timespec {
-                tv_sec: 0,
-                tv_nsec: RETRY.subsec_nanos().into(),
+                tv_sec: after.as_secs().try_into().unwrap_or(i64::MAX),
+                tv_nsec: after.subsec_nanos().into(),
             },
         };
         if let Err(error) = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once) {
@@ -558,7 +611,7 @@ impl Switch {
 }
 
 /// Connects without waiting: `EAGAIN` when the listener's queue is full.
-fn reach(path: &Path) -> Result<UnixStream, Errno> {
+fn reach(path: &Path) -> io::Result<UnixStream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
