@@ -167,6 +167,7 @@ fn the_user_network_has_all_that_a_guest_needs() {
     let mut net = Net::new(Network::User(UserNet {
         forwards: vec![forward(inward, 80), forward(raw, 9000)],
         resolvers: vec![names.local_addr().unwrap()],
+        ..UserNet::default()
     }));
     net.pcap = Some(pcap.clone());
     let mut vm = boot(net);

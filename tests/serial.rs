@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use support::asm::{Asm, UART0, echo};
 use tempfile::TempDir;
 
@@ -47,15 +48,7 @@ impl Ppckvm {
     }
 
     fn start(&self, serial: &[&str]) -> Running {
-        let mut child = self
-            .command(serial)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        Running { child, stderr }
+        Running::of(&mut self.command(serial))
     }
 }
 
@@ -65,6 +58,17 @@ struct Running {
 }
 
 impl Running {
+    fn of(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        Running { child, stderr }
+    }
+
     /// What follows `start` in the line that has it.
     fn announced(&mut self, start: &str) -> String {
         loop {
@@ -268,6 +272,75 @@ fn output_that_nobody_fetches_is_said_to_be_lost() {
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     let line = "nobody reads uart0: the last 7 bytes of output are lost";
     assert!(stderr.contains(line), "{stderr}");
+}
+
+/// The process may open nothing more, or as much as before.
+fn limit_descriptors(running: &Running, limit: Option<u64>) -> Option<u64> {
+    let pid = Pid::from_child(&running.child);
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: limit,
+        maximum,
+    };
+    prlimit(Some(pid), Resource::Nofile, limit).unwrap().current
+}
+
+#[test]
+fn without_descriptors_clients_are_turned_away_and_the_run_goes_on() {
+    let ppckvm = Ppckvm::new(Asm::new().print("hi").append(echo()));
+    let mut command = ppckvm.command(&["unix=s", "tcp=127.0.0.1:0"]);
+    command.args(["--no-rng", "--vsock", "cid=3,uds=v"]);
+    let mut running = Running::of(&mut command);
+    running.announced("ppckvm: uart0 is ");
+    let address = running.announced("ppckvm: uart1 is tcp=");
+    let mut first = UnixStream::connect(ppckvm.path("s")).unwrap();
+    let mut hi = [0; 2];
+    first.read_exact(&mut hi).unwrap();
+    // All descriptors are taken: those that are open are the last.
+    let files = format!("/proc/{}/fd", running.child.id());
+    let numbers = std::fs::read_dir(files).unwrap();
+    let last = numbers.map(|file| text(file.unwrap().file_name().as_encoded_bytes()));
+    let last: u64 = last.map(|number| number.parse().unwrap()).max().unwrap();
+    let before = limit_descriptors(&running, Some(last + 1));
+    let ended = |client: &mut dyn Read| {
+        // Closed at once, or reset.
+        assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
+    };
+    ended(&mut UnixStream::connect(ppckvm.path("v")).unwrap());
+    ended(&mut TcpStream::connect(&address).unwrap());
+    // The guest goes on, and so do clients once there is room.
+    first.write_all(b"x").unwrap();
+    first.read_exact(&mut hi[..1]).unwrap();
+    limit_descriptors(&running, before);
+    drop(first);
+    let mut second = UnixStream::connect(ppckvm.path("s")).unwrap();
+    second.write_all(b"y\0").unwrap();
+    let mut rest = Vec::new();
+    second.read_to_end(&mut rest).unwrap();
+    assert_eq!(text(&rest), "y");
+    let stderr = running.end();
+    assert!(stderr.lines().count() < 10, "{stderr}");
+}
+
+#[test]
+fn a_socket_that_a_kill_left_is_taken_over_at_the_next_start() {
+    let ppckvm = Ppckvm::new(echo());
+    for round in 0..2 {
+        let mut command = ppckvm.command(&["unix=s"]);
+        command.args(["--vsock", "cid=3,uds=v"]);
+        let mut running = Running::of(&mut command);
+        assert_eq!(running.announced("ppckvm: uart0 is "), "unix=s");
+        if round == 0 {
+            running.child.kill().unwrap();
+            running.child.wait().unwrap();
+            assert!(ppckvm.path("s").exists() && ppckvm.path("v").exists());
+        } else {
+            let mut client = UnixStream::connect(ppckvm.path("s")).unwrap();
+            client.write_all(b"\0").unwrap();
+            running.end();
+        }
+    }
+    assert!(!ppckvm.path("s").exists() && !ppckvm.path("v").exists());
 }
 
 #[test]

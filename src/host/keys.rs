@@ -21,6 +21,27 @@ impl Key {
     }
 }
 
+/// The value of a key that is on or off, as QEMU's users write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Switch(pub bool);
+
+/// Why a text is no [`Switch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("use on or off")]
+pub(crate) struct ParseSwitchError;
+
+impl std::str::FromStr for Switch {
+    type Err = ParseSwitchError;
+
+    fn from_str(text: &str) -> Result<Self, ParseSwitchError> {
+        match text {
+            "on" | "yes" | "y" => Ok(Switch(true)),
+            "off" | "no" | "n" => Ok(Switch(false)),
+            _ => Err(ParseSwitchError),
+        }
+    }
+}
+
 /// Why a list cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {

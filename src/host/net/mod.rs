@@ -27,7 +27,7 @@ use ppckvm_api::GuestMemory;
 use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::virtio::net::Wire;
 
-use crate::host::keys::{Key, OptionError, Options};
+use crate::host::keys::{Key, OptionError, Options, Switch};
 use crate::host::place::Place;
 use frames::Frames;
 use pcap::Captured;
@@ -224,13 +224,15 @@ fn remedy(error: &io::Error) -> &'static str {
 }
 
 /// The keys of `--net`.
-const KEYS: [Key; 8] = {
+const KEYS: [Key; 10] = {
     let [bus, legacy] = Place::KEYS;
     [
         Key::Flag("user"),
         Key::Value("tap"),
         Key::Value("unix"),
         Key::Values("hostfwd"),
+        Key::Value("restrict"),
+        Key::Value("linklocal"),
         Key::Value("mac"),
         Key::Value("pcap"),
         bus,
@@ -241,7 +243,7 @@ const KEYS: [Key; 8] = {
 impl FromStr for Net {
     type Err = OptionError;
 
-    /// Reads `user[,hostfwd=…]...|tap=NAME|unix=PATH`, then `[,mac=M][,pcap=FILE]` and where it goes.
+    /// Reads `user[,hostfwd=…]...[,restrict=on][,linklocal=on]|tap=NAME|unix=PATH`, then `[,mac=M][,pcap=FILE]` and where it goes.
     fn from_str(text: &str) -> Result<Self, OptionError> {
         let options = Options::parse(text, &KEYS)?;
         let mut forwards = Vec::new();
@@ -252,10 +254,18 @@ impl FromStr for Net {
                     .map_err(|error: ParseForwardError| OptionError::List(error.to_string()))?,
             );
         }
-        let forwarding = !forwards.is_empty();
+        let restrict = options.parsed::<Switch>("restrict")?;
+        let link_local = options.parsed::<Switch>("linklocal")?;
+        let of_user = [
+            (!forwards.is_empty()).then_some("hostfwd"),
+            restrict.map(|_| "restrict"),
+            link_local.map(|_| "linklocal"),
+        ];
         let user = options.flag("user").then(|| {
             Network::User(UserNet {
                 forwards,
+                restrict: restrict.is_some_and(|Switch(on)| on),
+                link_local: link_local.is_some_and(|Switch(on)| on),
                 ..UserNet::default()
             })
         });
@@ -272,10 +282,11 @@ impl FromStr for Net {
                 "two networks are named; a device has one of user, tap=NAME and unix=PATH",
             ));
         }
-        if forwarding && !is_user {
-            return Err(list(
-                "hostfwd is for the user network; on a tap or a unix socket, the host forwards",
-            ));
+        if let Some(key) = of_user.into_iter().flatten().next().filter(|_| !is_user) {
+            return Err(OptionError::List(format!(
+                "{key} is for the user network; on a tap or a unix socket, the host forwards and \
+                 filters"
+            )));
         }
         Ok(Net {
             network,
@@ -327,8 +338,11 @@ mod tests {
             panic!("{net:?}")
         };
         assert_eq!(user.forwards.len(), 2);
+        assert!(!user.restrict && !user.link_local);
         assert_eq!(net.mac.unwrap().to_string(), "52:54:00:ab:01:02");
         assert_eq!(net.pcap, Some("/tmp/a=b".into()));
+        let net: Net = "user,restrict=on,linklocal=on".parse().unwrap();
+        assert!(matches!(net.network, Network::User(user) if user.restrict && user.link_local));
         let net: Net = "tap=tap0".parse().unwrap();
         assert!(matches!(net.network, Network::Tap(name) if name == "tap0"));
         let net: Net = "unix=/tmp/s".parse().unwrap();
@@ -342,12 +356,16 @@ mod tests {
             ("tap=", "tap needs a value"),
             (
                 "bridge",
-                "`bridge` is no key; there are user, tap, unix, hostfwd, mac",
+                "`bridge` is no key; there are user, tap, unix, hostfwd, restrict, linklocal, mac",
             ),
             ("user,tap=tap0", "two networks"),
             ("user,user", "twice"),
             ("user,mtu=9000", "is no key"),
             ("user,hostfwd=x", "no protocol"),
+            ("user,restrict", "restrict needs a value"),
+            ("user,restrict=maybe", "restrict=maybe: use on or off"),
+            ("unix=s,restrict=on", "restrict is for the user network"),
+            ("tap=t,linklocal=off", "the host forwards and filters"),
             ("tap=t,hostfwd=tcp::1-:1", "the host forwards"),
             ("user,mac=52:54:00:12:34", "six bytes"),
             ("user,mac=52:54:00:12:34:56:78", "six bytes"),

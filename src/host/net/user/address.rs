@@ -37,17 +37,33 @@ pub fn is_guest(ip: Ipv4Addr) -> bool {
     is_local(ip) && !is_ours(ip) && !matches!(ip.octets()[3], 0 | LAST)
 }
 
-/// Where on the host a destination of the guest's is; a name server is for the resolver to tell.
-pub fn on_host(to: Ipv4Addr) -> Option<IpAddr> {
-    if to == GATEWAY {
-        return Some(Ipv4Addr::LOCALHOST.into());
+/// How far the guest gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Nowhere but to this network's own services.
+    pub restricted: bool,
+    /// Also to link-local addresses.
+    pub link_local: bool,
+}
+
+impl Reach {
+    /// Where on the host a destination of the guest's is; a name server is for the resolver to
+    /// tell.
+    pub fn on_host(self, to: Ipv4Addr) -> Option<IpAddr> {
+        if self.restricted {
+            return None;
+        }
+        if to == GATEWAY {
+            return Some(Ipv4Addr::LOCALHOST.into());
+        }
+        let foreign = !is_local(to)
+            && !to.is_loopback()
+            && !to.is_multicast()
+            && !to.is_broadcast()
+            && to.octets()[0] != 0
+            && (self.link_local || !to.is_link_local());
+        foreign.then_some(to.into())
     }
-    let foreign = !is_local(to)
-        && !to.is_loopback()
-        && !to.is_multicast()
-        && !to.is_broadcast()
-        && to.octets()[0] != 0;
-    foreign.then_some(to.into())
 }
 
 /// Whether a destination is the name server's.
@@ -78,6 +94,7 @@ mod tests {
 
     #[test]
     fn the_guest_reaches_the_hosts_loopback_only_by_the_gateway() {
+        let on_host = |to| Reach::default().on_host(to);
         assert_eq!(on_host(GATEWAY), Some(Ipv4Addr::LOCALHOST.into()));
         let outside = Ipv4Addr::new(192, 0, 2, 1);
         assert_eq!(on_host(outside), Some(outside.into()));
@@ -89,9 +106,16 @@ mod tests {
             [10, 0, 2, 255],
             [224, 0, 0, 1],
             [255, 255, 255, 255],
+            [169, 254, 169, 254],
         ] {
             assert_eq!(on_host(nowhere.into()), None, "{nowhere:?}");
         }
+        let metadata = Ipv4Addr::new(169, 254, 169, 254);
+        let open = Reach {
+            link_local: true,
+            ..Reach::default()
+        };
+        assert_eq!(open.on_host(metadata), Some(metadata.into()));
     }
 
     #[test]

@@ -3,15 +3,25 @@
 
 use smoltcp::wire::Ipv4Repr;
 
+use super::address::Reach;
 use super::link::Link;
 use super::readiness::Readiness;
+use crate::host::descriptors::Descriptors;
 
 /// Bytes of the largest IP packet that is not cut.
 pub(super) const MTU: usize = 1500;
 
+/// What the guest may have of the host's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub descriptors: Descriptors,
+    pub reach: Reach,
+}
+
 /// What is around a protocol when it works.
 pub(super) struct Around<'a> {
     pub now: smoltcp::time::Instant,
+    pub bounds: Bounds,
     pub link: &'a mut Link,
     pub readiness: &'a mut Readiness,
 }

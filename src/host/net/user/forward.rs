@@ -5,13 +5,16 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::str::FromStr;
+use std::time::Duration;
 
 use rustix::event::epoll::EventFlags;
+use smoltcp::time::Instant;
 
 use super::address;
 use super::around::Around;
 use super::datagram::{Datagram, Endpoint};
 use super::readiness::{Id, Readiness};
+use crate::host::descriptors::{Reserve, is_exhausted};
 use crate::host::net::NetError;
 
 /// What a forwarded port carries.
@@ -116,11 +119,14 @@ const SENDERS: usize = 256;
 /// Datagrams or connections that are taken before others have their turn.
 const TURN: usize = 64;
 
+/// How long nobody is taken after the host could not give what a client needs.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// The most bytes of a datagram.
 const LARGEST: usize = 65_507;
 
 enum Listener {
-    Tcp(TcpListener),
+    Tcp(TcpListener, Reserve),
     Udp(UdpSocket, Senders),
 }
 
@@ -142,6 +148,8 @@ pub struct Forwards {
     forwards: HashMap<Id, Forward>,
     next_port: u16,
     buffer: Vec<u8>,
+    /// When clients that could not be taken are tried again.
+    again: Option<Instant>,
 }
 
 /// The first of the gateway's ports that stand for senders.
@@ -164,7 +172,8 @@ impl Forwards {
                     let listener = TcpListener::bind(forward.host)?;
                     listener.set_nonblocking(true)?;
                     let at = listener.local_addr()?;
-                    (Listener::Tcp(listener), at)
+                    let reserve = Reserve::new(&listener)?;
+                    (Listener::Tcp(listener, reserve), at)
                 }
                 Protocol::Udp => {
                     let socket = UdpSocket::bind(forward.host)?;
@@ -176,7 +185,7 @@ impl Forwards {
         };
         let (listener, at) = listen().map_err(failed)?;
         let id = match &listener {
-            Listener::Tcp(listener) => readiness.add(listener, EventFlags::IN | EventFlags::ET),
+            Listener::Tcp(listener, _) => readiness.add(listener, EventFlags::IN | EventFlags::ET),
             Listener::Udp(socket, _) => readiness.add(socket, EventFlags::IN),
         };
         let guest = forward.guest;
@@ -196,7 +205,7 @@ impl Forwards {
             return false;
         };
         match &mut forward.listener {
-            Listener::Tcp(listener) => loop {
+            Listener::Tcp(listener, reserve) => loop {
                 match listener.accept() {
                     Ok((client, _)) => connect(around, client, forward.guest),
                     Err(error) => match error.kind() {
@@ -204,7 +213,13 @@ impl Forwards {
                         io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
                         _ => {
                             tracing::warn!("a client of a forwarded port is not taken: {error}");
-                            break;
+                            let left = is_exhausted(&error)
+                                && reserve.turn_away(&*listener, || listener.accept());
+                            if !left {
+                                // No event tells of it again.
+                                self.again = Some(around.now + AGAIN.into());
+                                break;
+                            }
                         }
                     },
                 }
@@ -225,6 +240,24 @@ impl Forwards {
             }
         }
         true
+    }
+
+    /// When clients that could not be taken are tried again.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.again
+    }
+
+    /// Tries again, with `connect` as for [`Forwards::ready`].
+    pub fn tick(
+        &mut self,
+        around: &mut Around,
+        mut connect: impl FnMut(&mut Around, TcpStream, Endpoint),
+    ) {
+        self.again = None;
+        let ids: Vec<_> = self.forwards.keys().copied().collect();
+        for id in ids {
+            self.ready(around, id, &mut connect);
+        }
     }
 
     /// Whether a datagram of the guest's answers one of a forwarded port's, and then sends it.

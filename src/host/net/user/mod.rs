@@ -34,12 +34,14 @@ pub(super) use readiness::Readiness;
 
 pub use forward::{HostForward, ParseForwardError, Protocol};
 
-use self::around::{Around, Packet};
+use self::address::Reach;
+use self::around::{Around, Bounds, Packet};
 use self::forward::Forwards;
 use self::link::Link;
 use self::tcp::Tcp;
 use self::udp::Udp;
 use super::{Backend, NetError};
+use crate::host::descriptors::Descriptors;
 
 /// Where the host's name servers are found.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -51,12 +53,19 @@ pub struct UserNet {
     pub forwards: Vec<HostForward>,
     /// Where questions to 10.0.2.3 go; without any, to the host's name servers.
     pub resolvers: Vec<SocketAddr>,
+    /// The guest reaches neither the host nor anything outside: what is left are forwarded ports,
+    /// DHCP, and pings of the gateway.
+    pub restrict: bool,
+    /// The guest reaches 169.254.0.0/16 of the host's, where clouds tell a machine about itself and
+    /// hand out its credentials.
+    pub link_local: bool,
 }
 
 /// A running user network.
 pub struct User {
     started: Instant,
     now: smoltcp::time::Instant,
+    bounds: Bounds,
     readiness: Readiness,
     link: Link,
     tcp: Tcp,
@@ -74,6 +83,13 @@ impl User {
             what: "epoll set",
             error,
         })?;
+        let bounds = Bounds {
+            descriptors: Descriptors::of_process(),
+            reach: Reach {
+                restricted: options.restrict,
+                link_local: options.link_local,
+            },
+        };
         let mut forwards = Forwards::default();
         let listening = options
             .forwards
@@ -83,6 +99,7 @@ impl User {
         let user = User {
             started: Instant::now(),
             now: smoltcp::time::Instant::ZERO,
+            bounds,
             readiness,
             link: Link::default(),
             tcp: Tcp::new(false),
@@ -131,12 +148,13 @@ impl User {
             IpProtocol::Tcp => {
                 let around = &mut Around {
                     now: self.now,
+                    bounds: self.bounds,
                     link: &mut self.link,
                     readiness: &mut self.readiness,
                 };
                 let resolvers = &self.resolvers;
-                self.tcp
-                    .receive(around, &packet, || name_servers(resolvers).first().copied());
+                let first = || name_servers(self.bounds.reach, resolvers).first().copied();
+                self.tcp.receive(around, &packet, first);
             }
             IpProtocol::Icmp => datagram::icmp(&mut self.link, &header, packet.payload, bytes),
             _ if address::is_ours(header.dst_addr) => {
@@ -176,12 +194,13 @@ impl User {
         }
         let around = &mut Around {
             now: self.now,
+            bounds: self.bounds,
             link: &mut self.link,
             readiness: &mut self.readiness,
         };
         let resolvers = &self.resolvers;
-        self.udp
-            .receive(around, packet, &udp, || name_servers(resolvers));
+        let servers = || name_servers(self.bounds.reach, resolvers);
+        self.udp.receive(around, packet, &udp, servers);
     }
 
     /// Has the protocols send what they can.
@@ -189,6 +208,7 @@ impl User {
         if std::mem::take(&mut self.busy) {
             let around = &mut Around {
                 now: self.now,
+                bounds: self.bounds,
                 link: &mut self.link,
                 readiness: &mut self.readiness,
             };
@@ -197,7 +217,11 @@ impl User {
     }
 }
 
-fn name_servers(given: &[SocketAddr]) -> Vec<SocketAddr> {
+fn name_servers(reach: Reach, given: &[SocketAddr]) -> Vec<SocketAddr> {
+    if reach.restricted {
+        // A question could carry anything outside.
+        return Vec::new();
+    }
     if !given.is_empty() {
         return given.to_vec();
     }
@@ -261,12 +285,13 @@ impl Backend for User {
         for (id, events) in self.readiness.take() {
             let around = &mut Around {
                 now: self.now,
+                bounds: self.bounds,
                 link: &mut self.link,
                 readiness: &mut self.readiness,
             };
             let tcp = &mut self.tcp;
             let connect = |around: &mut Around, client, guest| {
-                tcp.forward(around.readiness, client, guest);
+                tcp.forward(around, client, guest);
             };
             if !self.forwards.ready(around, id, connect) {
                 self.tcp.ready(around, id, events);
@@ -284,6 +309,19 @@ impl Backend for User {
             self.tcp.tick();
             self.busy = true;
         }
+        if self.forwards.deadline().is_some_and(|at| at <= self.now) {
+            let around = &mut Around {
+                now: self.now,
+                bounds: self.bounds,
+                link: &mut self.link,
+                readiness: &mut self.readiness,
+            };
+            let tcp = &mut self.tcp;
+            self.forwards.tick(around, |around, client, guest| {
+                tcp.forward(around, client, guest)
+            });
+            self.busy = true;
+        }
         if self.udp.deadline().is_some_and(|at| at <= self.now) {
             self.udp.tick(self.now, &mut self.readiness);
         }
@@ -292,7 +330,12 @@ impl Backend for User {
     fn deadline(&mut self) -> Option<Instant> {
         self.work();
         let tcp = self.tcp.deadline(self.now, &self.link);
-        let next = tcp.into_iter().chain(self.udp.deadline()).min()?;
+        let others = self
+            .udp
+            .deadline()
+            .into_iter()
+            .chain(self.forwards.deadline());
+        let next = tcp.into_iter().chain(others).min()?;
         let micros = u64::try_from(next.total_micros() - 1).unwrap_or(0);
         self.started
             .checked_add(std::time::Duration::from_micros(micros))

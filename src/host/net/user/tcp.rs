@@ -34,14 +34,14 @@ use super::datagram::{self, Endpoint};
 use super::link::Link;
 use super::readiness::{Id, Readiness};
 
-/// Connections at one time, forwarded ones included.
-const CONNECTIONS: usize = 1024;
-
 /// Bytes that wait for the host on each connection.
 const TO_HOST: usize = 256 << 10;
 
 /// Bytes that wait for the guest, or for its acknowledgement, on each connection.
 const TO_GUEST: usize = 256 << 10;
+
+/// Connections at one time, forwarded ones included.
+const CONNECTIONS: usize = 1024;
 
 /// As much of a connection's data is given to the host at once, while more packets wait.
 const CHUNK: usize = 64 << 10;
@@ -192,7 +192,11 @@ impl Tcp {
         let destination = if address::is_name_server(to, tcp.dst_port()) {
             name_server()
         } else {
-            address::on_host(to).map(|ip| SocketAddr::new(ip, tcp.dst_port()))
+            around
+                .bounds
+                .reach
+                .on_host(to)
+                .map(|ip| SocketAddr::new(ip, tcp.dst_port()))
         };
         match destination {
             Some(destination) => self.connect(around, key, destination, packet),
@@ -202,10 +206,11 @@ impl Tcp {
 
     /// Asks the host for a connection.
     fn connect(&mut self, around: &mut Around, key: Key, to: SocketAddr, syn: &[u8]) {
-        if self.is_full() {
+        if self.is_full(around) {
             return self.ingress(around, syn);
         }
         match connect(to).and_then(|host| {
+            let host = around.bounds.descriptors.admit(host)?;
             let id = around.readiness.add(&host, EDGES)?;
             Ok((host, id))
         }) {
@@ -235,8 +240,8 @@ impl Tcp {
     }
 
     /// Connects a client of a forwarded port with the guest.
-    pub fn forward(&mut self, readiness: &mut Readiness, host: TcpStream, to: Endpoint) {
-        if self.is_full() {
+    pub fn forward(&mut self, around: &mut Around, host: TcpStream, to: Endpoint) {
+        if self.is_full(around) || around.bounds.descriptors.admit(&host).is_err() {
             return reset(&host);
         }
         let free = (0..=u16::MAX - FIRST_PORT).find_map(|_| {
@@ -256,7 +261,7 @@ impl Tcp {
         let prepared = host
             .set_nonblocking(true)
             .and_then(|()| host.set_nodelay(true));
-        let id = prepared.and_then(|()| readiness.add(&host, EDGES));
+        let id = prepared.and_then(|()| around.readiness.add(&host, EDGES));
         match id {
             Ok(id) => {
                 socket
@@ -272,11 +277,12 @@ impl Tcp {
         }
     }
 
-    fn is_full(&mut self) -> bool {
-        let full = self.connections.len() >= CONNECTIONS;
+    fn is_full(&mut self, around: &Around) -> bool {
+        let most = CONNECTIONS.min(around.bounds.descriptors.half());
+        let full = self.connections.len() >= most;
         if full && !std::mem::replace(&mut self.said_full, true) {
             tracing::warn!(
-                "the user network has its {CONNECTIONS} connections; more are refused while it has"
+                "the user network has its {most} connections; more are refused while it has"
             );
         }
         full

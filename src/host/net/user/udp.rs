@@ -111,16 +111,20 @@ impl Udp {
             };
             (first, Some(question))
         } else {
-            let ip = address::on_host(key.remote.0).ok_or(io::ErrorKind::HostUnreachable)?;
+            let ip = around
+                .bounds
+                .reach
+                .on_host(key.remote.0)
+                .ok_or(io::ErrorKind::HostUnreachable)?;
             (SocketAddr::new(ip, key.remote.1), None)
         };
-        let host = connect(to)?;
-        if self.pairs.len() >= PAIRS {
+        if self.pairs.len() >= PAIRS.min(around.bounds.descriptors.half()) {
             let oldest = self.pairs.iter().min_by_key(|(_, pair)| pair.used);
             if let Some(id) = oldest.map(|(&id, _)| id) {
                 self.remove(id, around.readiness);
             }
         }
+        let host = around.bounds.descriptors.admit(connect(to)?)?;
         let id = around.readiness.add(&host, EventFlags::IN)?;
         self.ids.insert(key, id);
         self.pairs.insert(

@@ -100,3 +100,45 @@ fn a_connection_waits_until_the_guest_takes_what_came_before_its_answer() {
     });
     assert_eq!(answered, (true, true, false));
 }
+
+#[test]
+fn a_restricted_guest_reaches_neither_the_host_nor_the_outside() {
+    let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let web = listener();
+    web.set_nonblocking(true).unwrap();
+    let forward = "tcp:127.0.0.1:0-:22".parse().unwrap();
+    let options = UserNet {
+        forwards: vec![forward],
+        resolvers: vec![server.local_addr().unwrap()],
+        restrict: true,
+        ..UserNet::default()
+    };
+    let mut guest = Guest::new(options, Offloads::NONE);
+    let port = |address: io::Result<SocketAddr>| address.unwrap().port();
+    for (to, port) in [
+        (address::GATEWAY, port(web.local_addr())),
+        (address::DNS, 53),
+        (Ipv4Addr::new(192, 0, 2, 1), 80),
+    ] {
+        let handle = guest.connect(to, port);
+        guest.until_state(handle, State::Closed);
+    }
+    for to in [
+        (address::GATEWAY, port(server.local_addr())),
+        (address::DNS, 53),
+    ] {
+        let question = udp((address::GUEST, 4000), to, b"?");
+        guest.user.send(&question, Offload::default());
+        guest.step();
+    }
+    let is_none = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
+    assert!(web.accept().is_err_and(is_none));
+    assert!(server.recv(&mut [0; 8]).is_err_and(is_none));
+    // Who comes by a forwarded port is served.
+    let served = guest.listen(22);
+    let mut host = TcpStream::connect(guest.listening[0]).unwrap();
+    host.set_nonblocking(true).unwrap();
+    guest.until_state(served, State::Established);
+    guest.exchange(served, &mut host, b"question", b"answer");
+}
