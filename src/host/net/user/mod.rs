@@ -7,6 +7,7 @@
 
 mod address;
 mod around;
+mod buffers;
 mod datagram;
 mod dhcp;
 mod forward;

@@ -30,18 +30,10 @@ use smoltcp::wire::{HardwareAddress, Icmpv4DstUnreachable, IpCidr, TcpPacket};
 
 use super::address;
 use super::around::{Around, MTU, Packet};
+use super::buffers::{Buffers, CONNECTIONS};
 use super::datagram::{self, Endpoint};
 use super::link::Link;
 use super::readiness::{Id, Readiness};
-
-/// Bytes that wait for the host on each connection.
-const TO_HOST: usize = 256 << 10;
-
-/// Bytes that wait for the guest, or for its acknowledgement, on each connection.
-const TO_GUEST: usize = 256 << 10;
-
-/// Connections at one time, forwarded ones included.
-const CONNECTIONS: usize = 1024;
 
 /// As much of a connection's data is given to the host at once, while more packets wait.
 const CHUNK: usize = 64 << 10;
@@ -97,6 +89,7 @@ struct Connection {
 /// All connections.
 pub struct Tcp {
     interface: Interface,
+    buffers: Buffers,
     capabilities: DeviceCapabilities,
     sockets: SocketSet<'static>,
     connections: HashMap<Id, Connection>,
@@ -137,6 +130,7 @@ impl Tcp {
         });
         Tcp {
             interface,
+            buffers: Buffers::default(),
             capabilities,
             sockets: SocketSet::new(Vec::new()),
             connections: HashMap::new(),
@@ -256,7 +250,7 @@ impl Tcp {
         let Some(key) = free else {
             return reset(&host);
         };
-        let mut socket = new_socket();
+        let mut socket = new_socket(self.buffers.take());
         socket.set_timeout(Some(PATIENCE.into()));
         let prepared = host
             .set_nonblocking(true)
@@ -355,7 +349,7 @@ impl Tcp {
             return self.list(id);
         }
         let syn = std::mem::take(syn);
-        let mut socket = new_socket();
+        let mut socket = new_socket(self.buffers.take());
         socket
             .listen(connection.key.remote)
             .expect("a new socket listens at any port but 0");
@@ -546,6 +540,8 @@ impl Tcp {
         self.ids.remove(&connection.key);
         readiness.remove(id, &connection.host);
         if let Stage::Open(handle) = connection.stage {
+            let socket = self.sockets.get::<Socket>(handle);
+            self.buffers.give_back(socket.recv_capacity());
             self.sockets.remove(handle);
         }
         if !connection.in_order {
@@ -569,9 +565,9 @@ impl Tcp {
     }
 }
 
-fn new_socket() -> Socket<'static> {
-    let buffer = |size| SocketBuffer::new(vec![0; size]);
-    let mut socket = Socket::new(buffer(TO_HOST), buffer(TO_GUEST));
+fn new_socket(bytes: usize) -> Socket<'static> {
+    let buffer = || SocketBuffer::new(vec![0; bytes]);
+    let mut socket = Socket::new(buffer(), buffer());
     // Acknowledgements go out once for each batch of packets; the host's peer has gathered small
     // writes already.
     socket.set_ack_delay(None);
