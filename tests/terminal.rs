@@ -7,7 +7,9 @@ mod support;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
@@ -16,6 +18,9 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Termios, tcgetattr};
 use support::asm::{Asm, echo};
 use tempfile::TempDir;
+
+/// No wait may take longer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A terminal with the command in it.
 struct Session {
@@ -26,14 +31,38 @@ struct Session {
     before: Termios,
     child: Child,
     seen: String,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Session {
     fn start(program: Asm) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ppckvm"));
+        command.args(["run", "--timeout", "2m", "--kernel", "guest"]);
+        Session::of(command, program)
+    }
+
+    /// A shell with job control, which has the terminal and can start the command: `$run`.
+    fn shell(program: Asm) -> Self {
+        let mut shell = Command::new("setsid");
+        shell
+            .args(["--ctty", "--wait", "bash", "--norc", "--noprofile"])
+            .args(["--noediting", "-i"])
+            .env("PS1", "prompt> ")
+            .env(
+                "run",
+                concat!(
+                    env!("CARGO_BIN_EXE_ppckvm"),
+                    " run --timeout 2m --kernel guest"
+                ),
+            );
+        let mut session = Session::of(shell, program);
+        session.expect("prompt> ");
+        session
+    }
+
+    fn of(mut command: Command, program: Asm) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let kernel = dir.path().join("guest");
-        std::fs::write(&kernel, program.elf(0, 0)).unwrap();
+        std::fs::write(dir.path().join("guest"), program.elf(0, 0)).unwrap();
         let person =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&person).unwrap();
@@ -43,9 +72,9 @@ impl Session {
         let terminal = rustix::fs::open(name, flags, Mode::empty()).unwrap();
         let before = tcgetattr(&terminal).unwrap();
         let end = || Stdio::from(terminal.try_clone().unwrap());
-        let child = Command::new(env!("CARGO_BIN_EXE_ppckvm"))
-            .args(["run", "--timeout", "2m", "--kernel"])
-            .arg(kernel)
+        let child = command
+            .current_dir(dir.path())
+            .env_remove("PPCKVM_LOG")
             .stdin(end())
             .stdout(end())
             .stderr(end())
@@ -57,7 +86,7 @@ impl Session {
             before,
             child,
             seen: String::new(),
-            _dir: dir,
+            dir,
         }
     }
 
@@ -94,6 +123,51 @@ impl Session {
     fn is_raw(&self) -> bool {
         let modes = tcgetattr(&self.terminal).unwrap().local_modes;
         !modes.intersects(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG)
+    }
+
+    /// Waits until the terminal is raw, or is not; nothing tells of it.
+    fn until_raw(&self, raw: bool) {
+        let end = Instant::now() + PATIENCE;
+        while self.is_raw() != raw {
+            assert!(Instant::now() < end, "the terminal's mode stays");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The command that the shell runs.
+    fn job(&mut self) -> Pid {
+        let processes = std::fs::read_dir("/proc").unwrap();
+        let folder = self.dir.path().to_owned();
+        let is_job = |pid: &i32| {
+            let of = |name| PathBuf::from(format!("/proc/{pid}/{name}"));
+            let named = std::fs::read(of("comm")).is_ok_and(|comm| comm == b"ppckvm\n");
+            named && std::fs::read_link(of("cwd")).is_ok_and(|cwd| cwd == folder)
+        };
+        let mut numbers = processes.filter_map(|entry| {
+            let name = entry.ok()?.file_name();
+            name.to_str()?.parse().ok()
+        });
+        Pid::from_raw(numbers.find(is_job).unwrap()).unwrap()
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        let job = self.job();
+        kill_process(job, signal).unwrap();
+    }
+
+    /// Has the guest echo a key, which shows that it has the terminal.
+    fn guest_answers(&mut self) {
+        self.until_raw(true);
+        self.seen.clear();
+        self.type_keys(b"~");
+        self.expect("~");
+    }
+
+    /// Leaves the shell; the terminal must be as it was.
+    fn end_shell(mut self) {
+        self.until_raw(false);
+        self.type_keys(b"exit\n");
+        assert_eq!(self.end(), 0);
     }
 
     /// Waits for the end; the terminal must be as it was.
@@ -151,4 +225,81 @@ fn a_signal_restores_the_terminal() {
     kill_process(Pid::from_child(&session.child), Signal::TERM).unwrap();
     session.expect("ended by signal 15");
     assert_eq!(session.end(), 143);
+}
+
+#[test]
+fn a_job_that_ran_in_the_background_gets_the_terminal_when_it_comes_to_the_foreground() {
+    let mut session = Session::shell(Asm::new().print("ready").append(echo()));
+    session.type_keys(b"$run &\n");
+    session.expect("ready");
+    // The shell still has it, and the job runs on although the shell is typed to.
+    session.type_keys(b"echo is$((6*7)) here\n");
+    session.expect("is42 here");
+    assert!(!session.is_raw());
+    session.type_keys(b"fg\n");
+    session.guest_answers();
+    session.type_keys(b"\0");
+    session.expect("prompt> ");
+    session.end_shell();
+}
+
+#[test]
+fn the_terminal_is_the_guests_in_every_order_of_stops() {
+    let mut session = Session::shell(Asm::new().print("ready").append(echo()));
+    session.type_keys(b"$run\n");
+    session.expect("ready");
+    session.guest_answers();
+    for stop in [Signal::STOP, Signal::TSTP] {
+        session.signal(stop);
+        session.expect("prompt> ");
+        session.until_raw(false);
+        session.type_keys(b"fg\n");
+        session.guest_answers();
+        // By way of the background.
+        session.signal(stop);
+        session.expect("prompt> ");
+        session.type_keys(b"bg\n");
+        session.expect("prompt> ");
+        session.type_keys(b"fg\n");
+        session.guest_answers();
+        // Stopped again there.
+        session.signal(stop);
+        session.expect("prompt> ");
+        session.type_keys(b"bg\n");
+        session.expect("prompt> ");
+        session.signal(stop);
+        session.type_keys(b"wait; fg\n");
+        session.guest_answers();
+    }
+    session.signal(Signal::HUP);
+    session.expect("prompt> ");
+    session.type_keys(b"echo status=$?.\n");
+    session.expect("status=129.");
+    session.end_shell();
+}
+
+#[test]
+fn a_job_that_goes_on_in_the_background_ends_there() {
+    let mut session = Session::shell(Asm::new().print("ready").busy());
+    session.type_keys(b"$run\n");
+    session.expect("ready");
+    session.until_raw(true);
+    session.signal(Signal::STOP);
+    session.expect("prompt> ");
+    session.type_keys(b"bg\n");
+    session.expect("prompt> ");
+    session.signal(Signal::TERM);
+    session.type_keys(b"wait %1; echo status=$?.\n");
+    session.expect("status=143.");
+    session.end_shell();
+}
+
+#[test]
+fn the_verdict_begins_a_line_and_the_cursor_is_shown_again() {
+    let hides = "\x1B[?25l\x1B[1mworking";
+    let mut session = Session::start(Asm::new().print(hides).busy());
+    session.expect(hides);
+    session.type_keys(b"\x01x");
+    session.expect("\x1B[0m\x1B[?25h\r\nppckvm: quit from the console");
+    assert_eq!(session.end(), 0);
 }

@@ -128,6 +128,10 @@ fn explain(finished: &Finished, signal: Option<u8>, file: Option<ReportFile>, lo
     let Finished {
         outcome, report, ..
     } = finished;
+    // Nothing can be done when the terminal is gone.
+    let mut stdout = std::io::stdout();
+    let left = stdout.write_all(&finished.leave_terminal);
+    let _ = left.and_then(|()| stdout.flush());
     if finished.open_line && is_same_file() {
         // The guest's line ends here.
         log.tell("\n");

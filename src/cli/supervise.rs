@@ -31,6 +31,8 @@ pub struct Finished {
     pub elapsed: Duration,
     /// The guest left the last line of its output open.
     pub open_line: bool,
+    /// What brings the terminal that shows the output back to how a shell has it.
+    pub leave_terminal: Vec<u8>,
 }
 
 /// A guest on its thread.
@@ -148,6 +150,7 @@ fn run(mut vm: Vm, log: &Log, is_line_open: impl FnOnce(&Vm) -> bool, events: &S
         statistics: vm.statistics(),
         elapsed,
         open_line: is_line_open(&vm),
+        leave_terminal: vm.leave_terminal(),
         outcome,
     })));
     vm.leave();

@@ -1,53 +1,90 @@
 //! The host's terminal: raw while the guest has it, and as it was afterwards.
+//!
+//! A shell gives the terminal to one of its jobs at a time, and changes its modes when it takes it
+//! back. So it is made raw only while this job is in the foreground: at the start, when a stopped
+//! job goes on (`SIGCONT`), and when a job that runs in the background comes to the foreground, of
+//! which no signal tells. From the background, the modes are left as the shell wants them.
 
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
 
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use rustix::termios::{isatty, tcgetattr, tcgetpgrp, tcsetattr};
 
-/// Standard input in raw mode; dropping this restores it, also when a panic unwinds.
-pub struct RawTerminal(Arc<Saved>);
+/// How often a job in the background looks whether it is in the foreground.
+const LOOK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+
+/// Standard input in raw mode while this job is in the foreground; dropping this restores it, also
+/// when a panic unwinds.
+pub struct RawTerminal {
+    shared: Arc<Shared>,
+    watch: Option<JoinHandle<()>>,
+}
 
 /// The same terminal for another thread, as long as it is in use.
 #[derive(Clone)]
-pub struct TerminalHandle(Weak<Saved>);
+pub struct TerminalHandle(Weak<Shared>);
 
-struct Saved {
-    before: Termios,
-    /// Whether the terminal may be made raw; not once it was given back.
-    ours: Mutex<bool>,
+struct Shared {
+    state: Mutex<State>,
+    /// Wakes the thread that looks for the foreground; closed at the end.
+    wake: UnixStream,
+}
+
+#[derive(Default)]
+struct State {
+    /// The terminal's modes when it was first in the foreground.
+    before: Option<Termios>,
+    is_raw: bool,
+    /// It was given back.
+    is_over: bool,
 }
 
 impl RawTerminal {
-    /// Makes standard input raw; `None` when it is no terminal, or another job's.
+    /// Makes standard input raw whenever this job has it; `None` when it is no terminal.
     pub fn enter() -> io::Result<Option<Self>> {
-        let stdin = rustix::stdio::stdin();
-        if !isatty(stdin) {
+        if !isatty(rustix::stdio::stdin()) {
             return Ok(None);
         }
-        // From the background this would stop the process, and the terminal is not ours to change.
-        if tcgetpgrp(stdin).is_ok_and(|owner| owner != rustix::process::getpgrp()) {
-            return Ok(None);
-        }
-        let terminal = RawTerminal(Arc::new(Saved {
-            before: tcgetattr(stdin)?,
-            ours: Mutex::new(true),
-        }));
-        terminal.0.make_raw()?;
+        let (woken, wake) = UnixStream::pair()?;
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            wake,
+        });
+        let mut terminal = RawTerminal {
+            shared: shared.clone(),
+            watch: None,
+        };
+        shared.look()?;
+        let watch = move || shared.watch(woken);
+        let thread = std::thread::Builder::new().name("terminal".into());
+        terminal.watch = Some(thread.spawn(watch)?);
         Ok(Some(terminal))
     }
 
     /// A handle for another thread.
     pub fn handle(&self) -> TerminalHandle {
-        TerminalHandle(Arc::downgrade(&self.0))
+        TerminalHandle(Arc::downgrade(&self.shared))
     }
 }
 
 impl TerminalHandle {
-    /// Makes the terminal raw again, for when a shell has had it in between.
+    /// Makes the terminal raw again, now or when this job is in the foreground: a shell has had it
+    /// in between.
     pub fn make_raw(&self) -> io::Result<()> {
-        self.0.upgrade().map_or(Ok(()), |saved| saved.make_raw())
+        let Some(shared) = self.0.upgrade() else {
+            return Ok(());
+        };
+        shared.look()?;
+        // The thread now looks at whether it is raw.
+        (&shared.wake).write_all(&[0])
     }
 
     /// Gives the terminal back as it was, for when the process ends from another thread.
@@ -58,44 +95,109 @@ impl TerminalHandle {
     }
 }
 
-impl Saved {
-    fn make_raw(&self) -> io::Result<()> {
-        let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*ours {
+/// Whether this process is in the terminal's foreground job; also where there are no jobs.
+fn is_in_foreground() -> bool {
+    match tcgetpgrp(rustix::stdio::stdin()) {
+        Ok(job) => job == rustix::process::getpgrp(),
+        Err(_) => true,
+    }
+}
+
+/// Sets the terminal's modes. Should the shell have taken the terminal just now, this process is
+/// not stopped for it, which nobody would know of.
+fn set(mode: &Termios) -> io::Result<()> {
+    let mut output = SigSet::empty();
+    output.add(Signal::SIGTTOU);
+    let before = output.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let result = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, mode);
+    before.thread_set_mask()?;
+    Ok(result?)
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the terminal raw if this job has it.
+    fn look(&self) -> io::Result<()> {
+        let mut state = self.state();
+        if state.is_over {
             return Ok(());
         }
-        let mut mode = self.before.clone();
-        // Output is still processed, so that messages on standard error begin at the left.
-        mode.input_modes -= InputModes::BRKINT
-            | InputModes::ICRNL
-            | InputModes::IGNBRK
-            | InputModes::IGNCR
-            | InputModes::INLCR
-            | InputModes::ISTRIP
-            | InputModes::IXON
-            | InputModes::PARMRK;
-        mode.local_modes -= LocalModes::ECHO
-            | LocalModes::ECHONL
-            | LocalModes::ICANON
-            | LocalModes::IEXTEN
-            | LocalModes::ISIG;
-        mode.special_codes[SpecialCodeIndex::VMIN] = 1;
-        mode.special_codes[SpecialCodeIndex::VTIME] = 0;
-        tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &mode)?;
+        state.is_raw = false;
+        if is_in_foreground() {
+            if state.before.is_none() {
+                state.before = Some(tcgetattr(rustix::stdio::stdin())?);
+            }
+            if let Some(before) = &state.before {
+                set(&raw(before.clone()))?;
+                state.is_raw = true;
+            }
+        }
         Ok(())
     }
 
+    /// Looks again and again while the terminal is another job's.
+    fn watch(&self, mut woken: UnixStream) {
+        loop {
+            let waits = {
+                let state = self.state();
+                !state.is_raw && !state.is_over
+            };
+            let mut wanted = [PollFd::new(&woken, PollFlags::IN)];
+            let timeout = waits.then_some(&LOOK);
+            if poll(&mut wanted, timeout).is_ok_and(|count| count > 0)
+                && !matches!(woken.read(&mut [0; 64]), Ok(1..))
+            {
+                return;
+            }
+            if waits {
+                // A terminal that is gone stays as it is.
+                let _ = self.look();
+            }
+        }
+    }
+
     fn restore(&self) {
-        let mut ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::take(&mut *ours) {
+        let mut state = self.state();
+        state.is_over = true;
+        if let Some(before) = state.before.take()
+            && is_in_foreground()
+        {
             // Nothing is left to do about a terminal that is gone.
-            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.before);
+            let _ = set(&before);
         }
     }
 }
 
+fn raw(mut mode: Termios) -> Termios {
+    // Output is still processed, so that messages on standard error begin at the left.
+    mode.input_modes -= InputModes::BRKINT
+        | InputModes::ICRNL
+        | InputModes::IGNBRK
+        | InputModes::IGNCR
+        | InputModes::INLCR
+        | InputModes::ISTRIP
+        | InputModes::IXON
+        | InputModes::PARMRK;
+    mode.local_modes -= LocalModes::ECHO
+        | LocalModes::ECHONL
+        | LocalModes::ICANON
+        | LocalModes::IEXTEN
+        | LocalModes::ISIG;
+    mode.special_codes[SpecialCodeIndex::VMIN] = 1;
+    mode.special_codes[SpecialCodeIndex::VTIME] = 0;
+    mode
+}
+
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        self.0.restore();
+        self.shared.restore();
+        let _ = self.shared.wake.shutdown(std::net::Shutdown::Both);
+        if let Some(watch) = self.watch.take() {
+            // It only looks at the terminal, and has nothing to say.
+            let _ = watch.join();
+        }
     }
 }

@@ -283,6 +283,14 @@ impl Vm {
         lines.filter_map(|(index, line)| Some((self.port_name(index), line.name.as_deref()?)))
     }
 
+    /// What brings the terminal that a console writes to back to how a shell has it: shows the
+    /// cursor, leaves colours and the alternate screen. It is for the terminal, once the run has
+    /// ended; empty when no console writes to one, or nothing is left to do.
+    pub fn leave_terminal(&self) -> Vec<u8> {
+        let lines = self.lines.iter();
+        lines.flat_map(|line| line.hub.leave_terminal()).collect()
+    }
+
     /// What the guest has sent on a serial port so far, as [`Vm::output`] gives it for UART0;
     /// nothing for a port that the board does not have.
     pub fn serial_output(&self, uart: usize) -> Vec<u8> {

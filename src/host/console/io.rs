@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -25,6 +25,7 @@ const OUTPUT: u32 = 1;
 const WAKE: u32 = 2;
 const CLIENT: u32 = 3;
 const TIMER: u32 = 4;
+const LATER: u32 = 5;
 
 /// How long output gathers after output, before it is written: most of what a guest prints in a
 /// line comes within that time, and nobody sees the delay. What comes after silence is not delayed.
@@ -32,6 +33,9 @@ const GATHERING: Duration = Duration::from_micros(500);
 
 /// How long nobody is taken after the host could not give what a client needs.
 const DEAF: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether this job has the terminal, while another one has.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A write of at most this many bytes to a pipe that polls writable does not block (POSIX).
 const CHUNK: usize = 4096;
@@ -43,8 +47,15 @@ enum Waiting {
     Armed,
     /// Nothing is read because the guest is far behind.
     Paused,
+    /// Nothing is read because the terminal is another job's, which would stop this process.
+    Background,
     /// A regular file: always ready, which the event loop refuses to tell.
     Always,
+}
+
+/// Whether reading from a terminal would stop this process: another job has it.
+fn is_another_jobs(file: &File) -> bool {
+    rustix::termios::tcgetpgrp(file).is_ok_and(|job| job != rustix::process::getpgrp())
 }
 
 /// What the event thread serves for one port.
@@ -66,14 +77,16 @@ pub(crate) struct ConsoleIo {
     wake: EventFd,
     /// Tells when output has gathered.
     timer: OwnedFd,
+    /// Tells when to listen, or to look at whose the terminal is, again; where that can be.
+    later: Option<OwnedFd>,
     input: Option<(File, Waiting)>,
     output: Option<Output>,
     /// The output is full and the event loop tells when it no longer is.
     armed: bool,
     escape: Option<Escape>,
     listener: Option<(Listener, Reserve)>,
-    /// Until when nobody is taken, because the host could not give what a client needs.
-    deaf_until: Option<Instant>,
+    /// Nobody is taken for a moment, because the host could not give what a client needs.
+    is_deaf: bool,
     /// The event loop tells of new clients.
     listening: bool,
 }
@@ -148,8 +161,16 @@ impl ConsoleIo {
         if listener.is_some() {
             hub.set_reader(false);
         }
-        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        let new_timer = || {
+            let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+            timerfd_create(TimerfdClockId::Monotonic, flags)
+        };
+        let timer = new_timer()?;
+        let is_terminal = input.as_ref().is_some_and(rustix::termios::isatty);
+        let later = (is_terminal || listener.is_some()).then(new_timer);
+        if output.as_ref().is_some_and(rustix::termios::isatty) && !nonblocking {
+            hub.writes_to_terminal();
+        }
         let listener = listener.map(|listener| {
             let reserve = Reserve::new(&listener)?;
             Ok::<_, std::io::Error>((listener, reserve))
@@ -159,6 +180,7 @@ impl ConsoleIo {
             owner,
             wake,
             timer,
+            later: later.transpose()?,
             input: input.map(|file| (File::from(file), Waiting::Armed)),
             output: output.map(|file| match nonblocking {
                 true => Output { file, nonblocking },
@@ -167,7 +189,7 @@ impl ConsoleIo {
             armed: false,
             escape: escape.then(Escape::default),
             listener: listener.transpose()?,
-            deaf_until: None,
+            is_deaf: false,
             listening: false,
         })
     }
@@ -177,7 +199,7 @@ impl ConsoleIo {
         let Some((listener, _)) = &self.listener else {
             return;
         };
-        let wanted = self.input.is_none() && self.deaf_until.is_none();
+        let wanted = self.input.is_none() && !self.is_deaf;
         if wanted != self.listening {
             let event = Events::with_data(listener, CLIENT, EventSet::IN);
             let changed = if wanted {
@@ -224,28 +246,26 @@ impl ConsoleIo {
                     is_exhausted(&error) && reserve.turn_away(&*listener, || listener.accept());
                 if !left {
                     // Its event would come without end.
-                    self.deaf_until = Instant::now().checked_add(DEAF);
+                    self.is_deaf = true;
                     self.listen(ops);
-                    self.set_timer(DEAF);
+                    self.look_later(DEAF);
                 }
             }
         }
     }
 
-    /// Listens again when the time has come.
-    fn hear(&mut self, ops: &mut EventOps) {
-        let Some(until) = self.deaf_until else {
+    /// Listens again, and reads again if this job has the terminal by now.
+    fn look(&mut self, ops: &mut EventOps) {
+        self.is_deaf = false;
+        self.listen(ops);
+        let Some((file, waiting @ Waiting::Background)) = &mut self.input else {
             return;
         };
-        match until.checked_duration_since(Instant::now()) {
-            Some(left) if !left.is_zero() => {
-                self.set_timer(left);
-            }
-            _ => {
-                self.deaf_until = None;
-                self.listen(ops);
-            }
+        if is_another_jobs(file) {
+            return self.look_later(LOOK);
         }
+        *waiting = Waiting::Armed;
+        let _ = ops.add(Events::with_data(file, INPUT, EventSet::IN));
     }
 
     /// The client is gone, or goes; what it did not take waits for the next.
@@ -279,6 +299,13 @@ impl ConsoleIo {
                     let _ = ops.remove(Events::empty(file));
                 }
                 return;
+            }
+            if self.later.is_some() && is_another_jobs(file) {
+                if *waiting == Waiting::Armed {
+                    *waiting = Waiting::Background;
+                    let _ = ops.remove(Events::empty(file));
+                }
+                return self.look_later(LOOK);
             }
             let always = *waiting == Waiting::Always;
             let mut bytes = vec![0; room];
@@ -327,18 +354,14 @@ impl ConsoleIo {
 
     /// Has the event loop tell once output has gathered; whether it will.
     fn return_later(&self) -> bool {
-        self.set_timer(GATHERING)
+        set(&self.timer, GATHERING).is_ok()
     }
 
-    fn set_timer(&self, after: Duration) -> bool {
-        let once = Itimerspec {
-            it_interval: Timespec::default(),
-            it_value: Timespec {
-                tv_sec: after.as_secs().try_into().unwrap_or(i64::MAX),
-                tv_nsec: after.subsec_nanos().into(),
-            },
-        };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once).is_ok()
+    /// Has the event loop call [`ConsoleIo::look`] after a while.
+    fn look_later(&self, after: Duration) {
+        if let Some(Err(error)) = self.later.as_ref().map(|later| set(later, after)) {
+            tracing::error!("the console has no timer: {error}");
+        }
     }
 
     /// Writes as much as the file takes now. Where that was something, more is likely, and this is
@@ -387,16 +410,33 @@ impl ConsoleIo {
     }
 }
 
+/// Has a timer fire once.
+fn set(timer: &OwnedFd, after: Duration) -> Result<(), Errno> {
+    let once = Itimerspec {
+        it_interval: Timespec::default(),
+        it_value: Timespec {
+            tv_sec: after.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: after.subsec_nanos().into(),
+        },
+    };
+    timerfd_settime(timer, TimerfdTimerFlags::empty(), &once).map(drop)
+}
+
 impl MutEventSubscriber for ConsoleIo {
     fn process(&mut self, events: Events, ops: &mut EventOps) {
         match events.data() {
             INPUT => self.read(ops),
             OUTPUT => self.write(ops),
             CLIENT => self.accept(ops),
+            LATER => {
+                if let Some(later) = &self.later {
+                    let _ = rustix::io::read(later, &mut [0; 8]);
+                }
+                self.look(ops);
+            }
             TIMER => {
                 // As an event's counter, it must be read to fall silent.
                 let _ = rustix::io::read(&self.timer, &mut [0; 8]);
-                self.hear(ops);
                 self.write(ops);
             }
             _ => {
@@ -417,7 +457,10 @@ impl MutEventSubscriber for ConsoleIo {
 
     fn init(&mut self, ops: &mut EventOps) {
         let timer = Events::with_data(&self.timer, TIMER, EventSet::IN);
-        for event in [Events::with_data(&self.wake, WAKE, EventSet::IN), timer] {
+        let wake = Events::with_data(&self.wake, WAKE, EventSet::IN);
+        let later = self.later.as_ref();
+        let later = later.map(|later| Events::with_data(later, LATER, EventSet::IN));
+        for event in [wake, timer].into_iter().chain(later) {
             if let Err(error) = ops.add(event) {
                 tracing::error!("cannot wait for the console: {error}");
             }

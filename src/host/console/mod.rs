@@ -13,6 +13,7 @@
 pub mod escape;
 pub(crate) mod io;
 pub(crate) mod port;
+mod screen;
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -24,6 +25,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use ppckvm_devices::virtio::console::WindowSize;
 
+use self::screen::Screen;
 use crate::host::lock::lock;
 
 /// Bytes of input that may wait for the guest before no more is read.
@@ -86,6 +88,8 @@ struct State {
     input: VecDeque<u8>,
     /// The port's name, until it is said that what the guest sends leads nowhere.
     unconnected: Option<String>,
+    /// The terminal that takes the output, if one does.
+    screen: Option<Screen>,
 }
 
 impl State {
@@ -269,7 +273,10 @@ impl Hub {
 
     /// Shows text to the user that the guest did not send.
     pub fn show(&self, text: &str) {
-        let wake = self.enqueue(&mut lock(&self.state), text.as_bytes());
+        let mut state = lock(&self.state);
+        // Asking for it does not make the queue grow.
+        let wake = state.queue.len() < self.limit && self.enqueue(&mut state, text.as_bytes());
+        drop(state);
         if wake {
             self.wake();
         }
@@ -391,10 +398,29 @@ impl Hub {
     pub fn took(&self, count: usize) {
         let mut state = lock(&self.state);
         let count = count.min(state.queue.len());
-        state.queue.drain(..count);
+        let State { queue, screen, .. } = &mut *state;
+        if let Some(screen) = screen {
+            let (first, second) = queue.as_slices();
+            let count_first = count.min(first.len());
+            screen.wrote(&first[..count_first]);
+            screen.wrote(&second[..count - count_first]);
+        }
+        queue.drain(..count);
         self.full
             .store(state.queue.len() >= self.limit, Ordering::SeqCst);
         self.notify(&state);
+    }
+
+    /// The destination is a terminal.
+    pub fn writes_to_terminal(&self) {
+        lock(&self.state).screen = Some(Screen::default());
+    }
+
+    /// What brings the terminal that takes the output back to how a shell has it; nothing where
+    /// there is none.
+    pub fn leave_terminal(&self) -> Vec<u8> {
+        let screen = &lock(&self.state).screen;
+        screen.as_ref().map_or_else(Vec::new, Screen::leave)
     }
 
     /// The destination takes no more. What it did not take is dropped.
