@@ -296,12 +296,11 @@ fn without_descriptors_clients_are_turned_away_and_the_run_goes_on() {
     let mut first = UnixStream::connect(ppckvm.path("s")).unwrap();
     let mut hi = [0; 2];
     first.read_exact(&mut hi).unwrap();
-    // All descriptors are taken: those that are open are the last.
-    let files = format!("/proc/{}/fd", running.child.id());
-    let numbers = std::fs::read_dir(files).unwrap();
-    let last = numbers.map(|file| text(file.unwrap().file_name().as_encoded_bytes()));
-    let last: u64 = last.map(|number| number.parse().unwrap()).max().unwrap();
-    let before = limit_descriptors(&running, Some(last + 1));
+    // All descriptors are taken: the lowest number that is free is the limit.
+    let files = PathBuf::from(format!("/proc/{}/fd", running.child.id()));
+    let is_open = |number: &u64| files.join(number.to_string()).symlink_metadata().is_ok();
+    let free = (0..).find(|number| !is_open(number));
+    let before = limit_descriptors(&running, free);
     let ended = |client: &mut dyn Read| {
         // Closed at once, or reset.
         assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
@@ -349,12 +348,15 @@ fn what_is_in_use_is_refused_in_one_line_before_the_start() {
     let used = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let tcp = format!("tcp={}", used.local_addr().unwrap());
     let _used = UnixListener::bind(ppckvm.path("used")).unwrap();
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, ppckvm.path("pipe"), fifo, Mode::RWXU, 0).unwrap();
     for (serial, parts) in [
         (&[tcp.as_str()][..], [tcp.as_str(), "in use"]),
         (&["unix=used"], ["unix=used", "in use"]),
         (&["unix=none/s"], ["unix=none/s", "No such file"]),
         (&["file=none/s"], ["file=none/s", "No such file"]),
         (&["file=."], ["file=.", "directory"]),
+        (&["file=pipe"], ["file=pipe", "start its reader first"]),
         (
             &["stdio", "stdio"],
             ["two serial ports", "another destination"],

@@ -8,11 +8,14 @@ mod pty;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use event_manager::MutEventSubscriber;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::host::console::io::{ConsoleIo, Files};
@@ -123,6 +126,9 @@ pub enum SerialError {
 }
 
 fn remedy(error: &std::io::Error) -> &'static str {
+    if Errno::from_io_error(error) == Some(Errno::NXIO) {
+        return "; nobody reads this pipe, start its reader first";
+    }
     match error.kind() {
         std::io::ErrorKind::AddrInUse => {
             "; stop what uses it, remove a path that is left over, or name another"
@@ -284,9 +290,13 @@ fn far_end(console: Console) -> Result<FarEnd, SerialError> {
             Ok((files, None, None))
         }
         Serial::File(path) => {
-            let file = std::fs::File::create(path).map_err(failed)?;
+            // A pipe without a reader must not hold up the start without a word.
+            let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+            let mut options = std::fs::OpenOptions::new();
+            options.write(true).create(true).truncate(true);
+            let file = options.custom_flags(nonblocking).open(path);
             let files = Files {
-                output: Some(file.into()),
+                output: Some(file.map_err(failed)?.into()),
                 ..Files::default()
             };
             Ok((files, None, None))
