@@ -242,6 +242,17 @@ impl Forwards {
         true
     }
 
+    /// Has clients that wait be taken at a time, or not until this is called again.
+    pub fn try_again(&mut self, at: Option<Instant>) {
+        self.again = at;
+    }
+
+    /// Whether clients wait at a port that carries connections.
+    pub fn is_listener(&self, id: Id) -> bool {
+        let forward = self.forwards.get(&id);
+        forward.is_some_and(|forward| matches!(forward.listener, Listener::Tcp(..)))
+    }
+
     /// When clients that could not be taken are tried again.
     pub fn deadline(&self) -> Option<Instant> {
         self.again

@@ -4,6 +4,22 @@
 //! The guest's frames come in by [`Wire::send`] and are handled at once: ARP and DHCP by an answer,
 //! UDP by a socket for each pair of ends, TCP by a stack of its own ([`tcp`]). Everything that the
 //! host does comes in by [`User::poll`].
+//!
+//! Nothing that waits between the guest and the host grows without bound:
+//!
+//! | what waits | at most |
+//! |---|---|
+//! | frames for the guest ([`link`]) | 512, of which 64 may have 60 KiB; then 64 more for addresses that do not answer |
+//! | fragments of the guest's ([`fragments`]) | 8 packets, 512 KiB |
+//! | TCP connections' data ([`buffers`]) | 64 MiB for all of 1024 connections |
+//! | UDP ([`udp`]) | 256 pairs, which keep no data but a name server's last question |
+//! | senders to forwarded UDP ports ([`forward`]) | 256 |
+//! | clients of forwarded TCP ports | what the host's kernel queues, until they are connections |
+//!
+//! The network is a NAT between two stacks, so what of a packet belongs to its way ends here: its
+//! time to live, type of service, and IP options are the host's own beyond it. TCP's urgent data
+//! travels in line; a UDP checksum of 0 is taken for none. Frames other than ARP and IPv4, tagged
+//! ones among them, lead nowhere, as does ICMP other than echo requests.
 
 mod address;
 mod around;
@@ -11,6 +27,7 @@ mod buffers;
 mod datagram;
 mod dhcp;
 mod forward;
+mod fragments;
 mod link;
 mod readiness;
 mod tcp;
@@ -27,8 +44,8 @@ use ppckvm_devices::virtio::net::{Offload, Offloads, Wire};
 use rustix::event::epoll::EventFlags;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, Icmpv4DstUnreachable, IpProtocol, Ipv4Packet, Ipv4Repr,
-    UdpPacket,
+    EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv4DstUnreachable, IpProtocol, Ipv4Packet,
+    Ipv4Repr, UdpPacket,
 };
 
 pub(super) use readiness::Readiness;
@@ -38,6 +55,7 @@ pub use forward::{HostForward, ParseForwardError, Protocol};
 use self::address::Reach;
 use self::around::{Around, Bounds, Packet};
 use self::forward::Forwards;
+use self::fragments::Fragments;
 use self::link::Link;
 use self::tcp::Tcp;
 use self::udp::Udp;
@@ -73,6 +91,9 @@ pub struct User {
     udp: Udp,
     forwards: Forwards,
     resolvers: Vec<SocketAddr>,
+    fragments: Fragments,
+    /// A driver is there: until then, clients of forwarded ports wait in their listeners' queues.
+    is_attached: bool,
     /// The protocols have something to send.
     busy: bool,
 }
@@ -107,6 +128,8 @@ impl User {
             udp: Udp::default(),
             forwards,
             resolvers: options.resolvers.clone(),
+            fragments: Fragments::default(),
+            is_attached: false,
             busy: false,
         };
         Ok((user, listening))
@@ -119,32 +142,38 @@ impl User {
         smoltcp::time::Instant::from_micros(micros + 1)
     }
 
-    fn packet(&mut self, frame: &EthernetFrame<&[u8]>, is_partial: bool) {
-        let Ok(ip) = Ipv4Packet::new_checked(frame.payload()) else {
+    /// Takes an IP packet from an Ethernet address; padding may follow it.
+    fn packet(&mut self, from: EthernetAddress, padded: &[u8], is_partial: bool) {
+        let Ok(ip) = Ipv4Packet::new_checked(padded) else {
             return;
         };
+        let is_fragment = ip.more_frags() || ip.frag_offset() != 0;
+        if is_fragment {
+            if ip.version() == 4
+                && ip.verify_checksum()
+                && let Some(whole) = self.fragments.add(self.now, &ip)
+            {
+                self.packet(from, &whole, false);
+            }
+            return;
+        }
         let Ok(header) = Ipv4Repr::parse(&ip, &ChecksumCapabilities::default()) else {
             return;
         };
-        // After the packet there may be what pads the frame.
-        let bytes = &frame.payload()[..usize::from(ip.total_len())];
+        let bytes = &padded[..usize::from(ip.total_len())];
         let packet = Packet {
             header,
             bytes,
             payload: ip.payload(),
             is_partial,
         };
-        let is_fragment = ip.more_frags() || ip.frag_offset() != 0;
-        if is_fragment {
-            return;
-        }
         if header.next_header == IpProtocol::Udp {
-            return self.datagram(frame, &packet);
+            return self.datagram(from, &packet);
         }
         if !address::is_guest(header.src_addr) {
             return;
         }
-        self.link.learn(header.src_addr, frame.src_addr());
+        self.link.learn(header.src_addr, from);
         match header.next_header {
             IpProtocol::Tcp => {
                 let around = &mut Around {
@@ -169,7 +198,7 @@ impl User {
         }
     }
 
-    fn datagram(&mut self, frame: &EthernetFrame<&[u8]>, packet: &Packet) {
+    fn datagram(&mut self, mac: EthernetAddress, packet: &Packet) {
         let Ok(udp) = UdpPacket::new_checked(packet.payload) else {
             return;
         };
@@ -184,7 +213,7 @@ impl User {
         if !address::is_guest(from) || udp.dst_port() == 0 {
             return;
         }
-        self.link.learn(from, frame.src_addr());
+        self.link.learn(from, mac);
         if to.is_broadcast() || to.is_multicast() || address::is_guest(to) {
             return;
         }
@@ -237,6 +266,14 @@ impl Wire for User {
     }
 
     fn attach(&mut self, offloads: Option<Offloads>) {
+        match offloads {
+            Some(offloads) => tracing::debug!("the user network has a driver: {offloads:?}"),
+            None => tracing::debug!("the user network has no driver any more"),
+        }
+        self.is_attached = offloads.is_some();
+        self.forwards
+            .try_again(self.is_attached.then_some(self.now));
+        self.fragments.clear();
         let offloads = offloads.unwrap_or_default();
         self.tcp.clear(&mut self.readiness);
         self.udp.clear(&mut self.readiness);
@@ -256,7 +293,10 @@ impl Wire for User {
         self.busy = true;
         match ethernet.ethertype() {
             EthernetProtocol::Arp => self.link.arp(ethernet.payload()),
-            EthernetProtocol::Ipv4 => self.packet(&ethernet, offload.checksum.is_some()),
+            EthernetProtocol::Ipv4 => {
+                let is_partial = offload.checksum.is_some();
+                self.packet(ethernet.src_addr(), ethernet.payload(), is_partial);
+            }
             _ => {}
         }
     }
@@ -284,6 +324,10 @@ impl Backend for User {
     fn poll(&mut self, now: Instant) {
         self.now = self.time(now);
         for (id, events) in self.readiness.take() {
+            if !self.is_attached && self.forwards.is_listener(id) {
+                // Looked at again when a driver comes.
+                continue;
+            }
             let around = &mut Around {
                 now: self.now,
                 bounds: self.bounds,

@@ -271,6 +271,66 @@ fn dhcp_gives_the_one_address() {
 }
 
 #[test]
+fn a_bootp_client_gets_the_address_and_nothing_of_dhcp() {
+    let mut bare = Bare::new(UserNet::default());
+    // As Linux asks with ip=bootp: options that are asked for, and no message type.
+    let mut message = vec![0; 300];
+    let mut packet = DhcpPacket::new_unchecked(&mut message[..]);
+    packet.set_opcode(smoltcp::wire::DhcpOpCode::Request);
+    packet.set_hardware_type(smoltcp::wire::ArpHardware::Ethernet);
+    packet.set_hardware_len(6);
+    packet.set_transaction_id(0x1234_5678);
+    packet.set_client_hardware_address(EthernetAddress(GUEST_MAC));
+    for magic in [0, 0x6382_5363] {
+        DhcpPacket::new_unchecked(&mut message[..]).set_magic_number(magic);
+        let nowhere = Ipv4Addr::UNSPECIFIED;
+        let answers = bare.ask(&udp((nowhere, 68), (Ipv4Addr::BROADCAST, 67), &message));
+        assert_eq!(answers.len(), 1);
+        let (from, to, answer) = datagram(&answers[0]).unwrap();
+        assert_eq!((from, to.1), ((address::GATEWAY, 67), 68));
+        let answer = DhcpPacket::new_checked(&answer[..]).unwrap();
+        assert_eq!(answer.opcode(), smoltcp::wire::DhcpOpCode::Reply);
+        assert_eq!(answer.transaction_id(), 0x1234_5678);
+        assert_eq!(answer.your_ip(), address::GUEST);
+        let kinds: Vec<u8> = answer.options().map(|option| option.kind).collect();
+        // The mask, the router and the name server.
+        assert_eq!(
+            kinds.iter().filter(|kind| [1, 3, 6].contains(kind)).count(),
+            3
+        );
+        assert!(!kinds.iter().any(|kind| [51, 53, 54].contains(kind)));
+    }
+    // What a server says is no question.
+    DhcpPacket::new_unchecked(&mut message[..]).set_opcode(smoltcp::wire::DhcpOpCode::Reply);
+    let nowhere = Ipv4Addr::UNSPECIFIED;
+    let answers = bare.ask(&udp((nowhere, 68), (Ipv4Addr::BROADCAST, 67), &message));
+    assert!(answers.is_empty());
+}
+
+#[test]
+fn a_long_datagram_of_the_guests_arrives_whole() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let mut bare = Bare::known();
+    let data = pattern(60_000);
+    let whole = udp((address::GUEST, 4000), (address::GATEWAY, port), &data);
+    let whole = &whole[HEADER + 20..];
+    for (index, part) in whole.chunks(1480).enumerate().rev() {
+        let mut frame = ip(address::GUEST, address::GATEWAY, IpProtocol::Udp, part);
+        let mut packet = Ipv4Packet::new_unchecked(&mut frame[HEADER..]);
+        packet.set_ident(77);
+        packet.set_dont_frag(false);
+        packet.set_frag_offset((index * 1480) as u16);
+        packet.set_more_frags((index + 1) * 1480 < whole.len());
+        packet.fill_checksum();
+        bare.ask(&frame);
+    }
+    let mut seen = vec![0; 65_536];
+    let (length, _) = server.recv_from(&mut seen).unwrap();
+    assert!(seen[..length] == data);
+}
+
+#[test]
 fn the_gateway_answers_pings_and_nobody_else_does() {
     let mut bare = Bare::known();
     for target in [address::GATEWAY, address::DNS] {

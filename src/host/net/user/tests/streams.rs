@@ -305,6 +305,24 @@ fn a_port_in_use_is_an_error_that_names_it() {
 }
 
 #[test]
+fn a_client_that_comes_before_the_driver_waits_for_it() {
+    let mut guest = Guest::forwarding("tcp:127.0.0.1:0-:22");
+    guest.user.attach(None);
+    let mut host = TcpStream::connect(guest.listening[0]).unwrap();
+    host.set_nonblocking(true).unwrap();
+    for _ in 0..3 {
+        guest.user.poll(Instant::now());
+        guest.user.deadline();
+        wait(&guest.user);
+    }
+    assert_eq!(guest.user.tcp.len(), 0);
+    guest.user.attach(Some(Offloads::NONE));
+    let served = guest.listen(22);
+    guest.until_state(served, State::Established);
+    guest.exchange(served, &mut host, b"question", b"answer");
+}
+
+#[test]
 fn a_guest_that_starts_anew_has_no_connections() {
     let listener = listener();
     let mut guest = Guest::plain();
