@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use ppckvm_devices::repeats::Repeats;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -87,6 +88,7 @@ pub(crate) struct ConsoleIo {
     listener: Option<(Listener, Reserve)>,
     /// Nobody is taken for a moment, because the host could not give what a client needs.
     is_deaf: bool,
+    not_taken: Repeats,
     /// The event loop tells of new clients.
     listening: bool,
 }
@@ -190,6 +192,7 @@ impl ConsoleIo {
             escape: escape.then(Escape::default),
             listener: listener.transpose()?,
             is_deaf: false,
+            not_taken: Repeats::new(),
             listening: false,
         })
     }
@@ -241,7 +244,9 @@ impl ConsoleIo {
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => {
-                tracing::warn!("a client could not be taken: {error}");
+                if let Some(times) = self.not_taken.count() {
+                    tracing::warn!("a client could not be taken ({times} so far): {error}");
+                }
                 let left =
                     is_exhausted(&error) && reserve.turn_away(&*listener, || listener.accept());
                 if !left {

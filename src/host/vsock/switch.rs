@@ -11,6 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ppckvm_devices::repeats::Repeats;
 use ppckvm_devices::virtio::vsock::{Broken, HOST_CID, Header, MOST_DATA, Op, Packets, STREAM};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
@@ -63,6 +64,7 @@ pub(super) struct Switch {
     descriptors: Descriptors,
     /// Clients could not be taken, and are not listened for until the timer fires.
     is_deaf: bool,
+    not_taken: Repeats,
     /// While the device is active.
     packets: Option<Box<dyn Packets>>,
     next_id: u64,
@@ -110,6 +112,7 @@ impl Switch {
             reserve,
             descriptors: Descriptors::of_process(),
             is_deaf: false,
+            not_taken: Repeats::new(),
             packets: None,
             next_id: FIRST_SOCKET,
             next_port: FIRST_PORT,
@@ -273,7 +276,11 @@ impl Switch {
                     io::ErrorKind::WouldBlock => return,
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
                     _ => {
-                        tracing::warn!("vsock: a client is not taken: {error}");
+                        if let Some(times) = self.not_taken.count() {
+                            tracing::warn!(
+                                "vsock: a client is not taken ({times} so far): {error}"
+                            );
+                        }
                         let listener = &self.listener;
                         let left = is_exhausted(&error)
                             && self.reserve.turn_away(listener, || listener.accept());

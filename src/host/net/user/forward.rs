@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::str::FromStr;
 use std::time::Duration;
 
+use ppckvm_devices::repeats::Repeats;
 use rustix::event::epoll::EventFlags;
 use smoltcp::time::Instant;
 
@@ -150,6 +151,7 @@ pub struct Forwards {
     buffer: Vec<u8>,
     /// When clients that could not be taken are tried again.
     again: Option<Instant>,
+    not_taken: Repeats,
 }
 
 /// The first of the gateway's ports that stand for senders.
@@ -212,7 +214,12 @@ impl Forwards {
                         io::ErrorKind::WouldBlock => break,
                         io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
                         _ => {
-                            tracing::warn!("a client of a forwarded port is not taken: {error}");
+                            if let Some(times) = self.not_taken.count() {
+                                tracing::warn!(
+                                    "a client of a forwarded port is not taken ({times} so far): \
+                                     {error}"
+                                );
+                            }
                             let left = is_exhausted(&error)
                                 && reserve.turn_away(&*listener, || listener.accept());
                             if !left {

@@ -16,6 +16,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use ppckvm_devices::repeats::Repeats;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
@@ -97,7 +98,8 @@ pub struct Tcp {
     /// Connections to serve.
     listed: Vec<Id>,
     next_port: u16,
-    said_full: bool,
+    full: Repeats,
+    refused: Repeats,
 }
 
 impl Tcp {
@@ -137,7 +139,8 @@ impl Tcp {
             ids: HashMap::new(),
             listed: Vec::new(),
             next_port: FIRST_PORT,
-            said_full: false,
+            full: Repeats::new(),
+            refused: Repeats::new(),
         }
     }
 
@@ -227,7 +230,11 @@ impl Tcp {
             }
             Some(Errno::CONNREFUSED | Errno::CONNRESET) => self.ingress(around, syn),
             _ => {
-                tracing::warn!("a connection of the guest's is refused: {error}");
+                if let Some(times) = self.refused.count() {
+                    tracing::warn!(
+                        "a connection of the guest's is refused ({times} so far): {error}"
+                    );
+                }
                 self.ingress(around, syn);
             }
         }
@@ -265,7 +272,9 @@ impl Tcp {
                 self.insert(id, key, host, Stage::Open(handle));
             }
             Err(error) => {
-                tracing::warn!("a forwarded connection is lost: {error}");
+                if let Some(times) = self.refused.count() {
+                    tracing::warn!("a forwarded connection is lost ({times} so far): {error}");
+                }
                 reset(&host);
             }
         }
@@ -274,9 +283,9 @@ impl Tcp {
     fn is_full(&mut self, around: &Around) -> bool {
         let most = CONNECTIONS.min(around.bounds.descriptors.half());
         let full = self.connections.len() >= most;
-        if full && !std::mem::replace(&mut self.said_full, true) {
+        if full && let Some(times) = self.full.count() {
             tracing::warn!(
-                "the user network has its {most} connections; more are refused while it has"
+                "the user network has its {most} connections, and more are refused ({times} so far)"
             );
         }
         full
@@ -547,7 +556,6 @@ impl Tcp {
         if !connection.in_order {
             reset(&connection.host);
         }
-        self.said_full = false;
     }
 
     /// Ends all connections: the guest is another.
