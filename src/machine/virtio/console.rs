@@ -1,6 +1,7 @@
 //! `--console`: the virtio console's other end, a hub as a serial port has it.
 
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use ppckvm_api::GuestMemory;
@@ -55,18 +56,39 @@ impl FromStr for ConsoleOption {
     }
 }
 
+/// Bytes of the buffers in which Linux prints its own messages on a virtio console (`N_OUTBUF` of
+/// its `hvc_console.c`): all of a message but its end comes in full ones. What programs print comes
+/// in buffers of what each write had.
+const KERNEL_BUFFER: usize = 16;
+
 /// The hub as the device's other end. The hub keeps the device, so this does not keep the hub.
-struct Far(Weak<Hub>);
+struct Far {
+    hub: Weak<Hub>,
+    /// The last buffer was a full one of the kernel's.
+    was_full: AtomicBool,
+}
+
+impl Far {
+    fn new(hub: &Arc<Hub>) -> Self {
+        Far {
+            hub: Arc::downgrade(hub),
+            was_full: AtomicBool::new(false),
+        }
+    }
+}
 
 impl Sink for Far {
     fn send(&self, bytes: &[u8]) {
-        if let Some(hub) = self.0.upgrade() {
+        let is_full = bytes.len() == KERNEL_BUFFER;
+        let follows = self.was_full.swap(is_full, Ordering::Relaxed);
+        if let Some(hub) = self.hub.upgrade() {
+            hub.set_polled(is_full || follows && bytes.len() < KERNEL_BUFFER);
             hub.transmit(bytes);
         }
     }
 
     fn has_room(&self) {
-        if let Some(hub) = self.0.upgrade() {
+        if let Some(hub) = self.hub.upgrade() {
             hub.feed();
         }
     }
@@ -87,9 +109,7 @@ impl Port for Near {
 
 /// A device between the guest and a hub; the machine's consoles share `turns`.
 pub(crate) fn device(hub: &Arc<Hub>, turns: &Turns<GuestMemory>) -> Device {
-    let console = Console::new(Arc::new(Far(Arc::downgrade(hub))), turns.clone());
-    // What the kernel says here, programs say in the same way: no line is the kernel's for sure.
-    hub.set_polled(false);
+    let console = Console::new(Arc::new(Far::new(hub)), turns.clone());
     hub.connect(Arc::new(Near(console.clone())));
     Box::new(console)
 }
@@ -98,6 +118,42 @@ pub(crate) fn device(hub: &Arc<Hub>, turns: &Turns<GuestMemory>) -> Device {
 mod tests {
     use super::*;
     use crate::host::place::Bus;
+    use crate::vm::control::Control;
+    use crate::vm::outcome::{OnPanic, Outcome};
+    use crate::vm::port;
+    use crate::vm::watch::Watch;
+
+    /// What of a text that comes in buffers of so many bytes is taken for the kernel's: a panic.
+    fn panic_in(sizes: &[usize]) -> Option<Outcome> {
+        let control = Arc::new(Control::default());
+        let watch = Watch::new(control.clone(), OnPanic::Continue);
+        let hub = Hub::new(
+            Arc::new(port::Port::new(control, watch.clone())),
+            None,
+            64 << 10,
+        );
+        let far = Far::new(&hub);
+        let mut text: &[u8] = b"[    0.512345] Kernel panic - not syncing: VFS: no root\r\n";
+        for size in sizes.iter().cycle() {
+            let (piece, rest) = text.split_at(text.len().min(*size));
+            if piece.is_empty() {
+                break;
+            }
+            far.send(piece);
+            text = rest;
+        }
+        watch.panic()
+    }
+
+    #[test]
+    fn a_panic_is_the_kernels_where_it_comes_as_the_kernel_prints() {
+        let message = Some("VFS: no root".to_owned());
+        assert_eq!(panic_in(&[16]), Some(Outcome::KernelPanic { message }));
+        // A program's write, a line editor's echo, and what a full driver's queue cut.
+        for sizes in [&[4096][..], &[1], &[20, 16], &[15], &[17]] {
+            assert_eq!(panic_in(sizes), None, "{sizes:?}");
+        }
+    }
 
     #[test]
     fn a_console_is_a_destination_and_a_place() {
