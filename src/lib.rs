@@ -61,8 +61,8 @@ pub use host::block::{
 pub use host::console::{ConsoleInput, ConsoleOutput};
 pub use host::keys::OptionError;
 pub use host::net::{
-    FrameEnd, FramePort, HostForward, Mac, Net, NetError, Network, ParseForwardError,
-    ParseMacError, Protocol, SendError, UserNet, frame_queues,
+    ForwardedPort, FrameEnd, FramePort, HostForward, Mac, Net, NetError, Network,
+    ParseForwardError, ParseMacError, Protocol, SendError, UserNet, frame_queues,
 };
 pub use host::place::{Bus, ParseBusError, Place};
 pub use host::serial::{Console, ParseSerialError, Serial, SerialError};

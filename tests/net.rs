@@ -507,6 +507,38 @@ fn a_tap_carries_frames_until_it_vanishes() {
     assert_eq!(output.status.code(), Some(0), "{text}");
 }
 
+#[test]
+fn a_port_that_the_host_chose_is_printed_whatever_is_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("guest"),
+        support::asm::Asm::new().reset().elf(0, 0),
+    )
+    .unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_ppckvm"))
+        .args(["run", "--kernel", "guest", "--net"])
+        .arg("user,hostfwd=tcp::0-:80,hostfwd=udp::0-:69")
+        .current_dir(folder.path())
+        .env("PPCKVM_LOG", "off")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    for (protocol, guest) in [("tcp", 80), ("udp", 69)] {
+        let line = format!("ppckvm: net0 forwards {protocol}:127.0.0.1:");
+        let line = text
+            .lines()
+            .find_map(|text| text.strip_prefix(&line))
+            .unwrap();
+        let port: u16 = line
+            .strip_suffix(&format!("-10.0.2.15:{guest}"))
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert_ne!(port, 0);
+    }
+}
+
 /// What the command says to a network that cannot be.
 fn refused(net: &str) -> String {
     let folder = tempfile::tempdir().unwrap();

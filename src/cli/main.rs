@@ -70,6 +70,12 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
     for (port, name) in vm.serial_names() {
         log.say(format_args!("{port} is {name}"));
     }
+    for port in vm.forwarded_ports() {
+        // Where the host chose the port, nothing else tells of it.
+        if port.forward.host.port() == 0 {
+            log.say(format_args!("{} forwards {port}", port.network));
+        }
+    }
     let terminal = match uses_terminal {
         true => RawTerminal::enter()
             .map_err(|error| format!("the terminal cannot be made raw: {error}"))?,

@@ -3,7 +3,7 @@
 //! This file reads from top to bottom in the order in which things are made. All that can be wrong
 //! with what the user gave is found before the first of them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use ppckvm_api::{Engine, EngineChoice, Kvm, Vcpu, VmOptions};
@@ -15,6 +15,7 @@ use ppckvm_fdt::board::{Board, Interrupt};
 
 use crate::host::console::Owner;
 use crate::host::events::EventThread;
+use crate::host::net::ForwardedPort;
 use crate::host::serial::{self, Line, Lines};
 use crate::loader::Placement;
 use crate::loader::symbols::Symbols;
@@ -62,6 +63,7 @@ pub(crate) fn assemble(
         virtual_time: devices.virtual_time,
         live_devices: devices.live,
         balloon: devices.balloon,
+        forwarded: devices.forwarded,
         buses: devices.buses,
         unanswered: Unanswered::default(),
         ram,
@@ -227,6 +229,7 @@ struct Devices {
     buses: Buses,
     live: LiveDevices,
     balloon: Option<Target>,
+    forwarded: Vec<ForwardedPort>,
     virtual_time: Option<Arc<VirtualTime>>,
 }
 
@@ -261,6 +264,7 @@ impl Devices {
             memory: &ram.memory,
         };
         let balloon = Cell::new(None);
+        let forwarded = RefCell::default();
         let host = Host {
             events: &ends.events,
             clock: config.clock,
@@ -268,6 +272,7 @@ impl Devices {
             consoles: &ends.lines[board.uarts.len()..],
             console_turns: &Turns::default(),
             balloon: &balloon,
+            forwarded: &forwarded,
         };
         let live = add_virtio(&mut buses, &frame, &host, virtio)?;
         let wiring = |interrupt: Option<Interrupt>| Wiring {
@@ -289,6 +294,7 @@ impl Devices {
             buses,
             live,
             balloon: balloon.into_inner(),
+            forwarded: forwarded.into_inner(),
             virtual_time,
         })
     }

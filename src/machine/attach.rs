@@ -85,8 +85,10 @@ impl Machine {
         let number = self.count_attached("net");
         let name = format!("net{number}");
         let own = name.clone();
-        self.attach(name, net.place, move |_| {
-            Ok(net::open(&own, net, Mac::default_of(number))?)
+        self.attach(name, net.place, move |host| {
+            let (device, forwarded) = net::open(&own, net, Mac::default_of(number))?;
+            host.forwarded.borrow_mut().extend(forwarded);
+            Ok(device)
         });
         self
     }

@@ -30,6 +30,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use crate::host::console::{ConsoleInput, ConsoleOutput, Hub};
 use crate::host::events::EventThread;
+use crate::host::net::ForwardedPort;
 use crate::host::serial::Line;
 use crate::loader::Placement;
 use crate::loader::symbols::Symbols;
@@ -121,6 +122,7 @@ pub struct Vm {
     /// The virtio devices, stopped before anything else of the machine goes.
     pub(crate) live_devices: LiveDevices,
     pub(crate) balloon: Option<Target>,
+    pub(crate) forwarded: Vec<ForwardedPort>,
     pub(crate) buses: Buses,
     pub(crate) unanswered: Unanswered,
     pub(crate) ram: Ram,
@@ -281,6 +283,11 @@ impl Vm {
     pub fn serial_names(&self) -> impl Iterator<Item = (String, &str)> {
         let lines = self.lines.iter().enumerate();
         lines.filter_map(|(index, line)| Some((self.port_name(index), line.name.as_deref()?)))
+    }
+
+    /// Ports of the host that lead into the guest, in the order of the options.
+    pub fn forwarded_ports(&self) -> &[ForwardedPort] {
+        &self.forwarded
     }
 
     /// What brings the terminal that a console writes to back to how a shell has it: shows the

@@ -8,6 +8,11 @@
 //! | [`frames`] | queues of frames, for tests and programs around the library |
 //! | [`pcap`] | a file of what passed, for any of them |
 //! | [`worker`] | the thread that serves a device and its network |
+//!
+//! What waits is bounded: the user network's queues by what [`user`] lists; a socket's by 512 KiB and
+//! one frame to the peer, after which the guest waits, and 256 KiB and one frame from it; a program's
+//! by 1024 frames each way; a TAP's by one frame, for it drops what the host's queue does not take; a
+//! capture's by 256 KiB, then the file takes them or ends.
 
 mod frames;
 mod pcap;
@@ -18,6 +23,7 @@ mod worker;
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -69,6 +75,30 @@ pub enum Network {
     Unix(PathBuf),
     /// The far end of a [`FramePort`].
     Frames(FrameEnd),
+}
+
+/// A port of the host that leads into a running guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ForwardedPort {
+    /// The network device that it belongs to: `net0` and so on.
+    pub network: String,
+    /// What was asked for.
+    pub forward: HostForward,
+    /// Where the host listens: a port that was left to the host to choose is filled in.
+    pub host: SocketAddr,
+}
+
+impl fmt::Display for ForwardedPort {
+    /// Writes what a client connects to and where that leads: `tcp:127.0.0.1:2222-10.0.2.15:22`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.host;
+        HostForward {
+            host,
+            ..self.forward
+        }
+        .fmt(f)
+    }
 }
 
 /// A network device.
@@ -301,15 +331,21 @@ impl FromStr for Net {
 ///
 /// # Errors
 /// What the host does not give.
-pub(crate) fn open(name: &str, net: Net, mac: Mac) -> Result<Device, NetError> {
+pub(crate) fn open(
+    name: &str,
+    net: Net,
+    mac: Mac,
+) -> Result<(Device, Vec<ForwardedPort>), NetError> {
+    let mut forwarded = Vec::new();
     let mut network: Box<dyn Backend> = match &net.network {
         Network::User(options) => {
             let (user, listening) = User::new(options)?;
-            for (forward, at) in options.forwards.iter().zip(listening) {
-                if forward.host.port() == 0 {
-                    tracing::warn!("{name}: {forward} listens at {at}");
-                }
-            }
+            let ports = options.forwards.iter().zip(listening);
+            forwarded.extend(ports.map(|(forward, host)| ForwardedPort {
+                network: name.into(),
+                forward: *forward,
+                host,
+            }));
             Box::new(user)
         }
         Network::Tap(tap) => Box::new(Tap::open(tap)?),
@@ -320,7 +356,7 @@ pub(crate) fn open(name: &str, net: Net, mac: Mac) -> Result<Device, NetError> {
         network = Box::new(Captured::new(path, network)?);
     }
     let device = NetDevice::start(name, net.mac.unwrap_or(mac), network)?;
-    Ok(Box::new(device))
+    Ok((Box::new(device), forwarded))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 pub(crate) mod console;
 pub(crate) mod wiring;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use ppckvm_api::{Clock, GuestMemory};
 use ppckvm_devices::virtio::VirtioDevice;
@@ -17,6 +17,7 @@ use ppckvm_devices::virtio::rng::Rng;
 
 use crate::host::entropy;
 use crate::host::events::EventThread;
+use crate::host::net::ForwardedPort;
 use crate::host::place::Place;
 use crate::host::serial::Line;
 use crate::machine::error::BuildError;
@@ -39,6 +40,8 @@ pub(crate) struct Host<'a> {
     pub console_turns: &'a Turns<GuestMemory>,
     /// Where a balloon leaves the host's side of it.
     pub balloon: &'a Cell<Option<Target>>,
+    /// Where networks leave the ports that lead into the guest.
+    pub forwarded: &'a RefCell<Vec<ForwardedPort>>,
 }
 
 type Make = Box<dyn FnOnce(&Host<'_>) -> Result<Device, BuildError> + Send>;
