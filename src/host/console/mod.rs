@@ -9,6 +9,11 @@
 //! A guest prints byte by byte, so a wake-up for each would cost more than the guest itself. The
 //! event thread is woken for the first byte, writes it at once, and then comes by again by itself
 //! until there was nothing for a moment (`Hub::peek`).
+//!
+//! What waits is bounded: output by the limit of its destination and what the guest sends at once,
+//! 64 KiB at most; input by 64 KiB and what one read of the far end has; the output that is kept for
+//! [`crate::Vm::output`] by 2 MiB. Only what a program types by [`crate::Vm::write`] is as long as it
+//! makes it.
 
 pub mod escape;
 pub(crate) mod io;
