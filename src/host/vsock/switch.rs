@@ -347,6 +347,7 @@ impl Switch {
             ports.host = ports.host.wrapping_add(1).max(FIRST_PORT);
         }
         self.next_port = ports.host.wrapping_add(1).max(FIRST_PORT);
+        tracing::debug!("vsock {ports:?}: the host asks");
         let mut connection = Connection::new(State::Requested, Some(stream));
         self.waiting
             .push_back(connection.packet(self.cid, ports, Op::Request, 0));
@@ -475,6 +476,7 @@ impl Switch {
 
     fn forget(&mut self, id: u64) -> Option<(Ports, Connection)> {
         let (ports, connection) = self.connections.remove(&id)?;
+        tracing::debug!("vsock {ports:?}: leaves {:?}", connection.state);
         self.by_ports.remove(&ports);
         Some((ports, connection))
     }
@@ -553,6 +555,7 @@ impl Switch {
         if self.is_full() {
             return self.refuse(header);
         }
+        tracing::debug!("vsock {ports:?}: the guest asks");
         let mut connection = Connection::new(State::Connecting, None);
         connection.credit.heard(header.buf_alloc, header.fwd_cnt);
         let id = self.next_id;

@@ -119,6 +119,11 @@ fn send(
     if !client.mac.is_unicast() || link.is_full() {
         return;
     }
+    let protocol = if bootp { "bootp" } else { "dhcp" };
+    tracing::debug!(
+        "{protocol}: {message_type:?} of {your_ip} to {}",
+        client.mac
+    );
     let grants = message_type != DhcpMessageType::Nak;
     let lease = grants && !your_ip.is_unspecified();
     let reply = DhcpRepr {

@@ -58,6 +58,13 @@ struct Key {
     remote: Endpoint,
 }
 
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ((guest, port), (remote, remote_port)) = (self.guest, self.remote);
+        write!(f, "{guest}:{port}-{remote}:{remote_port}")
+    }
+}
+
 enum Stage {
     /// The host connects, or has and waits until the guest takes frames; the packet is the guest's
     /// SYN.
@@ -305,6 +312,7 @@ impl Tcp {
             seen: State::Closed,
             listed: false,
         };
+        tracing::debug!("tcp {key}: opens, with {} others", self.connections.len());
         self.ids.insert(key, id);
         self.connections.insert(id, connection);
         self.look(id);
@@ -546,6 +554,12 @@ impl Tcp {
         let Some(connection) = self.connections.remove(&id) else {
             return;
         };
+        let how = match (&connection.stage, connection.in_order) {
+            (Stage::Connecting { .. }, _) => "it was not made",
+            (Stage::Open(_), true) => "both ends closed it",
+            (Stage::Open(_), false) => "one end reset it",
+        };
+        tracing::debug!("tcp {}: is over, {how}", connection.key);
         self.ids.remove(&connection.key);
         readiness.remove(id, &connection.host);
         if let Stage::Open(handle) = connection.stage {

@@ -126,6 +126,8 @@ impl Udp {
         }
         let host = around.bounds.descriptors.admit(connect(to)?)?;
         let id = around.readiness.add(&host, EventFlags::IN)?;
+        let ((guest, port), remote) = (key.guest, host.peer_addr());
+        tracing::debug!("udp {guest}:{port}: opens to {remote:?}");
         self.ids.insert(key, id);
         self.pairs.insert(
             id,
