@@ -218,6 +218,18 @@ fn ctrl_a_h_helps_and_ctrl_a_twice_sends_one() {
 }
 
 #[test]
+fn ctrl_a_b_sends_a_break_after_what_was_typed() {
+    let mut session = Session::start(Asm::new().print("ready").append(echo()));
+    session.expect("ready");
+    session.type_keys(b"a");
+    session.expect("a");
+    // The guest sees a byte of zeros, which ends it.
+    session.type_keys(b"\x01b");
+    session.expect("the guest reset the system");
+    assert_eq!(session.end(), 0);
+}
+
+#[test]
 fn a_signal_restores_the_terminal() {
     let mut session = Session::start(Asm::new().print("ready").busy());
     session.expect("ready");

@@ -6,14 +6,21 @@ pub const CTRL_A: u8 = 0x01;
 /// What `Ctrl-a h` prints.
 pub const HELP: &str = "\r\n\
     Ctrl-a x       quit\r\n\
+    Ctrl-a b       send a break; Linux takes the next key for a SysRq command\r\n\
     Ctrl-a h       this help\r\n\
     Ctrl-a Ctrl-a  send one Ctrl-a to the guest\r\n";
+
+/// What `Ctrl-a b` prints when the guest takes no break.
+pub const NO_BREAK: &str = "\r\nthe guest takes no break now: it does not listen on a serial port \
+    here, or has not read what was typed\r\n";
 
 /// What the user asked the launcher for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// End the run.
     Quit,
+    /// Send the guest a break.
+    Break,
     /// Show the keys.
     Help,
 }
@@ -41,6 +48,7 @@ impl Escape {
             }
             match byte {
                 b'x' | b'X' => commands.push(Command::Quit),
+                b'b' | b'B' => commands.push(Command::Break),
                 b'h' | b'H' | b'?' => commands.push(Command::Help),
                 CTRL_A => guest.push(CTRL_A),
                 byte => guest.extend([CTRL_A, byte]),
@@ -79,6 +87,10 @@ mod tests {
             (b"ab".to_vec(), vec![Command::Quit])
         );
         assert_eq!(filter(&[b"\x01h\x01x"]).1, [Command::Help, Command::Quit]);
+        assert_eq!(
+            filter(&[b"\x01", b"bh"]),
+            (b"h".to_vec(), vec![Command::Break])
+        );
     }
 
     #[test]

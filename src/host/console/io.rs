@@ -16,7 +16,7 @@ use rustix::time::{
 };
 use vmm_sys_util::eventfd::EventFd;
 
-use super::escape::{Command, Escape, HELP};
+use super::escape::{Command, Escape, HELP, NO_BREAK};
 use super::{Hub, Owner};
 use crate::host::descriptors::{Reserve, is_exhausted};
 use crate::host::listener::{Listener, close};
@@ -348,10 +348,16 @@ impl ConsoleIo {
             return self.hub.receive(bytes);
         };
         let mut guest = Vec::with_capacity(bytes.len());
-        for command in escape.filter(bytes, &mut guest) {
-            match command {
-                Command::Quit => self.owner.quit(),
-                Command::Help => self.hub.show(HELP),
+        for byte in bytes {
+            for command in escape.filter(&[*byte], &mut guest) {
+                // What was typed before it comes before it.
+                self.hub.receive(&std::mem::take(&mut guest));
+                match command {
+                    Command::Quit => self.owner.quit(),
+                    Command::Break if self.hub.send_break() => {}
+                    Command::Break => self.hub.show(NO_BREAK),
+                    Command::Help => self.hub.show(HELP),
+                }
             }
         }
         self.hub.receive(&guest);
