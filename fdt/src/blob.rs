@@ -4,6 +4,7 @@
 //! and 17. The blob is a user's file: any bytes at all give a tree or an error, never a panic, and
 //! the tree is never larger than the blob by more than a constant factor.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// The first word of every blob.
@@ -21,6 +22,13 @@ const MAX_DEPTH: usize = 64;
 /// The longest name, in bytes. The specification ends at 31; a limit is needed because any number
 /// of properties can share one name of the strings block, and each gets its own copy here.
 const MAX_NAME: usize = 255;
+
+/// How many nodes and properties a tree may have: twenty times as many as the largest tree in
+/// Linux. In memory one takes many times what it takes in the blob.
+const MAX_ITEMS: usize = 1 << 18;
+
+/// How many ranges may be reserved. Linux has room for 128 at that time.
+const MAX_RESERVATIONS: usize = 1024;
 
 /// A whole device tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +139,12 @@ pub enum BlobFault {
     /// A property's name lies outside the strings block.
     #[error("the property's name is at {0:#x} of the strings block, which is outside it")]
     NameOffset(usize),
+    /// More nodes and properties than any board has.
+    #[error("the tree has more than {MAX_ITEMS} nodes and properties")]
+    Items,
+    /// More reserved ranges than any board has.
+    #[error("more than {MAX_RESERVATIONS} ranges of memory are reserved")]
+    Reservations,
     /// Nodes nest deeper than Linux allows.
     #[error("nodes nest deeper than {MAX_DEPTH}")]
     Depth,
@@ -289,6 +303,14 @@ impl Tree {
         })
     }
 
+    /// How many nodes and properties the tree has.
+    pub fn items(&self) -> usize {
+        fn items(node: &Node) -> usize {
+            1 + node.properties.len() + node.children.iter().map(items).sum::<usize>()
+        }
+        items(&self.root)
+    }
+
     /// The node at an absolute path of full names, such as `/plb/opb`.
     pub fn node(&self, path: &str) -> Option<&Node> {
         let names = path.strip_prefix('/')?;
@@ -305,6 +327,9 @@ fn read_reservations(mut reader: Reader<'_>) -> Result<Vec<Reservation>, BlobErr
         if address == 0 && size == 0 {
             return Ok(list);
         }
+        if list.len() == MAX_RESERVATIONS {
+            return Err(reader.error(BlobFault::Reservations));
+        }
         list.push(Reservation { address, size });
     }
 }
@@ -313,13 +338,19 @@ fn read_structure(mut reader: Reader<'_>, strings: Reader<'_>) -> Result<Node, B
     // The nodes that are open, outermost first.
     let mut open: Vec<Node> = Vec::new();
     let mut root = None;
+    let mut items = 0;
     loop {
         let start = reader.position;
         let at = |fault| BlobError {
             offset: start,
             fault,
         };
-        match reader.word()? {
+        let token = reader.word()?;
+        items += usize::from(token == BEGIN_NODE || token == PROP);
+        if items > MAX_ITEMS {
+            return Err(at(BlobFault::Items));
+        }
+        match token {
             BEGIN_NODE => {
                 if root.is_some() {
                     return Err(at(BlobFault::Misplaced("begin-node")));
@@ -422,14 +453,23 @@ impl Node {
 
     /// A property as strings, without their NULs; bytes that are no UTF-8 are replaced.
     pub fn strings(&self, name: &str) -> Vec<String> {
-        let Some(value) = self.property(name) else {
-            return Vec::new();
-        };
-        let value = value.strip_suffix(&[0]).unwrap_or(value);
+        self.each_string(name).map(Cow::into_owned).collect()
+    }
+
+    /// A property's strings one by one. A list of them can take 24 times the property's size.
+    pub fn each_string(&self, name: &str) -> impl Iterator<Item = Cow<'_, str>> {
+        let value = self.property(name).into_iter();
         value
-            .split(|byte| *byte == 0)
-            .map(|s| String::from_utf8_lossy(s).into_owned())
-            .collect()
+            .flat_map(|value| {
+                let value = value.strip_suffix(&[0]).unwrap_or(value);
+                value.split(|byte| *byte == 0)
+            })
+            .map(String::from_utf8_lossy)
+    }
+
+    /// The first of a property's strings.
+    pub fn string(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.each_string(name).next()
     }
 
     /// Gives a property this value, in its place, or at the end where there was none.
