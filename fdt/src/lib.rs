@@ -6,6 +6,7 @@ pub mod board;
 mod dts;
 pub mod extra;
 mod free;
+pub mod overlay;
 pub mod patch;
 mod phandle;
 pub mod tree;

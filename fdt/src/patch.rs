@@ -8,6 +8,7 @@
 use crate::blob::{BlobError, Node, Tree};
 use crate::board::Clocks;
 use crate::writer::TooLarge;
+use std::borrow::Cow;
 
 /// A user's tree, read and not yet changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,9 +74,16 @@ impl UserTree {
         &self.tree
     }
 
-    /// The root's `compatible` strings, which name the board; empty where there are none.
+    /// The tree itself.
+    pub fn into_tree(self) -> Tree {
+        self.tree
+    }
+
+    /// The root's `compatible` strings, which name the board, at most the first 16; empty where
+    /// there are none.
     pub fn compatible(&self) -> Vec<String> {
-        self.tree.root.strings("compatible")
+        let strings = self.tree.root.each_string("compatible");
+        strings.take(16).map(Cow::into_owned).collect()
     }
 
     /// Whether this is an image tree (FIT), a container of kernels and not a board's description.
@@ -102,7 +110,7 @@ impl UserTree {
 }
 
 fn count(node: &Node, name: &str) -> usize {
-    let is_one = node.strings("compatible").iter().any(|other| other == name)
+    let is_one = node.each_string("compatible").any(|other| other == name)
         && !matches!(node.property("status"), Some(b"disabled\0"));
     let below = node.children.iter().map(|child| count(child, name));
     usize::from(is_one) + below.sum::<usize>()
@@ -140,7 +148,7 @@ fn fill_memory(root: &mut Node, bytes: u32) -> Result<(), PatchError> {
     Ok(())
 }
 
-fn describes_memory(node: &Node) -> bool {
+pub(crate) fn describes_memory(node: &Node) -> bool {
     node.property("device_type") == Some(b"memory\0")
         || node.name == "memory"
         || node.name.starts_with("memory@")
@@ -185,8 +193,7 @@ fn fill_cpu_clocks(root: &mut Node, clocks: &Clocks) {
 /// Fills in the clocks of buses and serial ports below `node` that are 0.
 fn fill_open_clocks(node: &mut Node, clocks: &Clocks) {
     if node.cell("clock-frequency") == Some(0) {
-        let compatible = node.strings("compatible");
-        let is = |name: &str| compatible.iter().any(|entry| entry == name);
+        let is = |name: &str| node.each_string("compatible").any(|entry| entry == name);
         let clock = if is("ibm,plb4") {
             Some(clocks.plb_hz)
         } else if is("ibm,opb") {
