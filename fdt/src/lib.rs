@@ -9,6 +9,7 @@ mod free;
 pub mod overlay;
 pub mod patch;
 mod phandle;
+pub mod reserved;
 pub mod tree;
 mod writer;
 
