@@ -7,8 +7,8 @@ use ppckvm_fdt::tree::TreeError;
 use ppckvm_fdt::{Board, Patch, TreeOptions, UserTree, generate};
 
 use super::{
-    Firmware, Initrd, Kernel, KernelOptions, LoadError, Placement, Plan, Section, describe,
-    describe_bytes, dtb_from_bytes, read_dtb,
+    Firmware, Initrd, Kernel, KernelOptions, LoadError, Placement, Plan, Section, Source, Told,
+    describe, describe_source, dtb_from_bytes, read_dtb,
 };
 
 /// An image that is loaded into the guest.
@@ -94,18 +94,24 @@ pub enum BootError {
     },
 }
 
-/// A device tree that is used in place of the generated one.
-pub(crate) struct GivenTree {
-    /// Its file, for messages.
-    pub file: PathBuf,
-    pub tree: UserTree,
-}
-
 impl BootSpec {
-    /// Reads the kernel and the initrd for a guest with `ram` bytes of memory, and gives the initrd
-    /// its place.
-    pub(crate) fn plan(&self, ram: u32) -> Result<Plan, BootError> {
-        let kernel = self.read_kernel(ram)?;
+    /// The kernel's file, opened: what comes through a pipe can be read once. None for a build
+    /// directory and for a program.
+    pub(crate) fn open(&self, ram: u32) -> Result<Option<Source>, BootError> {
+        Ok(match self.kernel.as_ref().ok_or(BootError::NoKernel)? {
+            Image::File(path) if path.is_dir() => None,
+            Image::File(path) => Some(Source::open(path, ram)?),
+            Image::Bytes { name, bytes } => {
+                Some(Source::memory(name.as_ref(), bytes.clone(), ram)?)
+            }
+            Image::Program { .. } => None,
+        })
+    }
+
+    /// Reads the kernel, whose file was opened, the device tree and the initrd for a guest with
+    /// `ram` bytes of memory, and gives the initrd its place.
+    pub(crate) fn plan(&self, opened: Option<Source>, ram: u32) -> Result<Plan, BootError> {
+        let kernel = self.read_kernel(opened, ram)?;
         self.with_initrd(kernel, ram)
     }
 
@@ -113,7 +119,7 @@ impl BootSpec {
     /// small one.
     pub(crate) fn plan_of_tree(&self, ram: u32) -> Result<Plan, BootError> {
         let kernel = match &self.kernel {
-            Some(_) => self.read_kernel(ram)?,
+            Some(_) => self.read_kernel(self.open(ram)?, ram)?,
             None => program(0, vec![0; 4], ram)?,
         };
         self.with_initrd(kernel, ram)
@@ -122,17 +128,21 @@ impl BootSpec {
     /// The user's initrd, or the one that came with the kernel.
     fn with_initrd(&self, mut kernel: Kernel, ram: u32) -> Result<Plan, BootError> {
         let own = kernel.initrd.take();
-        Ok(Plan::new(kernel, self.read_initrd(ram)?.or(own), ram)?)
+        let told = Told {
+            tree: self.read_tree(ram)?,
+            bootargs: self.append.clone(),
+        };
+        let initrd = self.read_initrd(ram)?.or(own);
+        Ok(Plan::new(kernel, initrd, told, ram)?)
     }
 
-    fn read_kernel(&self, ram: u32) -> Result<Kernel, BootError> {
+    fn read_kernel(&self, opened: Option<Source>, ram: u32) -> Result<Kernel, BootError> {
         let options = &self.kernel_options;
-        Ok(match self.kernel.as_ref().ok_or(BootError::NoKernel)? {
-            Image::File(path) => Kernel::read(path, options, ram)?,
-            image @ Image::Bytes { bytes, .. } => {
-                Kernel::from_bytes(&image.path(), bytes.clone(), options, ram)?
-            }
-            Image::Program { gpa, bytes } => program(*gpa, bytes.clone(), ram)?,
+        Ok(match (opened, self.kernel.as_ref()) {
+            (Some(source), _) => Kernel::from_source(source, options, ram)?,
+            (None, Some(Image::Program { gpa, bytes })) => program(*gpa, bytes.clone(), ram)?,
+            (None, Some(image)) => Kernel::read(&image.path(), options, ram)?,
+            (None, None) => return Err(BootError::NoKernel),
         })
     }
 
@@ -146,51 +156,42 @@ impl BootSpec {
         })
     }
 
-    /// Says what is in the kernel's image, also in one that cannot be started.
-    pub(crate) fn describe(&self, ram: u32) -> Result<Section, BootError> {
-        let options = &self.kernel_options;
-        Ok(match self.kernel.as_ref().ok_or(BootError::NoKernel)? {
-            Image::File(path) => describe(path, options, ram)?,
-            Image::Bytes { name, bytes } => {
-                describe_bytes(name.as_ref(), bytes.clone(), options, ram)?
+    /// The user's device tree, with its name.
+    fn read_tree(&self, ram: u32) -> Result<Option<(PathBuf, UserTree)>, BootError> {
+        let Some(image) = &self.dtb else {
+            return Ok(None);
+        };
+        let name = image.path();
+        let tree = match image {
+            Image::File(path) => read_dtb(path, ram)?,
+            Image::Bytes { bytes, .. } | Image::Program { bytes, .. } => {
+                dtb_from_bytes(&name, bytes)?
             }
-            Image::Program { .. } => Section::default(),
-        })
+        };
+        Ok(Some((name, tree)))
     }
 
-    /// The user's device tree, or the kernel's own.
-    pub(crate) fn given_tree(&self, plan: &Plan, ram: u32) -> Result<Option<GivenTree>, BootError> {
-        Ok(match (&self.dtb, &plan.kernel().tree) {
-            (None, None) => None,
-            (None, Some((name, bytes))) => Some(GivenTree {
-                file: name.clone(),
-                tree: dtb_from_bytes(name, bytes)?,
-            }),
-            (Some(image @ Image::File(path)), _) => Some(GivenTree {
-                file: image.path(),
-                tree: read_dtb(path, ram)?,
-            }),
-            (Some(image @ (Image::Bytes { bytes, .. } | Image::Program { bytes, .. })), _) => {
-                Some(GivenTree {
-                    file: image.path(),
-                    tree: dtb_from_bytes(&image.path(), bytes)?,
-                })
-            }
+    /// Says what is in the kernel's image, also in one that cannot be started.
+    pub(crate) fn describe(&self, opened: Option<&Source>, ram: u32) -> Result<Section, BootError> {
+        let options = &self.kernel_options;
+        Ok(match (opened, &self.kernel) {
+            (Some(source), _) => describe_source(source, options, ram),
+            (None, Some(Image::File(folder))) => describe(folder, options, ram)?,
+            (None, _) => Section::default(),
         })
     }
 
     /// The tree that the guest gets: the generated one with virtio devices in these MMIO slots, or
-    /// `given` with what only the launcher knows filled in.
+    /// the one of the plan with what only the launcher knows filled in.
     pub(crate) fn tree(
         &self,
         board: &Board,
         plan: &Plan,
-        given: Option<GivenTree>,
         virtio: &[u8],
         ram: u32,
     ) -> Result<Vec<u8>, BootError> {
         let initrd = plan.initrd_range();
-        if let Some(GivenTree { file, tree }) = given {
+        if let Some((file, tree)) = plan.tree() {
             let patch = Patch {
                 memory_bytes: ram,
                 bootargs: self.append.as_deref(),
@@ -198,7 +199,10 @@ impl BootSpec {
                 clocks: Some(&board.clocks),
             };
             let patched = tree.patched(&patch);
-            return patched.map_err(|error| BootError::Patch { file, error });
+            return patched.map_err(|error| BootError::Patch {
+                file: file.clone(),
+                error,
+            });
         }
         let options = TreeOptions {
             memory_bytes: ram,

@@ -2,9 +2,11 @@
 //! configuration has what this machine needs.
 
 use super::error::{Fault, LoadError};
+use super::symbols::Symbols;
 use super::{Kernel, KernelOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Images in the order in which they are looked for. What a plain `make` always brings up to date
 /// comes first, so that the kernel that was just compiled is the one that boots; all others are
@@ -32,41 +34,55 @@ pub struct BuildConfig {
 }
 
 /// An option that the kernel needs here: any of the names does.
-struct Need {
-    names: &'static [&'static str],
-    why: &'static str,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// The options' names, with `CONFIG_`.
+    pub names: &'static [&'static str],
+    /// What happens without it.
+    pub why: &'static str,
+    /// Whether a module does as well, which user space can load.
+    pub module: bool,
 }
 
 const NEEDS: [Need; 4] = [
     Need {
         names: &["CONFIG_44x"],
         why: "the kernel is for another processor and will not start",
+        module: false,
     },
     Need {
         names: &["CONFIG_BAMBOO", "CONFIG_PPC44x_SIMPLE"],
         why: "the kernel does not know this board and will stop early",
+        module: false,
     },
     Need {
         names: &["CONFIG_SERIAL_8250_CONSOLE"],
         why: "the console will stay silent",
+        module: false,
     },
     Need {
         names: &["CONFIG_SERIAL_OF_PLATFORM"],
         why: "the kernel will not find the serial port, and the console will stay silent",
+        module: false,
     },
 ];
 
 const NEEDS_WITH_INITRD: Need = Need {
     names: &["CONFIG_BLK_DEV_INITRD"],
     why: "the initrd will be ignored",
+    module: false,
 };
 
 impl BuildConfig {
-    /// What the kernel lacks, one line each.
-    pub(super) fn warnings(&self, initrd: bool) -> Vec<String> {
+    /// What the kernel lacks of what every boot needs and of what `wanted` lists, one line each.
+    pub(super) fn warnings(&self, initrd: bool, wanted: &[Need]) -> Vec<String> {
         let needs = NEEDS.iter().chain(initrd.then_some(&NEEDS_WITH_INITRD));
         needs
-            .filter(|need| !need.names.iter().any(|name| self.is_set(name)))
+            .chain(wanted)
+            .filter(|need| {
+                let mut names = need.names.iter();
+                !names.any(|name| self.is_set(name, need.module))
+            })
             .map(|need| {
                 let names = need.names.join(" or ");
                 let file = self.file.display();
@@ -78,17 +94,31 @@ impl BuildConfig {
             .collect()
     }
 
-    /// Whether an option is built in; a module comes too late for a console.
-    fn is_set(&self, name: &str) -> bool {
-        let value = |line: &str| {
-            line.strip_prefix(name)?
-                .strip_prefix('=')
-                .map(str::to_owned)
-        };
+    /// Whether an option is built in, or a module where one does.
+    fn is_set(&self, name: &str, module: bool) -> bool {
+        let value = self.value(name);
+        value == Some("y") || module && value == Some("m")
+    }
+
+    /// An option's value, as it is written.
+    fn value(&self, name: &str) -> Option<&str> {
         self.text
             .lines()
-            .filter_map(value)
-            .any(|value| value == "y")
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// The kernel's command line when it is given `bootargs`: it may have one of its own.
+    pub(super) fn command_line(&self, bootargs: &str) -> String {
+        let own = self.value("CONFIG_CMDLINE").unwrap_or_default();
+        let quoted = own.strip_prefix('"').and_then(|own| own.strip_suffix('"'));
+        let own = quoted.unwrap_or(own).replace("\\\"", "\"");
+        if self.is_set("CONFIG_CMDLINE_FORCE", false) || bootargs.is_empty() {
+            own
+        } else if self.is_set("CONFIG_CMDLINE_EXTEND", false) {
+            format!("{bootargs} {own}")
+        } else {
+            bootargs.to_owned()
+        }
     }
 }
 
@@ -107,7 +137,7 @@ pub(super) fn read(folder: &Path, options: &KernelOptions, ram: u32) -> Result<K
         Err(error) => return Err(LoadError::new(&file, Fault::Io(error))),
     };
     Ok(Kernel {
-        symbols: symbols(folder),
+        symbols: symbols_of(folder, &image).or(kernel.symbols.clone()),
         config,
         ..kernel
     })
@@ -126,6 +156,18 @@ pub(super) fn find_image(folder: &Path) -> Result<PathBuf, LoadError> {
         let remedy = "build the kernel there with 'make ARCH=powerpc', or name a file";
         LoadError::new(folder, Fault::image(reason, remedy))
     })
+}
+
+/// The symbols of the kernel that was just built; none when the image is the file that has them.
+fn symbols_of(folder: &Path, image: &Path) -> Option<Arc<Symbols>> {
+    let file = symbols(folder).filter(|file| file != image)?;
+    match Symbols::read(&file) {
+        Ok(symbols) => Some(Arc::new(symbols)),
+        Err(error) => {
+            tracing::debug!("no symbols: {error}");
+            None
+        }
+    }
 }
 
 /// Where the kernel's symbols are.

@@ -10,6 +10,7 @@ use super::error::{Fault, LoadError};
 use super::place::INITIAL_MAPPING;
 use super::report::{Section, size};
 use super::source::{Data, Source};
+use super::symbols::KERNEL_BASE;
 use object::BigEndian;
 use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -48,12 +49,20 @@ struct Load {
     filesz: u64,
     memsz: u64,
     executable: bool,
+    writable: bool,
 }
+
+/// Bytes of a file.
+type FileRange = std::ops::Range<u64>;
 
 /// What an ELF kernel holds.
 pub(super) struct ElfKernel {
     pub segments: Vec<Segment>,
     pub entry: u32,
+    /// The entry point as it is linked.
+    pub virtual_entry: u32,
+    /// What is left out, one line each.
+    pub notes: Vec<String>,
 }
 
 /// The memory that an ELF kernel occupies.
@@ -112,13 +121,15 @@ struct Headers {
     loads: Vec<Load>,
     /// Whether the file runs wherever it is put.
     movable: bool,
+    /// Where the headers and the notes are, which no program runs.
+    described: Vec<FileRange>,
 }
 
 fn headers(source: &Source) -> Result<Headers, LoadError> {
     check_identity(source)?;
     match source.data() {
-        Data::File(file, _) => program_headers(source, &ReadCache::new(file)),
-        Data::Memory(bytes) => program_headers(source, bytes.as_slice()),
+        Data::File(file, _) => program_headers(source, &ReadCache::new(&**file)),
+        Data::Memory(bytes) => program_headers(source, &bytes[..]),
     }
 }
 
@@ -146,6 +157,7 @@ pub(super) fn read_kernel(source: &Source, ram: u32) -> Result<ElfKernel, LoadEr
         entry: virtual_entry,
         mut loads,
         movable,
+        described,
     } = headers(source)?;
     if movable {
         move_down(&mut loads, ram);
@@ -155,12 +167,9 @@ pub(super) fn read_kernel(source: &Source, ram: u32) -> Result<ElfKernel, LoadEr
         return Err(source.error_at(field::PHOFF, Fault::Elf { reason }));
     }
     loads.sort_by_key(|load| load.paddr);
+    let notes = leave_out_notes(&mut loads, &described, ram);
     for load in &loads {
-        let end = load.paddr + load.memsz;
-        if end > u64::from(ram) {
-            let start = u32::try_from(load.paddr).unwrap_or(u32::MAX);
-            return Err(source.error(Fault::OutsideRam { start, end, ram }));
-        }
+        check_place(source, load, ram)?;
     }
     let address = |load: &Load| u32::try_from(load.paddr).expect("it is inside RAM");
     for pair in loads.windows(2) {
@@ -179,11 +188,68 @@ pub(super) fn read_kernel(source: &Source, ram: u32) -> Result<ElfKernel, LoadEr
             Ok(Segment {
                 gpa: address(load),
                 bytes,
+                what: "kernel",
                 size,
             })
         })
         .collect::<Result<_, LoadError>>()?;
-    Ok(ElfKernel { segments, entry })
+    Ok(ElfKernel {
+        segments,
+        entry,
+        virtual_entry,
+        notes,
+    })
+}
+
+/// Leaves out segments outside RAM that hold nothing to run, and says so: linkers put a build id
+/// and the file's own headers at their default address when only the code was given another.
+fn leave_out_notes(loads: &mut Vec<Load>, described: &[FileRange], ram: u32) -> Vec<String> {
+    let mut notes = Vec::new();
+    loads.retain(|load| {
+        let outside = load.paddr + load.memsz > ram.into();
+        let runs = load.writable || load.filesz != load.memsz;
+        if !outside || runs || !is_described(load, described) {
+            return true;
+        }
+        notes.push(format!(
+            "the segment at {:#x} is outside ram and left out: it holds only headers and notes; \
+             link with -Wl,--build-id=none to be rid of it",
+            load.paddr
+        ));
+        false
+    });
+    notes
+}
+
+/// Whether all of a segment's bytes are headers and notes, but for padding between them.
+fn is_described(load: &Load, described: &[FileRange]) -> bool {
+    const PADDING: u64 = 16;
+    let end = load.offset + load.filesz;
+    let mut at = load.offset;
+    for range in described {
+        if range.start <= at + PADDING {
+            at = at.max(range.end);
+        }
+    }
+    at >= end
+}
+
+fn check_place(source: &Source, load: &Load, ram: u32) -> Result<(), LoadError> {
+    let end = load.paddr + load.memsz;
+    if end <= u64::from(ram) {
+        return Ok(());
+    }
+    let start = u32::try_from(load.paddr).unwrap_or(u32::MAX);
+    if start >= KERNEL_BASE && load.paddr == load.vaddr {
+        let reason = format!(
+            "the physical address {start:#x} is a virtual one: linux maps memory there, and the \
+             file was linked without physical addresses"
+        );
+        let remedy = "link it with AT(ADDR(.text) - 0xc0000000), or change it with 'objcopy \
+                      --change-section-lma *-0xc0000000'; the vmlinux of a kernel's build is right";
+        return Err(source.error(Fault::image(reason, remedy)));
+    }
+    Err(source.error(Fault::OutsideRam { start, end, ram }))
 }
 
 /// Refuses files for other machines by what they are for.
@@ -266,6 +332,7 @@ fn program_headers<'a, R: ReadRef<'a>>(source: &Source, data: R) -> Result<Heade
             filesz: entry.p_filesz(endian).into(),
             memsz: entry.p_memsz(endian).into(),
             executable: entry.p_flags(endian).contains(elf::PF_X),
+            writable: entry.p_flags(endian).contains(elf::PF_W),
         };
         if load.filesz > load.memsz {
             let reason = format!(
@@ -278,11 +345,23 @@ fn program_headers<'a, R: ReadRef<'a>>(source: &Source, data: R) -> Result<Heade
             loads.push(load);
         }
     }
+    let phoff = u64::from(header.e_phoff(endian));
+    let notes = table
+        .iter()
+        .filter(|entry| entry.p_type(endian) == elf::PT_NOTE)
+        .map(|note| {
+            let start = u64::from(note.p_offset(endian));
+            start..start + u64::from(note.p_filesz(endian))
+        });
+    let headers = [0..HEADER, phoff..phoff + 32 * table.len() as u64];
+    let mut described: Vec<FileRange> = headers.into_iter().chain(notes).collect();
+    described.sort_by_key(|range| range.start);
     let dynamic = |entry: &elf::ProgramHeader32<BigEndian>| entry.p_type(endian) == elf::PT_DYNAMIC;
     Ok(Headers {
         entry: header.e_entry(endian),
         loads,
         movable: header.e_type(endian) == elf::ET_DYN || table.iter().any(dynamic),
+        described,
     })
 }
 

@@ -3,9 +3,11 @@
 use super::detect::Compression;
 use ppckvm_fdt::blob::BlobFault;
 use ppckvm_fdt::board::COMPATIBLE;
+use ppckvm_fdt::overlay::OverlayError;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A file that cannot be loaded, found before the guest starts.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +67,37 @@ pub enum Fault {
     /// The file holds nothing.
     #[error("the file is empty; check how it was made")]
     Empty,
+    /// Nobody writes to a FIFO.
+    #[error(
+        "nobody opened the fifo for writing within {} s; start the command that writes to it", .0.as_secs()
+    )]
+    NoWriter(Duration),
+    /// Nothing comes through a pipe.
+    #[error(
+        "nothing came for {} s, and the end was not reached; check the command that writes to it, or \
+         write its output to a file first", .0.as_secs()
+    )]
+    Silent(Duration),
+    /// Reading the file costs more than any real file does.
+    #[error(
+        "reading, unpacking and hashing this file takes more than {limit} bytes of work; it is \
+         damaged or made to waste time: build it again, or give the guest more memory"
+    )]
+    Budget {
+        /// The most that is spent on a file.
+        limit: u64,
+    },
+    /// A program in which too many places look like something that they are not.
+    #[error(
+        "more than {limit} places in the boot wrapper look like {what} and are none; it is damaged \
+         or made to waste time: build it again, or pass the uImage or vmlinux of the same build"
+    )]
+    Guesses {
+        /// What is looked for.
+        what: &'static str,
+        /// How many places are looked at.
+        limit: u32,
+    },
     /// The file is larger than anything that a machine of this size can load.
     #[error(
         "the file has more than {limit} bytes, too many for a guest with {ram} bytes of ram; give the guest more memory"
@@ -156,7 +189,8 @@ pub enum Fault {
     },
     /// A part of the kernel lies outside RAM.
     #[error(
-        "the kernel occupies {start:#x} to {end:#x}, but ram ends at {ram:#x}; give the guest more memory, or link the kernel lower"
+        "the kernel occupies {start:#x} to {end:#x}, but ram ends at {ram:#x}; {}",
+        more_memory(*end)
     )]
     OutsideRam {
         /// First address.
@@ -186,7 +220,8 @@ pub enum Fault {
     },
     /// There is no room for something next to the kernel.
     #[error(
-        "no room for the {size} bytes of the {what} below {top:#x} in {ram} bytes of ram: the kernel occupies {kernel}{slack}; give the guest more memory"
+        "no room for the {size} bytes of the {what} below {top:#x} in {ram} bytes of ram: the kernel occupies {kernel}{slack}{bounds}; {}",
+        more_room(bounds)
     )]
     NoRoom {
         /// What has no room.
@@ -201,10 +236,15 @@ pub enum Fault {
         kernel: String,
         /// How much is kept free after the kernel.
         slack: Slack,
+        /// What else keeps memory, after a comma; empty where nothing does.
+        bounds: String,
     },
     /// A device tree that is malformed.
     #[error("this is no device tree that can be used: {0}")]
     Blob(BlobFault),
+    /// An overlay that cannot be applied to the tree before it.
+    #[error("this overlay cannot be applied: {0}")]
+    Overlay(OverlayError),
     /// A device tree of another board.
     #[error(
         "the device tree is for {found}, and this machine is {COMPATIBLE:?}; pass a tree for that board, or none to use the built-in one"
@@ -213,6 +253,23 @@ pub enum Fault {
         /// The root's compatible strings.
         found: String,
     },
+}
+
+/// What to do where there is no room.
+fn more_room(bounds: &str) -> &'static str {
+    match bounds.is_empty() {
+        true => "give the guest more memory",
+        false => "leave more free there, or give the guest more memory",
+    }
+}
+
+/// What to do about a kernel that ends outside RAM.
+fn more_memory(end: u64) -> &'static str {
+    // What the board can hold at most.
+    match end > 1 << 30 {
+        true => "link the kernel lower: the board holds at most 1 GiB",
+        false => "give the guest more memory, or link the kernel lower",
+    }
 }
 
 /// A checksum that does not match, as hexadecimal numbers.

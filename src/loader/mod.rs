@@ -12,11 +12,15 @@
 
 mod bd;
 mod boot;
+mod bounds;
+mod budget;
 mod build;
+mod command_line;
 mod detect;
 mod elf;
 mod error;
 mod fit;
+mod initrd;
 mod place;
 mod report;
 mod source;
@@ -30,18 +34,23 @@ mod wrapper;
 
 pub use bd::Firmware;
 pub use boot::{BootError, BootSpec, Image};
-pub use build::BuildConfig;
+pub use bounds::Bounds;
+pub use build::{BuildConfig, Need};
 pub use detect::Compression;
 pub use error::{BadChecksum, Fault, LoadError, NotAKernel, Slack};
-pub use place::{BootRegisters, INITIAL_MAPPING, Placement, Plan};
+pub use initrd::Initrd;
+pub use place::{BootRegisters, INITIAL_MAPPING, Placement, Plan, Told};
 pub use report::Section;
+pub use source::Source;
 
+use bytes::Bytes;
 use detect::{Kind, PREFIX, detect};
 use fit::Fit;
 use ppckvm_fdt::UserTree;
 use ppckvm_fdt::board::COMPATIBLE;
-use source::Source;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use symbols::Symbols;
 
 /// How deep images may be nested: a compressed file of a uImage of compressed data of an ELF file,
 /// and one to spare.
@@ -53,7 +62,9 @@ pub struct Segment {
     /// First guest physical address.
     pub gpa: u32,
     /// What is written there.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
+    /// What it is for, such as `kernel` or `initrd`.
+    pub what: &'static str,
     /// Size in memory, at least that of `bytes`; the rest is zeros. Fresh guest memory holds them
     /// already; memory that was used before must be cleared.
     pub size: u32,
@@ -61,9 +72,20 @@ pub struct Segment {
 
 impl Segment {
     /// A segment without zeros after its bytes, which are not more than RAM.
-    fn of_bytes(gpa: u32, bytes: Vec<u8>) -> Segment {
+    fn of_bytes(gpa: u32, bytes: impl Into<Bytes>) -> Segment {
+        let bytes = bytes.into();
         let size = u32::try_from(bytes.len()).expect("the bytes were given a place in RAM");
-        Segment { gpa, bytes, size }
+        Segment {
+            gpa,
+            bytes,
+            what: "kernel",
+            size,
+        }
+    }
+
+    /// The segment, for something else than a kernel.
+    fn holding(self, what: &'static str) -> Segment {
+        Segment { what, ..self }
     }
 
     /// The first address after the segment.
@@ -94,7 +116,7 @@ pub enum Start {
 }
 
 /// A kernel, checked against the size of RAM and ready to be placed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Kernel {
     /// The file that it came from, for messages.
     pub file: PathBuf,
@@ -111,15 +133,24 @@ pub struct Kernel {
     pub start: Start,
     /// For a boot wrapper, the first address after the kernel that it unpacks to address 0.
     pub unpacks_to: u32,
+    /// Further images that came with it and that it knows the addresses of.
+    pub loadables: Vec<Segment>,
     /// The initrd that came with it.
     pub initrd: Option<Initrd>,
     /// The device tree that came with it, with a name for messages. Whether it is one for this
     /// board is checked when it is used: the user may pass another.
-    pub tree: Option<(PathBuf, Vec<u8>)>,
-    /// Where its symbols are: a vmlinux or a System.map.
-    pub symbols: Option<PathBuf>,
+    pub tree: Option<(PathBuf, Bytes)>,
+    /// The device tree inside a boot wrapper, which the kernel is given in place of any other.
+    pub wrapper_tree: Option<UserTree>,
+    /// Its symbols: those of its own ELF file, or of a vmlinux or a System.map beside it.
+    pub symbols: Option<Arc<Symbols>>,
     /// Its configuration, when it came from a build directory.
     pub config: Option<BuildConfig>,
+    /// Whether it is Linux, as far as its file says: a header, a boot wrapper, or where it is
+    /// linked. Other programs may want other things than a Linux kernel does.
+    pub linux: bool,
+    /// What was left out of the file, one line each.
+    pub notes: Vec<String>,
 }
 
 impl Kernel {
@@ -129,23 +160,35 @@ impl Kernel {
         if path.is_dir() {
             return build::read(path, options, ram);
         }
-        let kernel = Reader { options, ram }.read(Source::open(path, ram)?)?;
-        let symbols = kernel.format.starts_with("elf").then(|| path.to_owned());
-        Ok(Kernel { symbols, ..kernel })
+        Kernel::from_source(Source::open(path, ram)?, options, ram)
+    }
+
+    /// Like [`Kernel::read`], of a file that is open.
+    pub fn from_source(
+        source: Source,
+        options: &KernelOptions,
+        ram: u32,
+    ) -> Result<Kernel, LoadError> {
+        let file = source.name().to_owned();
+        let mut kernel = Reader { options, ram }.read(source)?;
+        if kernel.symbols.is_none() {
+            kernel.symbols = symbols::beside(&file, &kernel.segments);
+        }
+        Ok(kernel)
     }
 
     /// Like [`Kernel::read`], with the file's bytes; `name` stands for it in messages.
     pub fn from_bytes(
         name: &Path,
-        bytes: Vec<u8>,
+        bytes: impl Into<Bytes>,
         options: &KernelOptions,
         ram: u32,
     ) -> Result<Kernel, LoadError> {
-        Reader { options, ram }.read(Source::memory(name, bytes)?)
+        Reader { options, ram }.read(Source::memory(name, bytes, ram)?)
     }
 
     /// A program without any header, which starts at its first byte.
-    pub fn program(file: &Path, gpa: u32, bytes: Vec<u8>) -> Kernel {
+    pub fn program(file: &Path, gpa: u32, bytes: impl Into<Bytes>) -> Kernel {
         let segment = Segment::of_bytes(gpa, bytes);
         Kernel::new(file, "program".to_owned(), vec![segment], gpa)
     }
@@ -159,18 +202,26 @@ impl Kernel {
             slack: 0,
             start: Start::DeviceTree,
             unpacks_to: 0,
+            loadables: Vec::new(),
             initrd: None,
             tree: None,
+            wrapper_tree: None,
             symbols: None,
             config: None,
+            linux: false,
+            notes: Vec::new(),
         }
     }
 
     /// What the user should know before the kernel starts, one line each; `initrd` says whether
-    /// there is one, also one of the kernel's own.
-    pub fn warnings(&self, initrd: bool) -> Vec<String> {
+    /// there is one, also one of the kernel's own. `needs` are options that the machine's devices
+    /// want of the kernel's configuration, where that is known.
+    pub fn warnings(&self, initrd: bool, needs: &[Need]) -> Vec<String> {
         let config = self.config.as_ref();
-        config.map_or_else(Vec::new, |config| config.warnings(initrd))
+        let lacking = config.map(|config| config.warnings(initrd, needs));
+        let file = self.file.display();
+        let notes = self.notes.iter().map(|note| format!("{file}: {note}"));
+        notes.chain(lacking.into_iter().flatten()).collect()
     }
 
     /// The addresses that the kernel occupies, for messages.
@@ -241,13 +292,8 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn read(self, source: Source) -> Result<Kernel, LoadError> {
-        let mut kernel = self.unchecked(source)?;
-        wrapper::recognise(&mut kernel, self.ram)?;
-        if kernel.entry >= INITIAL_MAPPING {
-            let entry = kernel.entry;
-            let reason = "lies above the first 256 MiB, which are all that is mapped at the start";
-            return Err(LoadError::new(&kernel.file, Fault::Entry { entry, reason }));
-        }
+        let mut kernel = self.unchecked(source.clone())?;
+        wrapper::recognise(&mut kernel, &source, self.ram)?;
         Ok(kernel)
     }
 
@@ -272,19 +318,23 @@ impl Reader<'_> {
         if around.is_none() {
             self.check_options(&source, kind)?;
         }
+        let kind = match around {
+            None if self.is_program(&source, kind) => Kind::Raw,
+            _ => kind,
+        };
         match kind {
             Kind::Compressed(Compression::Lzo) => {
                 Err(source.error(Fault::Compression(Compression::Lzo)))
             }
             Kind::Compressed(compression) => {
-                let name = source.name().to_owned();
-                let packed = source.into_bytes(self.ram)?;
-                let room = u64::from(self.ram - around.as_ref().map_or(0, |to| to.load));
-                let unpacked = unpack::unpack(compression, &packed, room)
-                    .map_err(|fault| LoadError::new(&name, fault))?;
+                let packed = source.bytes(self.ram)?;
+                let load = around.as_ref().map_or(0, |to| to.load);
+                let room = u64::from(self.ram.saturating_sub(load));
+                let unpacked = unpack::unpack(compression, &packed, room, source.budget())
+                    .map_err(|fault| source.error(fault))?;
                 // Offsets of later errors count in what was unpacked.
-                let name = PathBuf::from(format!("{} (unpacked)", name.display()));
-                let kernel = self.layer(Source::memory(&name, unpacked)?, around, layers)?;
+                let inside = inside(&source, unpacked.into(), "unpacked")?;
+                let kernel = self.layer(inside, around, layers)?;
                 let format = format!("{compression} {}", kernel.format);
                 Ok(Kernel { format, ..kernel })
             }
@@ -298,10 +348,19 @@ impl Reader<'_> {
                 Ok(Kernel { format, ..kernel })
             }
             Kind::Elf => {
-                let kernel = elf::read_kernel(&source, self.ram)?;
+                let elf = elf::read_kernel(&source, self.ram)?;
                 let format = "elf".to_owned();
-                let segments = kernel.segments;
-                Ok(Kernel::new(source.name(), format, segments, kernel.entry))
+                let kernel = Kernel::new(source.name(), format, elf.segments, elf.entry);
+                let symbols = Symbols::in_elf(&source).map(Arc::new);
+                if let Err(error) = &symbols {
+                    tracing::debug!("no symbols: {error}");
+                }
+                Ok(Kernel {
+                    symbols: symbols.ok(),
+                    linux: elf.virtual_entry >= symbols::KERNEL_BASE,
+                    notes: elf.notes,
+                    ..kernel
+                })
             }
             Kind::Cpio => Err(source.error(Fault::NotAKernel(NotAKernel::Cpio))),
             Kind::Raw => {
@@ -322,6 +381,13 @@ impl Reader<'_> {
         }
     }
 
+    /// Whether this is a program that only begins like a uImage, as U-Boot's own do on some boards:
+    /// the user says where it goes, and its first bytes are no header that is whole.
+    fn is_program(self, source: &Source, kind: Kind) -> bool {
+        let told = self.options.load_address.is_some();
+        told && kind == Kind::Uimage && !uimage::has_header(source)
+    }
+
     /// Refuses options that the outermost image has no use for: they would be ignored in silence.
     fn check_options(self, source: &Source, kind: Kind) -> Result<(), LoadError> {
         let what = match kind {
@@ -333,7 +399,8 @@ impl Reader<'_> {
             Kind::Compressed(_) | Kind::Cpio => return Ok(()),
         };
         let refuse = |reason, remedy| Err(source.error(Fault::Image { reason, remedy }));
-        if self.options.load_address.is_some() && kind != Kind::Raw {
+        let program = kind == Kind::Raw || self.is_program(source, kind);
+        if self.options.load_address.is_some() && !program {
             return refuse(
                 format!("this is {what}, which says itself where it goes"),
                 "leave --load-address out; it is for files without a header",
@@ -370,48 +437,39 @@ impl Reader<'_> {
                 .tree
                 .map(|tree| (named(source, "device tree"), tree))
                 .or(kernel.tree),
+            linux: true,
             ..kernel
         })
     }
 
     fn fit(self, source: Source, layers: usize) -> Result<Kernel, LoadError> {
-        let name = source.name().to_owned();
-        let tree = parse_tree(&name, &source.prefix(source::limit(self.ram) as usize)?)?;
-        if !tree.is_fit() {
-            return Err(LoadError::new(
-                &name,
-                Fault::NotAKernel(NotAKernel::DeviceTree),
-            ));
-        }
-        let fit = Fit::new(source, tree.tree().clone(), self.ram)?;
+        let fit = read_fit(&source, self.ram)?;
+        let fit = fit.ok_or_else(|| source.error(Fault::NotAKernel(NotAKernel::DeviceTree)))?;
         let chosen = fit.configuration(self.options.fit_config.as_deref())?;
-        let source = Source::memory(&name, chosen.kernel)?;
-        let kernel = source.bytes().to_vec();
-        let (data, addresses) = ((kernel, chosen.compression), (chosen.target, chosen.entry));
+        let (data, addresses) = (
+            (chosen.kernel, chosen.compression),
+            (chosen.target, chosen.entry),
+        );
         let mut kernel = self.data(&source, data, addresses, "FIT kernel", layers)?;
         for (gpa, bytes) in chosen.loadables {
             let end = u64::from(gpa) + bytes.len() as u64;
-            if end > u64::from(self.ram) {
-                let (start, ram) = (gpa, self.ram);
-                return Err(LoadError::new(&name, Fault::OutsideRam { start, end, ram }));
+            let mut segments = kernel.segments.iter();
+            if let Some(other) =
+                segments.find(|other| u64::from(other.gpa) < end && u64::from(gpa) < other.end())
+            {
+                let (first, second) = (other.gpa.min(gpa), other.gpa.max(gpa));
+                return Err(source.error(Fault::SegmentsOverlap { first, second }));
             }
-            kernel.segments.push(Segment::of_bytes(gpa, bytes));
-        }
-        kernel.segments.sort_by_key(|segment| segment.gpa);
-        for pair in kernel.segments.windows(2) {
-            if pair[0].end() > pair[1].gpa.into() {
-                let (first, second) = (pair[0].gpa, pair[1].gpa);
-                return Err(LoadError::new(
-                    &name,
-                    Fault::SegmentsOverlap { first, second },
-                ));
-            }
+            kernel
+                .loadables
+                .push(Segment::of_bytes(gpa, bytes).holding("loadable"));
         }
         let packed = chosen.compression.map(|known| format!("{known} "));
         let initrd = chosen.initrd.map(|bytes| Initrd {
             file: named(&source, "initrd"),
             bytes,
         });
+        kernel.notes.extend(chosen.notes);
         Ok(Kernel {
             format: format!(
                 "FIT {:?} of {}kernel",
@@ -419,9 +477,8 @@ impl Reader<'_> {
                 packed.unwrap_or_default()
             ),
             initrd,
-            tree: chosen
-                .tree
-                .map(|tree| (named(&source, "device tree"), tree)),
+            tree: overlaid(&source, chosen.trees)?,
+            linux: true,
             ..kernel
         })
     }
@@ -430,7 +487,7 @@ impl Reader<'_> {
     fn data(
         self,
         source: &Source,
-        (data, compression): (Vec<u8>, Option<Compression>),
+        (data, compression): (Bytes, Option<Compression>),
         (target, entry): (Option<Target>, u32),
         what: &str,
         layers: usize,
@@ -443,14 +500,14 @@ impl Reader<'_> {
         let offset = (what == "uImage data").then_some(uimage::HEADER);
         let data = match compression {
             None => data,
-            Some(known) => unpack::unpack(known, &data, room.into()).map_err(|fault| {
-                let file = source.name().to_owned();
-                LoadError {
-                    file,
+            Some(known) => {
+                let unpacked = unpack::unpack(known, &data, room.into(), source.budget());
+                let unpacked = unpacked.map_err(|fault| LoadError {
                     offset,
-                    fault,
-                }
-            })?,
+                    ..source.error(fault)
+                });
+                unpacked?.into()
+            }
         };
         let target = target.unwrap_or_else(|| Target::anywhere(&data, entry));
         if data.is_empty() {
@@ -476,16 +533,58 @@ impl Reader<'_> {
             return Err(target.entry_error(&source, "is not a multiple of 4"));
         }
         let file = source.name().to_owned();
-        let segment = Segment::of_bytes(target.load, source.into_bytes(ram)?);
+        let segment = Segment::of_bytes(target.load, source.bytes(ram)?);
         let slack = bss_slack(segment.size);
         let kernel = Kernel::new(&file, "raw".to_owned(), vec![segment], entry);
         Ok(Kernel { slack, ..kernel })
     }
 }
 
+/// The FIT image in a file that begins as a device tree; none where the tree is a board's.
+fn read_fit(source: &Source, ram: u32) -> Result<Option<Fit>, LoadError> {
+    let bytes = source.bytes(ram)?;
+    source.spend(bytes.len() as u64)?;
+    let tree = parse_tree(source.name(), &bytes)?;
+    let source = source.inside(source.name().to_owned(), bytes)?;
+    match tree.is_fit() {
+        true => Fit::new(source, tree.into_tree(), ram).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// The first of a FIT image's device trees, with the overlays that follow it applied.
+fn overlaid(
+    source: &Source,
+    trees: Vec<(String, Bytes)>,
+) -> Result<Option<(PathBuf, Bytes)>, LoadError> {
+    let mut trees = trees.into_iter();
+    let Some((base_name, base)) = trees.next() else {
+        return Ok(None);
+    };
+    let name = |image: &str| named(source, &format!("device tree {image:?}"));
+    let mut overlays = trees.peekable();
+    if overlays.peek().is_none() {
+        return Ok(Some((named(source, "device tree"), base)));
+    }
+    let mut tree = parse_tree(&name(&base_name), &base)?.into_tree();
+    for (image, bytes) in overlays {
+        let overlay = parse_tree(&name(&image), &bytes)?;
+        // Each of its items and references is looked for among the others, and among the base's.
+        let others = tree.items() + bytes.len() / 16;
+        source.spend((overlay.tree().items() as u64).saturating_mul(others as u64))?;
+        let applied = tree.apply(overlay.tree());
+        applied.map_err(|error| LoadError::new(&name(&image), Fault::Overlay(error)))?;
+    }
+    let blob = tree.to_blob().map_err(|error| {
+        let remedy = "apply fewer or smaller overlays";
+        LoadError::new(&name(&base_name), Fault::image(error.to_string(), remedy))
+    });
+    Ok(Some((named(source, "device tree"), blob?.into())))
+}
+
 /// What a layer holds, named for messages; offsets in them count from its start.
-fn inside(source: &Source, data: Vec<u8>, what: &str) -> Result<Source, LoadError> {
-    Source::memory(&named(source, what), data)
+fn inside(source: &Source, data: Bytes, what: &str) -> Result<Source, LoadError> {
+    source.inside(named(source, what), data)
 }
 
 fn named(source: &Source, what: &str) -> PathBuf {
@@ -510,49 +609,17 @@ pub fn describe(path: &Path, options: &KernelOptions, ram: u32) -> Result<Sectio
         section.inside.push(describe(&image, options, ram)?);
         return Ok(section);
     }
-    let section = describe_source(Source::open(path, ram)?, ram);
-    Ok(with_wrapper(
-        section,
-        Source::open(path, ram)?,
-        options,
-        ram,
-    ))
+    Ok(describe_source(&Source::open(path, ram)?, options, ram))
 }
 
-/// Like [`describe`], with the file's bytes; `name` stands for it in messages.
-///
-/// # Errors
-/// No bytes.
-pub fn describe_bytes(
-    name: &Path,
-    bytes: Vec<u8>,
-    options: &KernelOptions,
-    ram: u32,
-) -> Result<Section, LoadError> {
-    let section = describe_source(Source::memory(name, bytes.clone())?, ram);
-    Ok(with_wrapper(
-        section,
-        Source::memory(name, bytes)?,
-        options,
-        ram,
-    ))
-}
-
-fn describe_source(source: Source, ram: u32) -> Section {
+/// Like [`describe`], of a file that is open.
+pub fn describe_source(source: &Source, options: &KernelOptions, ram: u32) -> Section {
     let mut section = Section::default();
     section.field("file size", report::size(source.len()));
-    describe_layer(source, ram, LAYERS, &mut section);
-    section
-}
-
-fn with_wrapper(
-    mut section: Section,
-    source: Source,
-    options: &KernelOptions,
-    ram: u32,
-) -> Section {
-    let kernel = Reader { options, ram }.unchecked(source).ok();
-    let wrapper = kernel.and_then(|kernel| wrapper::describe(&kernel, ram));
+    describe_layer(source.clone(), ram, LAYERS, &mut section);
+    let source = source.again(ram);
+    let kernel = Reader { options, ram }.unchecked(source.clone()).ok();
+    let wrapper = kernel.and_then(|kernel| wrapper::describe(&kernel, &source, ram));
     section.inside.extend(wrapper);
     section
 }
@@ -566,32 +633,25 @@ fn describe_layer(source: Source, ram: u32, layers: usize, section: &mut Section
         compression,
         packed,
         ram.into(),
+        source.budget(),
     ) {
         Ok(bytes) => {
             section.field("unpacked", report::size(bytes.len() as u64));
-            describe_inside(bytes, ram, layers, section);
+            describe_inside(&source, bytes.into(), ram, layers, section);
         }
         Err(fault) => section.field("unpacked", fault.to_string()),
     };
     match detect(&prefix) {
         Kind::Uimage => match uimage::describe(&source, ram, section) {
             Some((data, Some(compression))) => unpacked(&data, compression, section),
-            Some((data, None)) => describe_inside(data, ram, layers, section),
+            Some((data, None)) => describe_inside(&source, data, ram, layers, section),
             None => {}
         },
         Kind::Fdt => {
-            let name = source.name().to_owned();
             section.title = "device tree".to_owned();
-            let bytes = source
-                .prefix(source::limit(ram) as usize)
-                .unwrap_or_default();
-            match parse_tree(&name, &bytes) {
-                Ok(tree) if tree.is_fit() => {
-                    if let Ok(fit) = Fit::new(source, tree.tree().clone(), ram) {
-                        fit.describe(section);
-                    }
-                }
-                Ok(tree) => section.field("board", tree.compatible().join(", ")),
+            match read_fit(&source, ram) {
+                Ok(Some(fit)) => fit.describe(section),
+                Ok(None) => describe_tree(&source, ram, section),
                 Err(error) => section.field("contents", error.fault.to_string()),
             }
         }
@@ -601,7 +661,7 @@ fn describe_layer(source: Source, ram: u32, layers: usize, section: &mut Section
         Kind::Raw => section.title = "file without a known header".to_owned(),
         Kind::Compressed(compression) => {
             section.title = format!("{compression} file");
-            match source.into_bytes(ram) {
+            match source.bytes(ram) {
                 Ok(packed) => unpacked(&packed, compression, section),
                 Err(error) => section.field("contents", error.fault.to_string()),
             }
@@ -609,13 +669,17 @@ fn describe_layer(source: Source, ram: u32, layers: usize, section: &mut Section
     }
 }
 
+fn describe_tree(source: &Source, ram: u32, section: &mut Section) {
+    let bytes = source.bytes(ram).unwrap_or_default();
+    if let Ok(tree) = parse_tree(source.name(), &bytes) {
+        section.field("board", tree.compatible().join(", "));
+    }
+}
+
 /// Goes on with what a layer holds, unless that is a program without a header.
-fn describe_inside(bytes: Vec<u8>, ram: u32, layers: usize, section: &mut Section) {
+fn describe_inside(source: &Source, bytes: Bytes, ram: u32, layers: usize, section: &mut Section) {
     let kind = detect(&bytes[..bytes.len().min(PREFIX)]);
-    if let (true, Ok(source)) = (
-        kind != Kind::Raw,
-        Source::memory(Path::new("inside"), bytes),
-    ) {
+    if let (true, Ok(source)) = (kind != Kind::Raw, inside(source, bytes, "inside")) {
         let mut inside = Section::default();
         describe_layer(source, ram, layers, &mut inside);
         section.inside.push(inside);
@@ -628,42 +692,9 @@ fn bss_slack(image: u32) -> u32 {
     image / 4 + (4 << 20)
 }
 
-/// An initial RAM disk or file system, without a uImage header that it may have had.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Initrd {
-    /// The file that it came from, for messages.
-    pub file: PathBuf,
-    /// What goes into memory.
-    pub bytes: Vec<u8>,
-}
-
-impl Initrd {
-    /// Reads an initrd file for a guest with `ram` bytes of memory.
-    pub fn read(path: &Path, ram: u32) -> Result<Initrd, LoadError> {
-        Initrd::from_source(Source::open(path, ram)?, ram)
-    }
-
-    /// Like [`Initrd::read`], with the file's bytes; `name` stands for it in messages.
-    pub fn from_bytes(name: &Path, bytes: Vec<u8>, ram: u32) -> Result<Initrd, LoadError> {
-        Initrd::from_source(Source::memory(name, bytes)?, ram)
-    }
-
-    fn from_source(source: Source, ram: u32) -> Result<Initrd, LoadError> {
-        let file = source.name().to_owned();
-        let bytes = match detect(&source.prefix(PREFIX)?) {
-            Kind::Uimage => uimage::read_ramdisk(&source, ram)?,
-            _ => source.into_bytes(ram)?,
-        };
-        if bytes.is_empty() {
-            return Err(LoadError::new(&file, Fault::Empty));
-        }
-        Ok(Initrd { file, bytes })
-    }
-}
-
 /// Reads a user's device tree, which must be one for this board.
 pub fn read_dtb(path: &Path, ram: u32) -> Result<UserTree, LoadError> {
-    dtb_from_bytes(path, &Source::open(path, ram)?.into_bytes(ram)?)
+    dtb_from_bytes(path, &Source::open(path, ram)?.bytes(ram)?)
 }
 
 /// Like [`read_dtb`], with the file's bytes; `name` stands for it in messages.

@@ -9,9 +9,11 @@
 //! keeps its heap out of.
 
 use super::bd::{self, Firmware};
+use super::bounds::Bounds;
 use super::error::{Fault, LoadError, Slack};
-use super::{Initrd, Kernel, Segment, Start};
-use std::path::Path;
+use super::{Initrd, Kernel, Segment, Start, dtb_from_bytes};
+use ppckvm_fdt::UserTree;
+use std::path::{Path, PathBuf};
 
 /// What the vcpu must map before the guest starts, one to one from address 0, in bytes: the size
 /// of one TLB entry, which is also what Linux maps first of itself.
@@ -37,12 +39,24 @@ const UBOOT: u32 = 1 << 20;
 /// The stack pointer that QEMU gives this board's programs.
 const STACK_TOP: u32 = 16 << 20;
 
+/// What the user tells the kernel.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// A device tree in place of any other, with its name for messages.
+    pub tree: Option<(PathBuf, UserTree)>,
+    /// The command line; none leaves the tree's own.
+    pub bootargs: Option<String>,
+}
+
 /// Kernel and initrd with their places; the device tree is still missing, because it tells the
 /// guest where the initrd is.
 #[derive(Clone, Debug)]
 pub struct Plan {
     kernel: Kernel,
     initrd: Option<Segment>,
+    /// The user's device tree, or the one that came with the kernel.
+    tree: Option<(PathBuf, UserTree)>,
+    bounds: Bounds,
     ram: u32,
 }
 
@@ -77,16 +91,37 @@ pub struct BootRegisters {
 
 impl Plan {
     /// Gives the initrd its place; `ram` is the guest's memory in bytes.
-    pub fn new(kernel: Kernel, initrd: Option<Initrd>, ram: u32) -> Result<Plan, LoadError> {
+    ///
+    /// # Errors
+    /// What has no room, a tree that is no board's of this kind, an initrd that the kernel cannot
+    /// use, or a command line that is too long.
+    pub fn new(
+        kernel: Kernel,
+        initrd: Option<Initrd>,
+        told: Told,
+        ram: u32,
+    ) -> Result<Plan, LoadError> {
+        let tree = match (told.tree, &kernel.tree) {
+            (None, Some((name, bytes))) => Some((name.clone(), dtb_from_bytes(name, bytes)?)),
+            (tree, _) => tree,
+        };
+        let bounds = bounds(&kernel, tree.as_ref(), told.bootargs.as_deref(), ram)?;
         let mut plan = Plan {
             kernel,
             initrd: None,
+            tree,
+            bounds,
             ram,
         };
-        if let Some(Initrd { file, bytes }) = initrd {
+        if let Some(initrd) = initrd {
+            if plan.kernel.linux {
+                initrd.check_for_linux(ram)?;
+            }
+            let Initrd { file, bytes } = initrd;
+            let end = plan.bounds.end(ram);
             let top = match plan.kernel.start {
-                Start::DeviceTree => ram.min(INITRD_TOP),
-                Start::Uboot => ram.saturating_sub(UBOOT).min(INITRD_TOP),
+                Start::DeviceTree => end.min(INITRD_TOP),
+                Start::Uboot => ram.saturating_sub(UBOOT).min(INITRD_TOP).min(end),
                 Start::Nothing => {
                     let fault = Fault::image(
                         format!(
@@ -101,7 +136,7 @@ impl Plan {
             };
             let gpa = plan.find("initrd", bytes.len(), top, PAGE);
             let gpa = gpa.map_err(|fault| LoadError::new(&file, fault))?;
-            plan.initrd = Some(Segment::of_bytes(gpa, bytes));
+            plan.initrd = Some(Segment::of_bytes(gpa, bytes).holding("initrd"));
         }
         Ok(plan)
     }
@@ -118,9 +153,15 @@ impl Plan {
         &self.kernel
     }
 
+    /// The device tree that the kernel gets in place of the generated one, with its name.
+    pub fn tree(&self) -> Option<&(PathBuf, UserTree)> {
+        self.tree.as_ref()
+    }
+
     /// Gives the device tree its place.
     pub fn finish(self, fdt: Vec<u8>) -> Result<Placement, LoadError> {
-        let below = self.initrd.as_ref().map_or(self.ram, |initrd| initrd.gpa);
+        let end = self.bounds.end(self.ram);
+        let below = self.initrd.as_ref().map_or(end, |initrd| initrd.gpa);
         let top = below.min(INITIAL_MAPPING);
         let gpa = self.find("device tree", fdt.len(), top, FDT_ALIGNMENT);
         let gpa = gpa.map_err(|fault| LoadError::new(&self.kernel.file, fault))?;
@@ -133,8 +174,9 @@ impl Plan {
             ..BootRegisters::default()
         };
         let mut segments = self.kernel.segments;
+        segments.extend(self.kernel.loadables);
         segments.extend(self.initrd);
-        segments.push(Segment::of_bytes(gpa, fdt));
+        segments.push(Segment::of_bytes(gpa, fdt).holding("device tree"));
         Ok(Placement {
             segments,
             registers,
@@ -167,6 +209,7 @@ impl Plan {
         };
         let initrd = self.initrd_range();
         let mut segments = self.kernel.segments.clone();
+        segments.extend(self.kernel.loadables.iter().cloned());
         if self.kernel.start == Start::Uboot {
             let info = bd::board_info(firmware, self.ram);
             let mut command_line = firmware.bootargs.unwrap_or_default().as_bytes().to_vec();
@@ -179,7 +222,7 @@ impl Plan {
                 let start = start.map_err(|fault| LoadError::new(&self.kernel.file, fault))?;
                 top = start;
                 let end = start + u32::try_from(bytes.len()).expect("there was room for them");
-                segments.push(Segment::of_bytes(start, bytes));
+                segments.push(Segment::of_bytes(start, bytes).holding(what));
                 Ok((start, end))
             };
             (registers.r3, _) = put("board information", info)?;
@@ -215,6 +258,7 @@ impl Plan {
             ram: self.ram,
             kernel: self.kernel.extent(),
             slack: Slack(self.kernel.slack),
+            bounds: self.bounds.describe(),
         };
         let len = u32::try_from(len).map_err(|_| no_room())?;
         let mut end = top;
@@ -240,8 +284,37 @@ impl Plan {
             .iter()
             .map(move |s| (s.gpa, s.end() + slack));
         let unpacked = (self.kernel.unpacks_to > 0).then_some((0, self.kernel.unpacks_to.into()));
+        let others = self.kernel.loadables.iter().chain(&self.initrd);
         kernel
             .chain(unpacked)
-            .chain(self.initrd.iter().map(|s| (s.gpa, s.end())))
+            .chain(others.map(|s| (s.gpa, s.end())))
+            .chain(self.bounds.kept())
     }
+}
+
+/// What the tree that the kernel is given, and the command line that it ends up with, keep.
+fn bounds(
+    kernel: &Kernel,
+    tree: Option<&(PathBuf, UserTree)>,
+    bootargs: Option<&str>,
+    ram: u32,
+) -> Result<Bounds, LoadError> {
+    let tree = match kernel.start {
+        Start::DeviceTree => tree.map(|(_, tree)| tree),
+        Start::Uboot | Start::Nothing => kernel.wrapper_tree.as_ref(),
+    };
+    let of_tree = || {
+        tree.and_then(UserTree::bootargs)
+            .map(|line| line.into_owned())
+    };
+    let bootargs = bootargs.map(str::to_owned).or_else(of_tree);
+    let mut line = bootargs.unwrap_or_default();
+    if let Some(config) = &kernel.config {
+        line = config.command_line(&line);
+    }
+    let bounds = Bounds::new(&kernel.file, tree, &line, ram)?;
+    let ends = kernel.segments.iter().map(Segment::end);
+    let end = ends.max().unwrap_or(0).max(kernel.unpacks_to.into());
+    bounds.check_kernel(&kernel.file, end, &kernel.extent())?;
+    Ok(bounds)
 }

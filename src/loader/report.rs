@@ -62,3 +62,15 @@ pub(super) fn size(bytes: u64) -> String {
         _ => format!("{bytes} bytes ({} MiB)", bytes >> 20),
     }
 }
+
+/// A list for a person: its first entries, and how many more there are.
+pub(super) fn shortened<T: AsRef<str>>(list: impl Iterator<Item = T>, separator: &str) -> String {
+    const SHOWN: usize = 8;
+    let mut list = list.fuse();
+    let shown: Vec<T> = list.by_ref().take(SHOWN).collect();
+    let shown: Vec<&str> = shown.iter().map(AsRef::as_ref).collect();
+    match list.count() {
+        0 => shown.join(separator),
+        more => format!("{}{separator}and {more} more", shown.join(separator)),
+    }
+}

@@ -7,6 +7,7 @@ use super::error::{BadChecksum, Fault, LoadError};
 use super::report::{Section, size};
 use super::source::{Source, limit};
 use super::{Mark, Target};
+use bytes::Bytes;
 
 /// Bytes before the program.
 const HEADER: u64 = 32;
@@ -29,7 +30,7 @@ struct BootBlock {
 }
 
 /// The program and where it goes.
-pub(super) fn read(source: &Source, ram: u32) -> Result<(Vec<u8>, Target), LoadError> {
+pub(super) fn read(source: &Source, ram: u32) -> Result<(Bytes, Target), LoadError> {
     let block = BootBlock::read(source)?;
     let data = block.data(source, ram)?;
     let sums = sums(source, &data)?;
@@ -92,7 +93,7 @@ impl BootBlock {
         })
     }
 
-    fn data(&self, source: &Source, ram: u32) -> Result<Vec<u8>, LoadError> {
+    fn data(&self, source: &Source, ram: u32) -> Result<Bytes, LoadError> {
         let blocks = u64::from(self.blocks).saturating_sub(LEFT_OUT);
         let bytes = blocks * BLOCK;
         if bytes == 0 {
@@ -111,6 +112,7 @@ impl BootBlock {
 /// The sum of all words but the checksum, read as big-endian and as little-endian: the tool that
 /// makes these images adds in the byte order of the machine that it runs on.
 fn sums(source: &Source, data: &[u8]) -> Result<[u32; 2], LoadError> {
+    source.spend(data.len() as u64)?;
     let header = source.read(0, HEADER, "boot block")?;
     let checksum = field::CHECKSUM as usize;
     let words = header[..checksum]

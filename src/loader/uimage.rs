@@ -8,6 +8,7 @@ use super::error::{BadChecksum, Fault, LoadError};
 use super::report::{Section, size};
 use super::source::{Source, limit};
 use super::{Mark, Target};
+use bytes::Bytes;
 use std::ops::Range;
 
 /// Bytes before the data.
@@ -105,17 +106,20 @@ fn named(value: u8, names: &[(u8, &str)]) -> String {
 /// an empty archive has more.
 const PLACEHOLDER: usize = 16;
 
+/// How many parts a multi-file image may have; mkimage and U-Boot know what to do with three.
+const PARTS: usize = 16;
+
 /// What a kernel image holds, as stored.
 pub(super) struct KernelImage {
     /// The kernel.
-    pub data: Vec<u8>,
+    pub data: Bytes,
     pub compression: Option<Compression>,
     /// Where it goes; none for an image that runs where it lies.
     pub target: Option<Target>,
     /// The entry point in an image that runs where it lies, from the start of the data.
     pub entry: u32,
-    pub initrd: Option<Vec<u8>>,
-    pub tree: Option<Vec<u8>>,
+    pub initrd: Option<Bytes>,
+    pub tree: Option<Bytes>,
     pub name: String,
 }
 
@@ -169,16 +173,14 @@ pub(super) fn read_kernel(source: &Source, ram: u32) -> Result<KernelImage, Load
         let parts = parts(&data)
             .map_err(|(offset, fault)| source.error_at(HEADER + offset as u64, fault))?;
         for part in &parts[1..] {
-            let bytes = &data[part.clone()];
+            let bytes = data.slice(part.clone());
             match detect(&bytes[..bytes.len().min(PREFIX)]) {
-                Kind::Fdt => tree = tree.or_else(|| Some(bytes.to_vec())),
-                _ if bytes.len() >= PLACEHOLDER => {
-                    initrd = initrd.or_else(|| Some(bytes.to_vec()));
-                }
+                Kind::Fdt => tree = tree.or(Some(bytes)),
+                _ if bytes.len() >= PLACEHOLDER => initrd = initrd.or(Some(bytes)),
                 _ => {}
             }
         }
-        data = data[parts[0].clone()].to_vec();
+        data = data.slice(parts[0].clone());
     }
     // Legacy headers have no number for xz, so images of it exist that claim not to be compressed.
     let compression = stored.or(match detect(&data[..data.len().min(PREFIX)]) {
@@ -216,6 +218,11 @@ fn parts(data: &[u8]) -> Result<Vec<Range<usize>>, (usize, Fault)> {
         position += 4;
         match u32::from_be_bytes(*word) {
             0 => break,
+            _ if sizes.len() == PARTS => {
+                let reason = format!("the multi-file uImage has more than {PARTS} parts");
+                let remedy = "build it again with a kernel, an initrd and a device tree";
+                return Err((position - 4, Fault::image(reason, remedy)));
+            }
             size => sizes.push(size),
         }
     }
@@ -250,7 +257,7 @@ fn parts(data: &[u8]) -> Result<Vec<Range<usize>>, (usize, Fault)> {
 
 /// Reads a uImage that must be an initrd, and gives what is inside. The compression that the
 /// header names is ignored, as U-Boot does: the kernel finds out by itself.
-pub(super) fn read_ramdisk(source: &Source, ram: u32) -> Result<Vec<u8>, LoadError> {
+pub(super) fn read_ramdisk(source: &Source, ram: u32) -> Result<Bytes, LoadError> {
     let header = Header::checked(source)?;
     header.expect_powerpc(source)?;
     if header.kind != TYPE_RAMDISK {
@@ -264,18 +271,23 @@ pub(super) fn read_ramdisk(source: &Source, ram: u32) -> Result<Vec<u8>, LoadErr
     header.data(source, ram)
 }
 
-/// Says what is in a uImage, also in a damaged one; gives the kernel's data as stored.
+/// Whether a file that begins like a uImage has a whole header.
+pub(super) fn has_header(source: &Source) -> bool {
+    Header::checked(source).is_ok()
+}
+
+/// Says what is in a uImage, also in a damaged one; returns the kernel's data as stored.
 pub(super) fn describe(
     source: &Source,
     ram: u32,
     section: &mut Section,
-) -> Option<(Vec<u8>, Option<Compression>)> {
+) -> Option<(Bytes, Option<Compression>)> {
     let header = Header::read(source).ok()?;
     section.title = format!("uImage \"{}\"", header.name.escape_debug());
     section.field("type", named(header.kind, &TYPE_NAMES));
     section.field("system", named(header.os, &OS_NAMES));
     section.field("architecture", named(header.arch, &ARCH_NAMES));
-    let data = source.read(HEADER, header.size.into(), "uImage data").ok();
+    let data = header.stored(source, ram).ok();
     let hidden = match data
         .as_deref()
         .map(|data| detect(&data[..data.len().min(PREFIX)]))
@@ -298,7 +310,7 @@ pub(super) fn describe(
         header.header_crc.actual,
         header.header_crc.expected,
     );
-    let Some(data) = data.filter(|data| data.len() as u64 <= limit(ram)) else {
+    let Some(data) = data.filter(|data| source.spend(data.len() as u64).is_ok()) else {
         section.field(
             "data crc",
             "cannot be checked: the file is too short or too large",
@@ -327,7 +339,7 @@ pub(super) fn describe(
         );
         section.field(format!("part {index}"), place);
     }
-    Some((data[parts[0].clone()].to_vec(), compression))
+    Some((data.slice(parts[0].clone()), compression))
 }
 
 impl Header {
@@ -336,7 +348,13 @@ impl Header {
         let header = Header::read(source)?;
         let Crc { actual, expected } = header.header_crc;
         if actual != expected {
-            let fault = crc_fault("uImage header", actual, expected);
+            let reason = format!(
+                "the crc of the uImage header is {actual:#010x}, but the header says \
+                 {expected:#010x}"
+            );
+            let remedy = "the file is corrupt, copy or build it again; a raw binary that only \
+                          begins like a uImage is started with --load-address";
+            let fault = Fault::image(reason, remedy);
             return Err(source.error_at(field::HEADER_CRC as u64, fault));
         }
         Ok(header)
@@ -400,13 +418,19 @@ impl Header {
         Err(source.error_at(field::ARCH as u64, fault))
     }
 
-    /// The data after the header, as stored, with its checksum verified.
-    fn data(&self, source: &Source, ram: u32) -> Result<Vec<u8>, LoadError> {
+    /// The data after the header.
+    fn stored(&self, source: &Source, ram: u32) -> Result<Bytes, LoadError> {
         let limit = limit(ram);
         if u64::from(self.size) > limit {
             return Err(source.error_at(field::SIZE as u64, Fault::FileTooLarge { limit, ram }));
         }
-        let data = source.read(HEADER, self.size.into(), "uImage data")?;
+        source.read(HEADER, self.size.into(), "uImage data")
+    }
+
+    /// The data after the header, as stored, with its checksum verified.
+    fn data(&self, source: &Source, ram: u32) -> Result<Bytes, LoadError> {
+        let data = self.stored(source, ram)?;
+        source.spend(data.len() as u64)?;
         let (actual, expected) = (crc32fast::hash(&data), self.data_crc);
         if actual != expected {
             let fault = crc_fault("uImage data", actual, expected);

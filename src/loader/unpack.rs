@@ -4,6 +4,7 @@
 //! its format has. What follows the last whole stream is padding; streams of the same kind that
 //! follow each other, as parallel compressors write them, are one file.
 
+use super::budget::Budget;
 use super::detect::{Compression, Kind, PREFIX, detect};
 use super::error::Fault;
 use bzip2::bufread::BzDecoder;
@@ -17,33 +18,62 @@ use std::io::{self, ErrorKind, Read};
 /// `xz -9`.
 const WORKSPACE_KIB: u32 = 256 << 10;
 
-/// Unpacks `packed` into at most `limit` bytes.
+/// What starting a decompressor counts in the budget, in bytes: one takes some ten microseconds,
+/// in which this much is unpacked at the most.
+const STREAM: u64 = 64 << 10;
+
+/// Unpacks `packed` into at most `limit` bytes, which are counted in the budget.
 pub(super) fn unpack(
     compression: Compression,
     packed: &[u8],
     limit: u64,
+    budget: &Budget,
 ) -> Result<Vec<u8>, Fault> {
-    let mut bytes = Vec::with_capacity(plausible_size(compression, packed, limit));
+    // More than the budget has is refused when it is counted.
+    let most = limit.min(budget.left());
+    let mut bytes = Vec::with_capacity(plausible_size(compression, packed, most));
     let mut rest = packed;
     loop {
         // One byte more than allowed tells "too much" from "exactly enough".
-        let room = limit.saturating_add(1) - bytes.len() as u64;
-        let before = rest.len();
+        let (before, produced) = (rest.len(), bytes.len());
+        let room = most.saturating_add(1) - produced as u64;
         let read = stream(compression, &mut rest, room, &mut bytes);
+        // A stream can be long and unpack to nothing, or be one of many that are nearly empty.
+        budget.spend(STREAM + (bytes.len() - produced + before - rest.len()) as u64)?;
         if bytes.len() as u64 > limit {
             return Err(Fault::UnpacksTooLarge { limit });
         }
-        match read {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                return Err(Fault::PackedTruncated(compression));
-            }
-            Err(error) => return Err(Fault::Packed { compression, error }),
-        }
+        read.map_err(|error| fault(compression, error))?;
         let next = detect(&rest[..rest.len().min(PREFIX)]);
         if rest.len() == before || next != Kind::Compressed(compression) {
             return Ok(bytes);
         }
+    }
+}
+
+/// The first bytes of what `packed` unpacks to, at most `len`.
+pub(super) fn beginning(
+    compression: Compression,
+    packed: &[u8],
+    len: u64,
+    budget: &Budget,
+) -> Result<Vec<u8>, Fault> {
+    let (mut bytes, mut rest) = (Vec::new(), packed);
+    let read = stream(compression, &mut rest, len, &mut bytes);
+    budget.spend(STREAM + (bytes.len() + packed.len() - rest.len()) as u64)?;
+    match read {
+        Ok(()) => Ok(bytes),
+        // What comes first is enough, also when the rest is cut off.
+        Err(_) if bytes.len() as u64 == len => Ok(bytes),
+        Err(error) => Err(fault(compression, error)),
+    }
+}
+
+fn fault(compression: Compression, error: io::Error) -> Fault {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => Fault::PackedTruncated(compression),
+        ErrorKind::Unsupported => Fault::Compression(compression),
+        _ => Fault::Packed { compression, error },
     }
 }
 

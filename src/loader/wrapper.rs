@@ -21,8 +21,10 @@ use super::detect::{Compression, Kind, PREFIX, detect};
 use super::error::{Fault, LoadError};
 use super::report::Section;
 use super::source::Source;
-use super::unpack::unpack;
+use super::unpack::{self, unpack};
 use super::{Kernel, Segment, Start, check_board, elf};
+use bytes::Bytes;
+use ppckvm_fdt::blob::MAGIC;
 use ppckvm_fdt::{Board, Patch, UserTree};
 use std::path::Path;
 
@@ -62,9 +64,10 @@ struct Payload {
 
 /// Finds out whether `kernel` is a boot wrapper, and if so, what it needs. Its file is refused when
 /// it is one for another board, or when it cannot work on any.
-pub(super) fn recognise(kernel: &mut Kernel, ram: u32) -> Result<(), LoadError> {
+pub(super) fn recognise(kernel: &mut Kernel, source: &Source, ram: u32) -> Result<(), LoadError> {
     let error = |fault| LoadError::new(&kernel.file, fault);
-    let Some(wrapper) = Wrapper::find(&kernel.segments, kernel.entry, ram).map_err(error)? else {
+    let wrapper = Wrapper::find(&kernel.segments, kernel.entry, source, ram);
+    let Some(wrapper) = wrapper.map_err(error)? else {
         return Ok(());
     };
     wrapper.check(&kernel.file, ram)?;
@@ -72,24 +75,27 @@ pub(super) fn recognise(kernel: &mut Kernel, ram: u32) -> Result<(), LoadError> 
         segment.size = segment.size.max(wrapper.end.saturating_sub(wrapper.start));
         if let (true, Some((offset, tree))) = (wrapper.lacks_memory(), &wrapper.tree) {
             // On a board nothing does this: there it would stop before its first line.
-            wrapper
-                .fill_tree(tree, &mut segment.bytes[*offset..], ram)
-                .map_err(error)?;
+            let mut bytes = segment.bytes.to_vec();
+            let filled = wrapper.fill_tree(tree, &mut bytes[*offset..], ram);
+            filled.map_err(error)?;
+            segment.bytes = bytes.into();
         }
     }
     kernel.start = wrapper.start_kind();
+    kernel.linux = true;
     kernel.slack = HEAP;
     kernel.unpacks_to = wrapper
         .payload
         .as_ref()
         .map_or(0, |payload| payload.extent.end);
     kernel.format = format!("{}, {}", kernel.format, wrapper.name());
+    kernel.wrapper_tree = wrapper.tree.map(|(_, tree)| tree);
     Ok(())
 }
 
 /// Says what kind of wrapper the image is, and what it carries.
-pub(super) fn describe(kernel: &Kernel, ram: u32) -> Option<Section> {
-    let wrapper = Wrapper::find(&kernel.segments, kernel.entry, ram).ok()??;
+pub(super) fn describe(kernel: &Kernel, source: &Source, ram: u32) -> Option<Section> {
+    let wrapper = Wrapper::find(&kernel.segments, kernel.entry, source, ram).ok()??;
     let mut section = Section::new(wrapper.name());
     if wrapper.end != 0 {
         let range = format!("{:#010x} to {:#010x}", wrapper.start, wrapper.end);
@@ -144,7 +150,13 @@ fn branch_distance(instruction: u32) -> Option<u32> {
 }
 
 impl Wrapper {
-    fn find(segments: &[Segment], entry: u32, ram: u32) -> Result<Option<Wrapper>, Fault> {
+    /// `source` is the file that the segments came from; the search costs from its budget.
+    fn find(
+        segments: &[Segment],
+        entry: u32,
+        source: &Source,
+        ram: u32,
+    ) -> Result<Option<Wrapper>, Fault> {
         let Some(segment) = segments
             .iter()
             .find(|s| s.gpa <= entry && u64::from(entry) < s.end())
@@ -195,13 +207,13 @@ impl Wrapper {
             .0
             .iter()
             .any(|word| u32::from_be_bytes(*word) & mask == pattern);
-        let (offset, payload) = find_payload(segment, ram)?;
+        let (offset, payload) = find_payload(&segment.bytes, source, ram)?;
         Ok(Some(Wrapper {
             start: segment.gpa,
             end: if relocates { 0 } else { end },
             own_stack: relocates || stack != 0,
             reads_flash,
-            tree: find_tree(&segment.bytes[..offset]),
+            tree: find_tree(&segment.bytes[..offset], source)?,
             payload,
         }))
     }
@@ -298,38 +310,56 @@ impl Wrapper {
 }
 
 /// The device tree in front of the kernel, and its offset.
-fn find_tree(bytes: &[u8]) -> Option<(usize, UserTree)> {
-    (0..bytes.len()).step_by(8).find_map(|offset| {
+fn find_tree(bytes: &[u8], source: &Source) -> Result<Option<(usize, UserTree)>, Fault> {
+    source.budget().spend(bytes.len() as u64)?;
+    for offset in (0..bytes.len()).step_by(8) {
         let rest = &bytes[offset..];
-        (detect(&rest[..rest.len().min(PREFIX)]) == Kind::Fdt)
-            .then(|| Some((offset, UserTree::parse(rest).ok()?)))
-            .flatten()
-    })
+        if !rest.starts_with(&MAGIC.to_be_bytes()) {
+            continue;
+        }
+        source.budget().guess("a device tree")?;
+        let size = rest.get(4..).and_then(|rest| rest.first_chunk::<4>());
+        let size = size.map_or(0, |size| u32::from_be_bytes(*size));
+        source.budget().spend(size.into())?;
+        if let Ok(tree) = UserTree::parse(rest) {
+            return Ok(Some((offset, tree)));
+        }
+    }
+    Ok(None)
 }
 
+/// How much of what is compressed is unpacked to find out whether it is a kernel.
+const BEGINNING: u64 = 4096;
+
 /// The kernel that a wrapper carries and its offset; without one, the offset is the end.
-fn find_payload(segment: &Segment, ram: u32) -> Result<(usize, Option<Payload>), Fault> {
-    let bytes = &segment.bytes;
+fn find_payload(
+    bytes: &Bytes,
+    source: &Source,
+    ram: u32,
+) -> Result<(usize, Option<Payload>), Fault> {
+    let budget = source.budget();
+    budget.spend(bytes.len() as u64)?;
     for offset in (0..bytes.len()).step_by(PAGE as usize) {
-        let rest = &bytes[offset..];
+        let rest = bytes.slice(offset..);
         let compression = match detect(&rest[..rest.len().min(PREFIX)]) {
             Kind::Elf => None,
             Kind::Compressed(Compression::Lzo) => return Ok((offset, None)),
             Kind::Compressed(compression) => Some(compression),
             _ => continue,
         };
-        let unpacked = compression.map(|known| unpack(known, rest, ram.into()));
-        let kernel = match unpacked {
-            None => rest.to_vec(),
-            Some(Ok(unpacked)) => unpacked,
-            // Three bytes are no proof of LZMA.
-            Some(Err(_)) if compression == Some(Compression::Lzma) => continue,
-            Some(Err(fault)) => return Err(fault),
+        budget.guess("a kernel")?;
+        let kernel = match compression {
+            None => rest,
+            Some(known) => match unpack::beginning(known, &rest, BEGINNING, budget) {
+                Ok(start) if detect(&start) != Kind::Elf => continue,
+                Ok(_) => unpack(known, &rest, ram.into(), budget)?.into(),
+                // Three bytes are no proof of LZMA.
+                Err(_) if known == Compression::Lzma => continue,
+                Err(fault) => return Err(fault),
+            },
         };
-        let extent = Source::memory(Path::new("vmlinux"), kernel)
-            .ok()
-            .and_then(|source| elf::extent(&source).ok());
-        if let Some(extent) = extent {
+        let inside = source.inside("vmlinux".into(), kernel);
+        if let Some(extent) = inside.ok().and_then(|source| elf::extent(&source).ok()) {
             let payload = Payload {
                 compression,
                 extent,

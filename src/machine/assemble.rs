@@ -24,7 +24,7 @@ use crate::machine::error::BuildError;
 use crate::machine::slots::OnMmio;
 use crate::machine::spec::{Cpu, VmConfig};
 use crate::machine::virtio::wiring::{Frame, add_virtio};
-use crate::machine::virtio::{self, Host};
+use crate::machine::virtio::{self, Host, needs};
 use crate::machine::wires::{Wires, dcrs, range};
 use crate::machine::{boot, parts};
 use crate::vm::Vm;
@@ -96,7 +96,8 @@ fn say_places(buses: &Buses, placement: &Placement) {
     }
     for segment in &placement.segments {
         let (start, end) = (segment.gpa, segment.end());
-        tracing::debug!("loaded from {start:#010x} to {end:#010x}");
+        let what = segment.what;
+        tracing::debug!("{what} from {start:#010x} to {end:#010x}");
     }
     tracing::debug!("the guest starts with {:x?}", placement.registers);
 }
@@ -114,7 +115,8 @@ impl Given {
         let on_mmio = OnMmio::new(board, &additions.virtio, config.rng)?;
         let banks = sdram::banks(config.memory.bytes())?;
         let kvm = Kvm::open(config.accel)?;
-        let (placement, symbols) = boot::place(config, board, &on_mmio)?;
+        let needs = needs::of(&additions.virtio);
+        let (placement, symbols) = boot::place(config, board, &on_mmio, &needs)?;
         let symbols = boot::symbols(config, symbols)?;
         check_places(config, additions)?;
         Ok(Given {

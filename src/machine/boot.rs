@@ -1,13 +1,12 @@
 //! What the guest starts with: files, symbols and the device tree of this machine.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use ppckvm_devices::sdram;
 use ppckvm_fdt::Board;
 
 use crate::loader::symbols::Symbols;
-use crate::loader::{Placement, Plan, Start};
+use crate::loader::{Need, Placement, Plan, Start};
 use crate::machine::custom::Additions;
 use crate::machine::error::BuildError;
 use crate::machine::slots::OnMmio;
@@ -25,39 +24,34 @@ pub(crate) fn device_tree(
     tree(config, board, &plan, &on_mmio)
 }
 
-/// Reads all files and gives them their places; also says where the kernel's symbols would be.
+/// Reads all files and gives them their places; also returns the symbols found with the kernel,
+/// and warns of what it lacks, also of what the devices need.
 pub(crate) fn place(
     config: &VmConfig,
     board: &Board,
     on_mmio: &OnMmio,
-) -> Result<(Placement, Option<PathBuf>), BuildError> {
-    let plan = config.boot.plan(config.ram_bytes())?;
+    needs: &[Need],
+) -> Result<(Placement, Option<Arc<Symbols>>), BuildError> {
+    let ram = config.ram_bytes();
+    let plan = config.boot.plan(config.boot.open(ram)?, ram)?;
     let kernel = plan.kernel();
     tracing::info!("kernel: {}, {}", kernel.file.display(), kernel.format);
-    for warning in kernel.warnings(plan.initrd_range().is_some()) {
+    for warning in kernel.warnings(plan.initrd_range().is_some(), needs) {
         tracing::warn!("{warning}");
     }
     let symbols = kernel.symbols.clone();
     Ok((finish(config, board, plan, on_mmio)?, symbols))
 }
 
-/// The kernel's symbols: the user's, which must be right, or those found beside the kernel.
+/// The kernel's symbols: the user's, which must be right, or those found with the kernel.
 pub(crate) fn symbols(
     config: &VmConfig,
-    found: Option<PathBuf>,
+    found: Option<Arc<Symbols>>,
 ) -> Result<Option<Arc<Symbols>>, BuildError> {
-    if let Some(path) = &config.symbols {
-        return Ok(Some(Arc::new(Symbols::read(path)?)));
+    match &config.symbols {
+        Some(path) => Ok(Some(Arc::new(Symbols::read(path)?))),
+        None => Ok(found),
     }
-    let read = found.map(|path| Symbols::read(&path));
-    Ok(match read {
-        Some(Ok(symbols)) => Some(Arc::new(symbols)),
-        Some(Err(error)) => {
-            tracing::debug!("no symbols: {error}");
-            None
-        }
-        None => None,
-    })
 }
 
 /// Adds what the kernel is told: a device tree, or what it takes in its place.
@@ -82,10 +76,8 @@ fn tree(
     on_mmio: &OnMmio,
 ) -> Result<Vec<u8>, BuildError> {
     let ram = config.ram_bytes();
-    let given = config.boot.given_tree(plan, ram)?;
-    if let Some(given) = &given {
-        on_mmio.check(&given.tree, &given.file)?;
+    if let Some((file, tree)) = plan.tree() {
+        on_mmio.check(tree, file)?;
     }
-    let slots = &on_mmio.slots;
-    Ok(config.boot.tree(board, plan, given, slots, ram)?)
+    Ok(config.boot.tree(board, plan, &on_mmio.slots, ram)?)
 }

@@ -8,6 +8,7 @@ use ppckvm_fdt::Board;
 use crate::loader::{Placement, Section};
 use crate::machine::error::BuildError;
 use crate::machine::slots::OnMmio;
+use crate::machine::virtio::needs;
 use crate::machine::{Machine, boot};
 
 /// What is known about an image.
@@ -41,13 +42,16 @@ impl Machine {
         let (board, config) = (Board::bamboo(), &self.config);
         sdram::banks(config.memory.bytes())?;
         let ram = config.ram_bytes();
-        let contents = config.boot.describe(ram)?;
+        // Opened once: what comes through a pipe cannot be read again.
+        let kernel = config.boot.open(ram)?;
+        let contents = config.boot.describe(kernel.as_ref(), ram)?;
         let on_mmio = OnMmio::new(&board, &self.additions.virtio, config.rng)?;
-        let plan = config.boot.plan(ram).map_err(BuildError::from);
+        let plan = config.boot.plan(kernel, ram).map_err(BuildError::from);
         let plan = plan.and_then(|plan| {
             let kernel = plan.kernel();
             let format = kernel.format.clone();
-            let warnings = kernel.warnings(plan.initrd_range().is_some());
+            let needs = needs::of(&self.additions.virtio);
+            let warnings = kernel.warnings(plan.initrd_range().is_some(), &needs);
             let placement = boot::finish(config, &board, plan, &on_mmio)?;
             Ok(BootPlan {
                 format,
@@ -75,7 +79,7 @@ impl fmt::Display for Inspection {
                 writeln!(f, "boots here: yes, as {}, from {entry:#010x}", plan.format)?;
                 for segment in &plan.placement.segments {
                     let (start, end) = (segment.gpa, segment.end());
-                    writeln!(f, "  memory {start:#010x} to {end:#010x}")?;
+                    writeln!(f, "  memory {start:#010x} to {end:#010x}  {}", segment.what)?;
                 }
                 for warning in &plan.warnings {
                     writeln!(f, "  but {warning}")?;

@@ -201,11 +201,12 @@ impl Watch {
             symbols: symbols.cloned(),
         });
         let Some(symbols) = symbols else { return };
-        let place = |name: &str| {
-            let offset = symbols.address(name)?.checked_sub(KERNEL_BASE)?;
+        let places = symbols.addresses(["panic_cpu", "linux_banner"]);
+        let places = places.map(|address| {
+            let offset = address?.checked_sub(KERNEL_BASE)?;
             Some(GuestAddress(offset.into()))
-        };
-        if let (Some(panic_cpu), Some(banner)) = (place("panic_cpu"), place("linux_banner")) {
+        });
+        if let [Some(panic_cpu), Some(banner)] = places {
             let _ = self.kernel.set(KernelState {
                 memory,
                 panic_cpu,

@@ -42,7 +42,8 @@ fn a_segment_without_bytes_is_all_zeros() {
         kernel.segments[1],
         Segment {
             gpa: 0x8000,
-            bytes: Vec::new(),
+            bytes: Bytes::new(),
+            what: "kernel",
             size: 0x100
         }
     );
@@ -176,4 +177,91 @@ fn elf_segments_stay_inside_ram_and_apart() {
         ),
         "image: the segments at 0x0 and 0x23 overlap in physical memory; ",
     );
+}
+
+#[test]
+fn programs_linked_elsewhere_start_there() {
+    let program = Load {
+        vaddr: 0x1000_0000,
+        paddr: 0x1000_0000,
+        ..text(CODE)
+    };
+    let file = elf(0x1000_0004, &[program]);
+    let kernel = Kernel::from_bytes(name(), file.clone(), &options(), 512 * MIB);
+    let kernel = kernel.expect("there is memory, and all of it is mapped at the start");
+    assert_eq!((kernel.entry, kernel.linux), (0x1000_0004, false));
+    assert_refused(
+        file,
+        "image: the kernel occupies 0x10000000 to 0x10000024, but ram ends at 0x4000000; give",
+    );
+}
+
+#[test]
+fn physical_addresses_that_are_virtual_are_told_apart() {
+    let load = Load {
+        paddr: 0xC000_0000,
+        ..text(CODE)
+    };
+    assert_refused(
+        elf(0xC000_0000, &[load]),
+        "image: the physical address 0xc0000000 is a virtual one: linux maps memory there, and the file was linked without physical addresses; link it with AT(",
+    );
+    let load = Load {
+        vaddr: 0x8000_0000,
+        paddr: 0x8000_0000,
+        ..text(CODE)
+    };
+    assert_refused(
+        elf(0x8000_0000, &[load]),
+        "image: the kernel occupies 0x80000000 to 0x80000024, but ram ends at 0x4000000; link the kernel lower: the board holds at most 1 GiB",
+    );
+}
+
+/// An ELF file whose first segment holds its headers and a note, as linkers make it.
+fn with_note(note_flags: u32) -> Vec<u8> {
+    let note = Load {
+        vaddr: 0x1000_0000,
+        paddr: 0x1000_0000,
+        bytes: b"a note\0\0".to_vec(),
+        memsz: 8,
+        flags: note_flags,
+    };
+    let mut file = elf(
+        0x100,
+        &[
+            note,
+            Load {
+                vaddr: 0x100,
+                paddr: 0x100,
+                ..text(CODE)
+            },
+        ],
+    );
+    // The same bytes as a PT_NOTE.
+    let headers = 52 + 2 * 32;
+    let offset = u32::from_be_bytes([file[56], file[57], file[58], file[59]]) + 32;
+    let mut entry = file[52..84].to_vec();
+    entry[..4].copy_from_slice(&4u32.to_be_bytes());
+    file.splice(headers..headers, entry.clone());
+    file[headers + 4..headers + 8].copy_from_slice(&offset.to_be_bytes());
+    for header in [52, 84] {
+        let at = header + 4;
+        let moved = u32::from_be_bytes([file[at], file[at + 1], file[at + 2], file[at + 3]]) + 32;
+        file[at..at + 4].copy_from_slice(&moved.to_be_bytes());
+    }
+    file[45] = 3;
+    file
+}
+
+#[test]
+fn a_note_outside_ram_does_not_keep_a_program_from_starting() {
+    let kernel = kernel(with_note(4)).expect("the program is inside");
+    assert_eq!(kernel.segments.len(), 1);
+    let warnings = kernel.warnings(false, &[]);
+    assert_eq!(warnings.len(), 1);
+    assert!(
+        warnings[0].starts_with("image: the segment at 0x10000000 is outside ram and left out: "),
+        "{warnings:?}"
+    );
+    assert_refused(with_note(6), "image: the kernel occupies 0x10000000");
 }

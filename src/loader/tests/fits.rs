@@ -85,7 +85,7 @@ fn the_default_configuration_starts() {
     assert_eq!(kernel.format, "FIT \"conf-1\" of gzip kernel");
     assert_eq!(
         kernel.initrd.expect("it has one").bytes,
-        b"an initrd of some bytes"
+        &b"an initrd of some bytes"[..]
     );
     let (name, tree) = kernel.tree.expect("it has one");
     assert_eq!(
@@ -237,13 +237,16 @@ fn what_cannot_be_started_is_refused_with_its_reason() {
         let node = configurations(root)
             .child_mut("conf-1")
             .expect("it is there");
-        node.set("fdt", b"fdt-1\0ramdisk-1\0".to_vec());
+        node.set("ramdisk", b"fdt-1\0ramdisk-1\0".to_vec());
     });
-    assert!(two.contains("names 2 images as its fdt"), "{two}");
+    assert!(two.contains("names 2 images as its ramdisk"), "{two}");
     let unknown = with(|root| image(root, "kernel-1").set_string("compression", "zip"));
     assert!(unknown.contains("unknown compression \"zip\""), "{unknown}");
     let tree = with(|root| image(root, "fdt-1").set_string("compression", "gzip"));
-    assert!(tree.contains("image \"fdt-1\" is gzip data"), "{tree}");
+    assert!(
+        tree.starts_with("image (image \"fdt-1\"): the gzip data is corrupt"),
+        "{tree}"
+    );
     let secret = with(|root| image(root, "kernel-1").children.push(Node::new("cipher")));
     assert!(secret.contains("is encrypted"), "{secret}");
 }
@@ -261,9 +264,119 @@ fn loadables_go_to_their_addresses() {
         }))
     };
     let whole = with(0x20_0000).expect("the image is good");
-    assert_eq!(whole.segments[1].gpa, 0x20_0000);
+    assert_eq!(whole.loadables[0].gpa, 0x20_0000);
     let error = with(0x1010).expect_err("over the kernel").to_string();
     assert!(error.contains("overlap in physical memory"), "{error}");
     let error = with(RAM - 4).expect_err("over the end").to_string();
     assert!(error.contains("but ram ends at"), "{error}");
+}
+
+fn with_loadables(names: &[u8], change: impl FnOnce(&mut Node)) -> Result<Kernel, LoadError> {
+    kernel(fit(|root| {
+        let node = configurations(root)
+            .child_mut("conf-1")
+            .expect("it is there");
+        node.set("loadables", names.to_vec());
+        change(root);
+    }))
+}
+
+#[test]
+fn what_is_used_otherwise_is_not_loaded_twice() {
+    // As `mkimage -f auto` writes it.
+    let kernel = with_loadables(b"kernel-1\0fdt-1\0ramdisk-1\0", |_| {}).expect("it is good");
+    assert!(kernel.loadables.is_empty() && kernel.notes.is_empty());
+}
+
+#[test]
+fn a_loadable_without_an_address_is_left_out_and_said_so() {
+    let with = |load: Option<u32>| {
+        with_loadables(b"more\0more\0", |root| {
+            let mut more = Node::new("more");
+            more.set("data", gzip(b"unpacked"));
+            more.set_string("compression", "gzip");
+            if let Some(load) = load {
+                more.set_cells("load", &[load]);
+            }
+            let images = root.child_mut("images").expect("it is there");
+            images.children.push(more);
+        })
+    };
+    let kernel = with(None).expect("the image is good");
+    assert!(kernel.loadables.is_empty());
+    assert_eq!(
+        kernel.warnings(true, &[]),
+        ["image: loadable \"more\" of the FIT image has no load address and is left out"]
+    );
+    let kernel = with(Some(0x10_0000)).expect("the image is good");
+    assert_eq!(kernel.loadables.len(), 1, "named twice, loaded once");
+    assert_eq!(
+        kernel.loadables[0].bytes,
+        &b"unpacked"[..],
+        "as U-Boot does"
+    );
+    let error = with(Some(0x1010)).expect_err("over the kernel").to_string();
+    assert!(error.contains("overlap in physical memory"), "{error}");
+}
+
+#[test]
+fn a_loadable_does_not_keep_memory_for_a_bss() {
+    let kernel = with_loadables(b"fdt-2\0", |root| {
+        let mut more = image(root, "fdt-1").clone();
+        more.name = "fdt-2".to_owned();
+        more.set_cells("load", &[RAM - 2 * MIB]);
+        let images = root.child_mut("images").expect("it is there");
+        images.children.push(more);
+    });
+    let mut kernel = kernel.expect("the image is good");
+    (kernel.tree, kernel.linux) = (None, false);
+    let placement = place(kernel, Some(MIB as usize), 4096, RAM).expect("there is room");
+    let initrd = placement
+        .segments
+        .iter()
+        .find(|segment| segment.what == "initrd");
+    assert_eq!(initrd.expect("it has one").gpa, RAM - MIB);
+}
+
+#[test]
+fn overlays_are_applied_to_the_first_tree() {
+    let overlay = |target: &str| {
+        let mut root = Node::new("");
+        let mut fragment = Node::new("fragment@0");
+        fragment.set_string("target-path", target);
+        let mut content = Node::new("__overlay__");
+        content.set_string("model", "changed by an overlay");
+        fragment.children.push(content);
+        root.children.push(fragment);
+        let reservations = Vec::new();
+        let tree = Tree {
+            reservations,
+            boot_cpuid: 0,
+            root,
+        };
+        tree.to_blob().expect("small")
+    };
+    let with = |target: &str| {
+        kernel(fit(|root| {
+            let mut image = Node::new("overlay-1");
+            image.set("data", overlay(target));
+            let images = root.child_mut("images").expect("it is there");
+            images.children.push(image);
+            let node = configurations(root)
+                .child_mut("conf-1")
+                .expect("it is there");
+            node.set("fdt", b"fdt-1\0overlay-1\0".to_vec());
+        }))
+    };
+    let (name, tree) = with("/")
+        .expect("the image is good")
+        .tree
+        .expect("it has one");
+    let tree = dtb_from_bytes(&name, &tree).expect("ours").into_tree();
+    assert_eq!(tree.root.strings("model"), ["changed by an overlay"]);
+    let error = with("/nowhere").expect_err("no such node").to_string();
+    assert_eq!(
+        error,
+        "image (device tree \"overlay-1\"): this overlay cannot be applied: the target of fragment@0 is not in the base tree; correct the overlay, or pass the base that it is for"
+    );
 }

@@ -1,11 +1,13 @@
 //! Every refusal and every success, with images built by hand; this file holds the builders.
 
 mod build_directories;
+mod costs;
 mod elf_kernels;
 mod files;
 mod fits;
 mod mutations;
 mod packed;
+mod pipes;
 mod placement;
 mod uimages;
 mod wrappers;
@@ -143,8 +145,45 @@ fn elf(entry: u32, loads: &[Load]) -> Vec<u8> {
     file
 }
 
+/// An ELF file with a symbol table after it: names and addresses of code.
+fn elf_with_symbols(entry: u32, loads: &[Load], symbols: &[(&str, u32)]) -> Vec<u8> {
+    let mut file = elf(entry, loads);
+    let mut names = vec![0];
+    let mut entries = vec![0; 16];
+    for (name, address) in symbols {
+        let offset = u32::try_from(names.len()).expect("small");
+        for word in [offset, *address, 4] {
+            entries.extend(word.to_be_bytes());
+        }
+        // A global function in the first section.
+        entries.extend([0x12, 0, 0, 1]);
+        names.extend(name.as_bytes().iter().chain(&[0]));
+    }
+    let at = |file: &Vec<u8>| u32::try_from(file.len()).expect("small");
+    let (names_at, names_len) = (at(&file), at(&names));
+    file.extend(names);
+    let (entries_at, entries_len) = (at(&file), at(&entries));
+    file.extend(entries);
+    let sections_at = at(&file);
+    file.extend([0; 40]);
+    for section in [
+        [0, 2, 0, 0, entries_at, entries_len, 2, 1, 4, 16],
+        [0, 3, 0, 0, names_at, names_len, 0, 0, 1, 0],
+    ] {
+        file.extend(section.into_iter().flat_map(u32::to_be_bytes));
+    }
+    file[32..36].copy_from_slice(&sections_at.to_be_bytes());
+    file[48..50].copy_from_slice(&3u16.to_be_bytes());
+    file
+}
+
 fn name() -> &'static Path {
     Path::new("image")
+}
+
+/// A budget that small tests do not use up.
+fn budget() -> budget::Budget {
+    budget::Budget::new(RAM)
 }
 
 fn options() -> KernelOptions {
@@ -185,9 +224,9 @@ fn place(
     let file = PathBuf::from("disk");
     let initrd = initrd.map(|size| Initrd {
         file,
-        bytes: vec![1; size],
+        bytes: vec![1; size].into(),
     });
-    let plan = Plan::new(kernel, initrd, ram)?;
+    let plan = Plan::new(kernel, initrd, Told::default(), ram)?;
     let range = plan.initrd_range();
     let placement = plan.finish(vec![2; fdt])?;
     let found = placement

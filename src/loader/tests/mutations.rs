@@ -80,7 +80,7 @@ fn check_unpack(kind: Compression, data: &[u8], changes: &[(usize, u8)], length:
     }
     packed.truncate(packed.len().min(length));
     let limit = 1 << 20;
-    if let Ok(bytes) = unpack::unpack(kind, &packed, limit) {
+    if let Ok(bytes) = unpack::unpack(kind, &packed, limit, &budget()) {
         assert!(bytes.len() as u64 <= limit);
     }
 }
@@ -105,7 +105,7 @@ proptest! {
         let mut packed = super::packed::pack(kind, CODE);
         packed.truncate(6);
         packed.extend(bytes);
-        let _ = unpack::unpack(kind, &packed, 1 << 20);
+        let _ = unpack::unpack(kind, &packed, 1 << 20, &budget());
     }
 
     #[test]

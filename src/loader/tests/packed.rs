@@ -72,7 +72,8 @@ fn every_compression_gives_back_what_was_packed() {
         for kind in KINDS {
             let packed = pack(kind, &data);
             assert_eq!(detect(&packed), Kind::Compressed(kind));
-            let unpacked = unpack::unpack(kind, &packed, data.len() as u64).expect("it fits");
+            let unpacked =
+                unpack::unpack(kind, &packed, data.len() as u64, &budget()).expect("it fits");
             assert!(unpacked == data, "{kind}, {size} bytes");
         }
     }
@@ -83,7 +84,8 @@ fn every_compression_stops_at_the_limit() {
     let data = vec![0; 3_000_000];
     for kind in KINDS {
         let packed = pack(kind, &data);
-        let error = unpack::unpack(kind, &packed, data.len() as u64 - 1).expect_err("too much");
+        let error =
+            unpack::unpack(kind, &packed, data.len() as u64 - 1, &budget()).expect_err("too much");
         assert!(
             matches!(error, Fault::UnpacksTooLarge { .. }),
             "{kind}: {error}"
@@ -97,7 +99,7 @@ fn truncated_and_changed_data_is_refused() {
     for kind in KINDS {
         let packed = pack(kind, &data);
         for length in [packed.len() / 2, packed.len() - 1] {
-            let result = unpack::unpack(kind, &packed[..length], 1 << 20);
+            let result = unpack::unpack(kind, &packed[..length], 1 << 20, &budget());
             assert!(
                 result.is_err(),
                 "{kind}: {length} of {} bytes",
@@ -107,7 +109,7 @@ fn truncated_and_changed_data_is_refused() {
         let mut changed = packed.clone();
         changed[packed.len() / 2] ^= 0x10;
         // LZMA alone has no checksum.
-        let result = unpack::unpack(kind, &changed, 1 << 20);
+        let result = unpack::unpack(kind, &changed, 1 << 20, &budget());
         assert!(result.is_err() || kind == Compression::Lzma, "{kind}");
     }
 }
@@ -124,7 +126,7 @@ fn streams_that_follow_each_other_are_one_file() {
     ] {
         let (first, second) = data.split_at(2000);
         let both = [pack(kind, first), pack(kind, second)].concat();
-        let unpacked = unpack::unpack(kind, &both, 1 << 20).expect("both are whole");
+        let unpacked = unpack::unpack(kind, &both, 1 << 20, &budget()).expect("both are whole");
         assert!(unpacked == data, "{kind}");
     }
 }
@@ -134,7 +136,7 @@ fn padding_after_the_data_is_ignored() {
     let data = text_of(5000);
     for kind in KINDS {
         let padded = [pack(kind, &data), vec![0; 64]].concat();
-        let unpacked = unpack::unpack(kind, &padded, 1 << 20);
+        let unpacked = unpack::unpack(kind, &padded, 1 << 20, &budget());
         let unpacked = unpacked.unwrap_or_else(|error| panic!("{kind}: {error}"));
         assert!(unpacked == data, "{kind}");
     }
@@ -147,7 +149,7 @@ fn every_compression_is_unpacked_in_files_and_in_uimages() {
     for (kind, number) in KINDS.into_iter().zip(numbers) {
         let whole = kernel(pack(kind, &vmlinux)).expect("the file is good");
         assert_eq!(
-            (whole.format, whole.segments[0].bytes.as_slice()),
+            (whole.format, whole.segments[0].bytes.as_ref()),
             (format!("{kind} elf"), CODE)
         );
         // There is no number for xz: such images say that they are not compressed.

@@ -75,7 +75,7 @@ impl Wrapper {
         tree_image(&self.flat(), LINK, LINK + CODE_OFFSET)
     }
 
-    fn elf(&self) -> Vec<u8> {
+    pub(super) fn elf(&self) -> Vec<u8> {
         let bytes = self.flat();
         let memsz = bytes.len() as u32 + self.bss;
         elf(
@@ -457,7 +457,10 @@ fn options_that_would_be_ignored_are_refused() {
 
 #[test]
 fn what_is_inside_is_described_also_when_it_cannot_start() {
-    let describe = |bytes| describe_bytes(name(), bytes, &options(), RAM).expect("not empty");
+    let describe = |bytes: Vec<u8>| {
+        let source = Source::memory(name(), bytes, RAM).expect("not empty");
+        describe_source(&source, &options(), RAM)
+    };
     let text = describe(Wrapper::new().uimage().build()).to_string();
     for line in [
         "uImage \"Linux-test\"",

@@ -5,6 +5,7 @@
 //! transport.
 
 pub(crate) mod console;
+pub(crate) mod needs;
 pub(crate) mod wiring;
 
 use std::cell::{Cell, RefCell};
