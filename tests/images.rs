@@ -8,6 +8,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ppckvm::{Machine, MemorySize, Reached, Until, Vm};
@@ -485,5 +486,104 @@ fn bad_images_end_with_status_1_and_one_line() {
         assert!(message.contains(reason), "{reason:?} is not in {message}");
         assert!(message.contains("; "), "no remedy: {message}");
         assert!(output.stdout.is_empty(), "the guest did not start");
+    }
+}
+
+#[test]
+fn an_initrd_is_whole_below_the_memory_that_the_kernel_is_told_to_use() {
+    for (memory, limit) in [(256, 200), (1024, 496), (64, 32)] {
+        let mut vm = with_disk(guest("KERNEL_UIMAGE"))
+            .memory(MemorySize::from_bytes(memory << 20))
+            .append(format!("console=ttyS0 mem={limit}M"))
+            .build()
+            .unwrap();
+        run_until(&mut vm, USER_SPACE);
+        // A program of the initrd that is read after the kernel has freed what it does not use.
+        vm.write("md5sum /bin/busybox && echo read-$((40 + 2))\n");
+        run_until(&mut vm, "read-42");
+    }
+}
+
+#[test]
+fn a_fit_image_of_mkimages_own_making_boots() {
+    let workshop = Workshop::new();
+    let kernel = workshop.file("data", &tool("gzip", &["-1c"], Some(&flat_kernel())));
+    let tree = workshop.path("x.dtb");
+    fs::copy(marked_tree(&workshop), &tree).unwrap();
+    let arguments = [
+        "-f",
+        "auto",
+        "-A",
+        "ppc",
+        "-O",
+        "linux",
+        "-T",
+        "kernel",
+        "-C",
+        "gzip",
+        "-a",
+        "0",
+        "-e",
+        "0",
+        "-d",
+        &kernel,
+        "-b",
+        tree.to_str().unwrap(),
+    ];
+    let image = workshop.mkimage(&arguments);
+    assert_marked(&boots(with_disk(image)));
+}
+
+/// Writes a file into a FIFO as a command would, and returns the FIFO's path.
+fn through_fifo(workshop: &Workshop, name: &str, file: &Path) -> (String, JoinHandle<()>) {
+    let path = workshop.path(name);
+    tool("mkfifo", &[path.to_str().unwrap()], None);
+    let bytes = fs::read(file).unwrap();
+    let text = path.to_str().unwrap().to_owned();
+    (
+        text,
+        std::thread::spawn(move || fs::write(path, bytes).unwrap()),
+    )
+}
+
+#[test]
+fn files_come_through_pipes() {
+    let workshop = Workshop::new();
+    let (kernel, first) = through_fifo(&workshop, "kernel", &guest("KERNEL_VMLINUX"));
+    let (initrd, second) = through_fifo(&workshop, "initrd", &guest("ROOTFS"));
+    let (symbols, third) = through_fifo(&workshop, "symbols", &guest("SYSTEM_MAP"));
+    boots(
+        Machine::new()
+            .kernel(kernel)
+            .initrd(initrd)
+            .symbols(symbols),
+    );
+    for writer in [first, second, third] {
+        writer.join().unwrap();
+    }
+    let (kernel, writer) = through_fifo(&workshop, "again", &guest("KERNEL_UIMAGE"));
+    let (status, text) = inspect(Path::new(&kernel));
+    assert_eq!(status, 0, "{text}");
+    assert_lines(&text, &["boots here: yes", "  kernel\n", "  device tree\n"]);
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_foreign_initrd_is_refused_before_the_guest_starts() {
+    let kernel = guest("KERNEL_UIMAGE");
+    for file in [env!("CARGO_BIN_EXE_ppckvm"), "/etc/passwd"] {
+        let output = ppckvm(&[
+            "run",
+            "--kernel",
+            kernel.to_str().unwrap(),
+            "--initrd",
+            file,
+        ]);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert!(
+            message.contains("linux cannot use this as an initrd: it is "),
+            "{message}"
+        );
     }
 }

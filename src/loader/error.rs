@@ -237,7 +237,7 @@ pub enum Fault {
         /// How much is kept free after the kernel.
         slack: Slack,
         /// What else keeps memory, after a comma; empty where nothing does.
-        bounds: String,
+        bounds: Box<str>,
     },
     /// A device tree that is malformed.
     #[error("this is no device tree that can be used: {0}")]

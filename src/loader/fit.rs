@@ -47,6 +47,17 @@ enum Stored {
     },
 }
 
+/// An image's hash.
+struct Hash<'a> {
+    algorithm: String,
+    expected: &'a [u8],
+    /// What the data has, if the kind is known.
+    actual: Option<Vec<u8>>,
+}
+
+/// Images with their load addresses, and what is left out, one line each.
+type Loadables = (Vec<(u32, Bytes)>, Vec<String>);
+
 /// One of the images.
 #[derive(Clone, Copy)]
 struct Image<'a> {
@@ -242,7 +253,7 @@ impl Fit {
         &self,
         configuration: &Node,
         mut used: HashSet<usize>,
-    ) -> Result<(Vec<(u32, Bytes)>, Vec<String>), LoadError> {
+    ) -> Result<Loadables, LoadError> {
         let (mut loadables, mut notes) = (Vec::new(), Vec::new());
         let mut places = BTreeMap::new();
         for image in self.list(configuration, "loadables")? {
@@ -394,7 +405,12 @@ impl Fit {
             return Err(self.source.error(Fault::image(reason, remedy)));
         }
         let data = self.stored(image)?;
-        for (algorithm, expected, actual) in self.hashes(node, data)? {
+        for hash in self.hashes(node, data)? {
+            let Hash {
+                algorithm,
+                expected,
+                actual,
+            } = hash;
             let Some(actual) = actual else {
                 let reason = format!(
                     "image {:?} has a hash of the unknown kind {algorithm:?}",
@@ -416,13 +432,8 @@ impl Fit {
         Ok(data.clone())
     }
 
-    /// An image's hashes: kind, what the image says, and what its data has, if the kind is known.
-    /// The data is hashed once for each kind.
-    fn hashes<'a>(
-        &self,
-        node: &'a Node,
-        data: &Bytes,
-    ) -> Result<Vec<(String, &'a [u8], Option<Vec<u8>>)>, LoadError> {
+    /// An image's hashes; the data is hashed once for each kind.
+    fn hashes<'a>(&self, node: &'a Node, data: &Bytes) -> Result<Vec<Hash<'a>>, LoadError> {
         let nodes = hash_nodes(node).take(HASHES + 1).collect::<Vec<_>>();
         if nodes.len() > HASHES {
             return Err(self.error(format!(
@@ -443,11 +454,11 @@ impl Fit {
                     actual
                 }
             };
-            hashes.push((
+            hashes.push(Hash {
                 algorithm,
-                hash.property("value").unwrap_or_default(),
+                expected: hash.property("value").unwrap_or_default(),
                 actual,
-            ));
+            });
         }
         Ok(hashes)
     }
@@ -531,13 +542,14 @@ impl Fit {
                 return section;
             }
         };
-        for (algorithm, expected, actual) in hashes {
-            let value = match actual {
+        for hash in hashes {
+            let expected = hash.expected;
+            let value = match hash.actual {
                 None => "unknown kind of hash".to_owned(),
                 Some(actual) if actual == expected => format!("{} ok", hex(expected)),
                 Some(actual) => format!("{} bad: the data has {}", hex(expected), hex(&actual)),
             };
-            section.field(algorithm, value);
+            section.field(hash.algorithm, value);
         }
         section
     }

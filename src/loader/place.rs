@@ -258,7 +258,7 @@ impl Plan {
             ram: self.ram,
             kernel: self.kernel.extent(),
             slack: Slack(self.kernel.slack),
-            bounds: self.bounds.describe(),
+            bounds: self.bounds.describe().into(),
         };
         let len = u32::try_from(len).map_err(|_| no_room())?;
         let mut end = top;
