@@ -15,8 +15,8 @@ use super::{Initrd, Kernel, Segment, Start, dtb_from_bytes};
 use ppckvm_fdt::UserTree;
 use std::path::{Path, PathBuf};
 
-/// What the vcpu must map before the guest starts, one to one from address 0, in bytes: the size
-/// of one TLB entry, which is also what Linux maps first of itself.
+/// What Linux maps of itself first, from address 0, in bytes: the size of one TLB entry. A device
+/// tree lies below. When the guest starts, all 4 GiB are mapped one to one.
 pub const INITIAL_MAPPING: u32 = 256 << 20;
 
 /// An initrd above this address would lie outside the memory that Linux maps for itself on a

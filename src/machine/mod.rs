@@ -77,7 +77,15 @@ impl Machine {
         self
     }
 
-    /// A program without any header, at a guest physical address below 256 MiB, where it starts.
+    /// A program without any header, at a guest physical address, where it starts.
+    ///
+    /// It finds the CPU as any other guest does that wants a device tree: supervisor state with MSR
+    /// 0, so no interrupt is enabled; all 4 GiB mapped one to one for the supervisor by 16 TLB
+    /// entries of 256 MiB, of which those at and above the end of RAM are caching inhibited and
+    /// guarded; pc at its first byte; r1 eight bytes below the end of RAM or 16 MiB, whichever is
+    /// lower; r3 the address of a device tree; r6 0x45504150 (`EPAP`); r7 the size of RAM, at most
+    /// 256 MiB; all other registers 0, and the rest as after a reset. Vectors (IVPR and IVORs) it
+    /// must set itself before it takes an interrupt.
     pub fn program(mut self, gpa: u32, bytes: Vec<u8>) -> Self {
         self.config.boot.kernel = Some(Image::Program { gpa, bytes });
         self

@@ -218,7 +218,7 @@ fn physical_addresses_that_are_virtual_are_told_apart() {
 }
 
 /// An ELF file whose first segment holds its headers and a note, as linkers make it.
-fn with_note(note_flags: u32) -> Vec<u8> {
+pub(super) fn with_note(note_flags: u32) -> Vec<u8> {
     let note = Load {
         vaddr: 0x1000_0000,
         paddr: 0x1000_0000,

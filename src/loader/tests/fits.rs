@@ -380,3 +380,20 @@ fn overlays_are_applied_to_the_first_tree() {
         "image (device tree \"overlay-1\"): this overlay cannot be applied: the target of fragment@0 is not in the base tree; correct the overlay, or pass the base that it is for"
     );
 }
+
+/// A FIT image with loadables and an overlay.
+pub(super) fn with_list() -> Vec<u8> {
+    fit(|root| {
+        let mut overlay = image(root, "fdt-1").clone();
+        overlay.name = "fdt-2".to_owned();
+        let mut more = Node::new("more");
+        more.set("data", CODE.to_vec());
+        more.set_cells("load", &[0x10_0000]);
+        let images = root.child_mut("images").expect("it is there");
+        images.children.extend([overlay, more]);
+        let node = configurations(root)
+            .child_mut("conf-1")
+            .expect("it is there");
+        node.set("loadables", b"kernel-1\0more\0".to_vec());
+    })
+}

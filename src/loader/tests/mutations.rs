@@ -9,8 +9,27 @@ use proptest::prelude::*;
 fn check(bytes: Vec<u8>, ram: u32) {
     let _initrd = Initrd::from_bytes(name(), bytes.clone(), ram);
     let _tree = dtb_from_bytes(name(), &bytes);
-    let Ok(kernel) = Kernel::from_bytes(name(), bytes, &options(), ram) else {
+    let Ok(source) = Source::memory(name(), bytes, ram) else {
         return;
+    };
+    let reader = Reader {
+        options: &options(),
+        ram,
+    };
+    let read = reader.read(source.clone());
+    let budget = budget::Budget::new(ram);
+    // The step that uses it up may be a whole file or a whole unpacked image.
+    assert!(source.budget().spent() <= budget.left() + 2 * u64::from(ram));
+    let Ok(kernel) = read else {
+        return;
+    };
+    if let Some(symbols) = &kernel.symbols {
+        let _ = (symbols.place(0xC000_0010), symbols.address("start"));
+    }
+    // The initrd of zeros is none that Linux takes.
+    let kernel = Kernel {
+        linux: false,
+        ..kernel
     };
     if let Ok(placement) = place(kernel, Some(5000), 3000, ram) {
         check_placement(&placement, ram);
@@ -61,6 +80,8 @@ fn images() -> Vec<Vec<u8>> {
         vmlinux,
         generate(&Board::bamboo(), &TreeOptions::default()).expect("valid"),
         super::fits::fit(|_| {}),
+        super::fits::with_list(),
+        super::elf_kernels::with_note(4),
         Wrapper::new().uimage().build(),
         Wrapper::new().flat(),
         Wrapper {
@@ -87,6 +108,36 @@ fn check_unpack(kind: Compression, data: &[u8], changes: &[(usize, u8)], length:
 
 proptest! {
     #[test]
+    fn command_lines_of_any_kind_never_panic(
+        words in proptest::collection::vec(
+            "(mem|crashkernel|cma|ramoops.mem_address|ramoops.mem_size)=[0-9a-zA-Z@,:-]{0,12}",
+            0..6,
+        ),
+        size in 1u32..200,
+    ) {
+        let told = Told { tree: None, bootargs: Some(words.join(" ")) };
+        let kernel = Kernel::program(name(), 0, vec![0x60; 4096]);
+        if let Ok(plan) = Plan::new(kernel, None, told, size * MIB)
+            && let Ok(placement) = plan.finish(vec![1; 5000])
+        {
+            check_placement(&placement, size * MIB);
+        }
+    }
+
+    #[test]
+    fn mutated_symbol_tables_never_panic(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let symbols = [("start", 0xC000_0000), ("linux_banner", 0xC000_0010)];
+        let mut bytes = elf_with_symbols(0xC000_0000, &[text(CODE)], &symbols);
+        for (index, value) in changes {
+            let position = index.index(bytes.len());
+            bytes[position] = value;
+        }
+        check(bytes, 16 * MIB);
+    }
+
+    #[test]
     fn mutated_compressed_data_never_panics(
         kind in 0usize..6,
         data in proptest::collection::vec(0u8..4, 1..3000),
@@ -110,7 +161,7 @@ proptest! {
 
     #[test]
     fn mutated_images_inside_a_compressor_never_panic(
-        image in 0usize..10,
+        image in 0usize..12,
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         let mut bytes = images().swap_remove(image);
@@ -129,7 +180,7 @@ proptest! {
 
     #[test]
     fn mutated_images_never_panic(
-        image in 0usize..10,
+        image in 0usize..12,
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         length in proptest::option::weighted(0.2, any::<prop::sample::Index>()),
     ) {
