@@ -181,8 +181,14 @@ fn a_silent_panic_is_known_by_its_device_or_its_memory() {
         ("BAMBOO_UIMAGE", Some("BAMBOO_SYSTEM_MAP")),
         ("BAMBOO_VMLINUX", None),
     ] {
-        let mut machine = Machine::new()
-            .kernel(guest(kernel))
+        // Bytes have no System.map beside them.
+        let machine = match kernel {
+            "KERNEL_UIMAGE" => {
+                Machine::new().kernel_bytes(kernel, std::fs::read(guest(kernel)).unwrap())
+            }
+            _ => Machine::new().kernel(guest(kernel)),
+        };
+        let mut machine = machine
             .dtb_bytes("tree", tree.clone())
             .append("console=none");
         if let Some(symbols) = symbols {
