@@ -59,12 +59,10 @@ pub use host::block::{
     Format as DiskFormat, MemoryDisk, ParseBackingError, ParseFormatError, SerialNumberError,
 };
 pub use host::console::{ConsoleInput, ConsoleOutput};
-pub use host::keys::OptionError;
 pub use host::net::{
     ForwardedPort, FrameEnd, FramePort, HostForward, Mac, Net, NetError, Network,
     ParseForwardError, ParseMacError, Protocol, SendError, UserNet, frame_queues,
 };
-pub use host::place::{Bus, ParseBusError, Place};
 pub use host::serial::{Console, ParseSerialError, Serial, SerialError};
 pub use host::share::{FolderError, Share, ShareError};
 pub use host::vsock::{Vsock, VsockError};
@@ -73,8 +71,24 @@ pub use machine::Machine;
 pub use machine::custom::Wiring;
 pub use machine::error::{AttachError, BuildError};
 pub use machine::inspect::{BootPlan, Inspection};
-pub use machine::spec::{Accel, Clock, Cpu, MemorySize, SizeError, VmConfig};
-pub use machine::virtio::console::ConsoleOption;
+#[cfg(feature = "config")]
+pub use machine::keys::config_file::{ConfigError, ConfigFault, ConfigFile};
+#[cfg(feature = "config")]
+pub use machine::keys::{NotWritable, OptionError};
+pub use machine::spec::device::{Device, DeviceSpec};
+pub use machine::spec::memory_size::{MemorySize, SizeError};
+pub use machine::spec::place::{Bus, ParseBusError, Place};
+pub use machine::spec::{Accel, Clock, Cpu, Spec};
+/// Which options there are, as tables from which a command, its help and its manual are made.
+#[cfg(feature = "config")]
+pub mod keys {
+    pub use crate::machine::keys::devices::{DEVICES, RNG, read, read_rng, write, write_rng};
+    pub use crate::machine::keys::manual::{
+        by_name, key_lines, markdown, settings_markdown, usage,
+    };
+    pub use crate::machine::keys::settings::{BOOT, RUN, SETTINGS, check};
+    pub use crate::machine::keys::{Choice, Key, KeyList, Table, Takes};
+}
 pub use printable::Printable;
 pub use vm::control::{Phase, Stopper};
 pub use vm::outcome::{Hang, OnPanic, OnReset, Outcome};

@@ -102,7 +102,7 @@ fn help_lists_options_keys_and_statuses() {
         "--on-reset",
         "--clock",
         "--stats",
-        "--console <DEST>",
+        "--console <KEYS>",
         "--balloon",
         "--rng <KEYS>",
         "--no-rng",

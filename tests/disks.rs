@@ -111,8 +111,9 @@ fn linux_lives_on_an_ext4_disk_over_every_transport() {
     for (bus, legacy) in PLACES {
         for image in [&raw, &qcow2] {
             round += 1;
-            let disk = Disk::file(image).place(Place { bus, legacy });
-            let mut vm = Linux::boot(machine("root=/dev/vda rw init=/init").disk(disk).rng(None));
+            let disk = Disk::file(image).at(Place { bus, legacy });
+            let machine = machine("root=/dev/vda rw init=/init").device(disk);
+            let mut vm = Linux::boot(machine.rng(None));
             let mounted = vm.command("grep ' / ' /proc/mounts");
             assert!(mounted.contains("/dev/root / ext4 rw"), "{mounted}");
             let features = vm.command("cat /sys/bus/virtio/devices/virtio0/features");

@@ -15,7 +15,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use ppckvm::{Bus, Machine, Net, Network, Place, Reached, Until, UserNet, Vm, frame_queues};
+use ppckvm::{DeviceSpec, Machine, Net, Network, Place, Reached, Until, UserNet, Vm, frame_queues};
 use sha2::{Digest, Sha256};
 use support::guest;
 
@@ -24,12 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(240);
 
 const PROMPT: &str = "~ # ";
 
-fn boot(net: Net) -> Vm {
+fn boot(net: impl Into<DeviceSpec>) -> Vm {
     let mut vm = Machine::new()
         .kernel(guest("KERNEL_UIMAGE"))
         .initrd(guest("ROOTFS"))
         .append("console=ttyS0 quiet")
-        .net(net)
+        .device(net)
         .build()
         .unwrap();
     wait_for(&mut vm, PROMPT);
@@ -269,9 +269,8 @@ fn works_at(place: Place) {
         seen
     });
     let mut net = Net::new(Network::User(UserNet::default()));
-    net.place = place;
     net.mac = Some("52:54:00:ab:cd:ef".parse().unwrap());
-    let mut vm = boot(net);
+    let mut vm = boot(net.at(place));
     command(
         &mut vm,
         "ip link set eth0 up && ip addr add 10.0.2.15/24 dev eth0 && ping -c 1 10.0.2.2",
@@ -292,26 +291,17 @@ fn works_at(place: Place) {
 
 #[test]
 fn the_legacy_interface_over_mmio_works() {
-    works_at(Place {
-        bus: Bus::Mmio,
-        legacy: true,
-    });
+    works_at(Place::MMIO.legacy());
 }
 
 #[test]
 fn pci_works() {
-    works_at(Place {
-        bus: Bus::Pci,
-        legacy: false,
-    });
+    works_at(Place::PCI);
 }
 
 #[test]
 fn the_legacy_interface_over_pci_works() {
-    works_at(Place {
-        bus: Bus::Pci,
-        legacy: true,
-    });
+    works_at(Place::PCI.legacy());
 }
 
 /// An ARP request for the guest's address, from 10.9.0.1.

@@ -30,7 +30,6 @@ impl Folder {
             path: self.0.path().into(),
             tag: "home".into(),
             readonly: false,
-            place: Place::default(),
         }
     }
 
@@ -87,11 +86,7 @@ fn shared_both_ways(place: Place, options: &str) {
         .unwrap();
     let host_sum = String::from_utf8(host.stdout).unwrap()[..64].to_owned();
 
-    let share = Share {
-        place,
-        ..folder.share()
-    };
-    let mut linux = Linux::boot(machine().share(share));
+    let mut linux = Linux::boot(machine().device(folder.share().at(place)));
     mount(&mut linux, options);
     let script = r#"
         set -e
@@ -336,24 +331,4 @@ fn what_cannot_be_shared_is_refused_before_the_start() {
         error,
         "--share tag=home: two shares have it; give each its own"
     );
-}
-
-#[test]
-fn the_option_is_read() {
-    let share: Share = "path=/a,,b,tag=t,readonly,bus=pci".parse().unwrap();
-    assert_eq!(share.path, PathBuf::from("/a,b"));
-    assert!(share.readonly && share.tag == "t" && share.place.bus == Bus::Pci);
-    for (text, part) in [
-        ("tag=t", "path is missing"),
-        ("path=/a", "tag is missing"),
-        ("path=/a,tag=a b", "no spaces"),
-        (
-            "path=/a,tag=t,ro",
-            "`ro` is no key; there are path, tag, readonly, bus, legacy",
-        ),
-        ("path=/a,tag=t,readonly=1", "leave `=1` out"),
-    ] {
-        let error = text.parse::<Share>().unwrap_err().to_string();
-        assert!(error.contains(part), "{text}: {error}");
-    }
 }

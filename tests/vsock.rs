@@ -9,7 +9,7 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use ppckvm::{Bus, Machine, OnReset, Place, Vsock};
+use ppckvm::{DeviceSpec, Machine, OnReset, Place, Vsock};
 use support::linux::{Linux, machine};
 use tempfile::TempDir;
 
@@ -24,12 +24,12 @@ impl Sockets {
         self.0.path().join("vsock")
     }
 
-    fn device(&self, place: Place) -> Vsock {
-        Vsock {
+    fn device(&self, place: Place) -> DeviceSpec {
+        let vsock = Vsock {
             cid: 42,
             uds: self.path(),
-            place,
-        }
+        };
+        vsock.at(place)
     }
 
     /// Sends back whatever comes to a port of the host's, each connection on its own thread.
@@ -86,7 +86,7 @@ fn check_echo(mut stream: UnixStream, seed: u32, length: u32) {
 fn echoes_in_both_directions(place: Place) {
     let sockets = Sockets::new();
     sockets.echo(9999);
-    let mut linux = Linux::boot(machine().vsock(sockets.device(place)));
+    let mut linux = Linux::boot(machine().device(sockets.device(place)));
     assert_eq!(linux.command("vsock cid"), "vsock: cid 42\n");
     // From the guest: a few bytes, then hundreds of connections.
     assert_eq!(linux.command("echo hello | vsock cat 2 9999"), "hello\n");
@@ -133,18 +133,12 @@ fn streams_over_mmio() {
 
 #[test]
 fn streams_over_legacy_mmio() {
-    echoes_in_both_directions(Place {
-        bus: Bus::Mmio,
-        legacy: true,
-    });
+    echoes_in_both_directions(Place::MMIO.legacy());
 }
 
 #[test]
 fn streams_over_pci() {
-    echoes_in_both_directions(Place {
-        bus: Bus::Pci,
-        legacy: false,
-    });
+    echoes_in_both_directions(Place::PCI);
 }
 
 #[test]
@@ -152,7 +146,7 @@ fn a_reset_closes_streams_and_new_ones_can_be_made() {
     let sockets = Sockets::new();
     let listener = UnixListener::bind(sockets.0.path().join("vsock_5")).unwrap();
     let device = sockets.device(Place::default());
-    let mut linux = Linux::boot(machine().vsock(device).on_reset(OnReset::Reboot));
+    let mut linux = Linux::boot(machine().device(device).on_reset(OnReset::Reboot));
     for _ in 0..2 {
         let listener = listener.try_clone().unwrap();
         let host = std::thread::spawn(move || {
@@ -184,11 +178,7 @@ fn refusal(machine: Machine) -> String {
 #[test]
 fn what_cannot_be_is_refused_before_the_start() {
     let sockets = Sockets::new();
-    let device = |cid, uds: PathBuf| Vsock {
-        cid,
-        uds,
-        place: Place::default(),
-    };
+    let device = |cid, uds: PathBuf| Vsock { cid, uds };
     for cid in [0, 1, 2, u32::MAX] {
         let error = refusal(Machine::new().vsock(device(cid, sockets.path())));
         assert!(error.contains("use 3 or more"), "{error}");
@@ -219,22 +209,18 @@ fn what_cannot_be_is_refused_before_the_start() {
         "a guest has one vsock device; leave the second --vsock out"
     );
     assert!(!free.exists(), "what was made for nothing is gone");
-    let legacy = Vsock {
-        place: Place {
-            bus: Bus::Pci,
-            legacy: true,
-        },
-        ..device(3, free)
-    };
-    let error = refusal(Machine::new().vsock(legacy));
+    let legacy = device(3, free).at(Place::PCI.legacy());
+    let error = refusal(Machine::new().device(legacy));
     assert!(error.contains("leave out legacy"), "{error}");
 }
 
 #[test]
 fn the_option_is_read() {
-    let vsock: Vsock = "cid=3,uds=/tmp/v,bus=pci".parse().unwrap();
-    assert_eq!((vsock.cid, vsock.uds), (3, PathBuf::from("/tmp/v")));
-    assert_eq!(vsock.place.bus, Bus::Pci);
+    let uds = PathBuf::from("/tmp/v");
+    assert_eq!(
+        DeviceSpec::from_keys("vsock", "cid=3,uds=/tmp/v,bus=pci"),
+        Ok(Vsock { cid: 3, uds }.at(Place::PCI))
+    );
     for (text, part) in [
         ("uds=/tmp/v", "cid is missing"),
         ("cid=3", "uds is missing"),
@@ -245,7 +231,9 @@ fn the_option_is_read() {
         ("cid=x,uds=/tmp/v", "cid=x: invalid digit"),
         ("cid=3,uds=/tmp/v,port=1", "there are cid, uds, bus, legacy"),
     ] {
-        let error = text.parse::<Vsock>().unwrap_err().to_string();
+        let error = DeviceSpec::from_keys("vsock", text)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(part), "{text}: {error}");
     }
 }

@@ -16,7 +16,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use ppckvm::{Printable, Tree, Vm};
+use ppckvm::{Machine, Printable, Spec, Tree, Vm};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -58,12 +58,16 @@ fn raise_the_limit_of_open_files() {
 
 fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
     raise_the_limit_of_open_files();
+    let print_config = args.print_config;
+    let report = args.report.clone();
+    let spec = args.spec()?;
+    if print_config {
+        return self::print_config(&spec);
+    }
     signals::settle().map_err(|error| no_signals(&error))?;
-    let stats = args.stats;
-    let uses_terminal = args.uses_stdio();
-    let port = args.stdio_port();
-    let report = args.report.as_deref().map(ReportFile::create).transpose()?;
-    let vm = args.machine().build()?;
+    let (stats, port) = (spec.timed, args::stdio_port(&spec));
+    let report = report.as_deref().map(ReportFile::create).transpose()?;
+    let vm = Machine::from_spec(spec).build()?;
 
     let signals = Signals::catch(vm.stopper(), log.clone()).map_err(|error| no_signals(&error))?;
     log.say(vm.description());
@@ -76,7 +80,7 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
             log.say(format_args!("{} forwards {port}", port.network));
         }
     }
-    let terminal = match uses_terminal {
+    let terminal = match port.is_some() {
         true => RawTerminal::enter()
             .map_err(|error| format!("the terminal cannot be made raw: {error}"))?,
         false => None,
@@ -197,9 +201,22 @@ impl ReportFile {
     }
 }
 
+/// Writes a machine as a configuration file, whose paths hold wherever it is put.
+fn print_config(spec: &Spec) -> Result<u8, Failure> {
+    let text = spec.to_toml(Some(&std::env::current_dir()?))?;
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    written.map_err(|error| {
+        format!("the configuration cannot be written to standard output: {error}")
+    })?;
+    Ok(0)
+}
+
 fn dtb(args: DtbArgs) -> Result<u8, Failure> {
     let format = args.format;
-    let blob = args.machine().device_tree()?;
+    let blob = Machine::from_spec(args.spec()?).device_tree()?;
     let mut stdout = std::io::stdout().lock();
     let written = match format {
         Format::Dtb => stdout.write_all(&blob),
@@ -215,7 +232,7 @@ fn dtb(args: DtbArgs) -> Result<u8, Failure> {
 }
 
 fn inspect(args: InspectArgs) -> Result<u8, Failure> {
-    let inspection = args.machine().inspect()?;
+    let inspection = Machine::from_spec(args.spec()?).inspect()?;
     let mut stdout = std::io::stdout().lock();
     // Names in an image are its author's.
     let text = inspection.to_string();

@@ -3,7 +3,6 @@
 //! This file reads from top to bottom in the order in which things are made. All that can be wrong
 //! with what the user gave is found before the first of them.
 
-use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use ppckvm_api::{Engine, EngineChoice, Kvm, Vcpu, VmOptions};
@@ -22,9 +21,9 @@ use crate::loader::symbols::Symbols;
 use crate::machine::custom::{Additions, Wiring};
 use crate::machine::error::BuildError;
 use crate::machine::slots::OnMmio;
-use crate::machine::spec::{Cpu, VmConfig};
+use crate::machine::spec::{Cpu, Spec};
 use crate::machine::virtio::wiring::{Frame, add_virtio};
-use crate::machine::virtio::{self, Host, needs};
+use crate::machine::virtio::{self, Maker};
 use crate::machine::wires::{Wires, dcrs, range};
 use crate::machine::{boot, parts};
 use crate::vm::Vm;
@@ -41,22 +40,23 @@ use crate::vm::watch::Watch;
 /// Makes the machine that the options ask for, with what is added to them.
 pub(crate) fn assemble(
     board: &Board,
-    config: VmConfig,
+    spec: Spec,
     mut additions: Additions,
 ) -> Result<Vm, BuildError> {
-    let given = Given::check(board, &config, &additions)?;
-    let ram = Ram::new(config.memory.bytes()).map_err(no_guest_memory)?;
-    let mut vcpu = given.vcpu(board, &config, &ram)?;
-    let ends = Ends::open(board, &config, &mut additions, &vcpu, &ram, &given)?;
+    let given = Given::check(board, &spec, &additions)?;
+    let ram = Ram::new(spec.memory.bytes()).map_err(no_guest_memory)?;
+    let mut vcpu = given.vcpu(board, &spec, &ram)?;
+    let ends = Ends::open(board, &spec, &mut additions, &vcpu, &ram, &given)?;
     let wires = Wires::new(board, vcpu.handle());
-    let devices = Devices::new(board, &config, additions, &ram, &wires, &ends, given.banks)?;
+    let (on_reset, on_panic, timeout) = (spec.on_reset, spec.on_panic, spec.timeout);
+    let devices = Devices::new(board, spec, additions, &ram, &wires, &ends, given.banks)?;
     say_places(&devices.buses, &given.placement);
     let pristine = vcpu.state();
     let mut vm = Vm {
         description: describe(&given.kvm, &vcpu),
-        on_reset: config.on_reset,
-        on_panic: config.on_panic,
-        timeout: config.timeout,
+        on_reset,
+        on_panic,
+        timeout,
         placement: given.placement,
         pristine,
         vcpu,
@@ -111,14 +111,14 @@ struct Given {
 }
 
 impl Given {
-    fn check(board: &Board, config: &VmConfig, additions: &Additions) -> Result<Self, BuildError> {
-        let on_mmio = OnMmio::new(board, &additions.virtio, config.rng)?;
-        let banks = sdram::banks(config.memory.bytes())?;
-        let kvm = Kvm::open(config.accel)?;
-        let needs = needs::of(&additions.virtio);
-        let (placement, symbols) = boot::place(config, board, &on_mmio, &needs)?;
-        let symbols = boot::symbols(config, symbols)?;
-        check_places(config, additions)?;
+    fn check(board: &Board, spec: &Spec, additions: &Additions) -> Result<Self, BuildError> {
+        let on_mmio = OnMmio::new(board, &virtio::named(spec, additions))?;
+        virtio::check(spec)?;
+        let banks = sdram::banks(spec.memory.bytes())?;
+        let kvm = Kvm::open(spec.accel)?;
+        let (placement, symbols) = boot::place(spec, board, &on_mmio)?;
+        let symbols = boot::symbols(spec, symbols)?;
+        check_places(spec, additions)?;
         Ok(Given {
             kvm,
             banks,
@@ -128,17 +128,17 @@ impl Given {
     }
 
     /// The CPU, over its memory.
-    fn vcpu(&self, board: &Board, config: &VmConfig, ram: &Ram) -> Result<Vcpu, BuildError> {
+    fn vcpu(&self, board: &Board, spec: &Spec, ram: &Ram) -> Result<Vcpu, BuildError> {
         let options = VmOptions {
-            clock: config.clock,
+            clock: spec.clock,
             timer_hz: board.clocks.timebase_hz.into(),
-            engine: engine(config.cpu),
-            windows: config.windows,
+            engine: engine(spec.cpu),
+            windows: spec.windows,
         };
         let mut kvm_vm = self.kvm.create_vm(ram.region.clone(), options);
-        kvm_vm.set_memory_slot(0, 0, config.memory.bytes(), 0);
+        kvm_vm.set_memory_slot(0, 0, spec.memory.bytes(), 0);
         let mut vcpu = kvm_vm.create_vcpu()?;
-        vcpu.set_timed(config.timed);
+        vcpu.set_timed(spec.timed);
         vcpu.set_hang_exits(true);
         Ok(vcpu)
     }
@@ -155,8 +155,8 @@ fn engine(cpu: Cpu) -> EngineChoice {
 
 /// Whether the embedder's devices are clear of RAM and on inputs that exist; whether they are
 /// clear of other devices, the buses say.
-fn check_places(config: &VmConfig, additions: &Additions) -> Result<(), BuildError> {
-    let ram = config.ram_bytes();
+fn check_places(spec: &Spec, additions: &Additions) -> Result<(), BuildError> {
+    let ram = spec.ram_bytes();
     let Additions { mmio, dcr, .. } = additions;
     if let Some(device) = mmio.iter().find(|device| device.place.base < ram) {
         let (name, base) = (device.name.clone(), device.place.base);
@@ -187,7 +187,7 @@ struct Ends {
 impl Ends {
     fn open(
         board: &Board,
-        config: &VmConfig,
+        spec: &Spec,
         additions: &mut Additions,
         vcpu: &Vcpu,
         ram: &Ram,
@@ -195,10 +195,11 @@ impl Ends {
     ) -> Result<Self, BuildError> {
         let control = Arc::new(Control::default());
         control.attach(vcpu.handle());
-        let watch = Watch::new(control.clone(), config.on_panic);
+        let watch = Watch::new(control.clone(), spec.on_panic);
         watch.know(given.symbols.as_ref(), ram.memory.clone());
-        let serial = std::mem::take(&mut additions.consoles);
+        let serial = std::mem::take(&mut additions.serial).consoles(spec.serial.clone());
         let virtio = std::mem::take(&mut additions.virtio_consoles);
+        let virtio = virtio.consoles(virtio::console_destinations(spec));
         let owner = || -> Arc<dyn Owner> { Arc::new(Port::new(control.clone(), watch.clone())) };
         let Lines { lines, subscribers } = serial::open(serial, board.uarts.len(), virtio, owner)?;
         let deadlines = Arc::new(Deadlines::default());
@@ -238,15 +239,15 @@ struct Devices {
 impl Devices {
     fn new(
         board: &Board,
-        config: &VmConfig,
-        additions: Additions,
+        spec: Spec,
+        mut additions: Additions,
         ram: &Ram,
         wires: &Wires,
         ends: &Ends,
         banks: [u32; sdram::BANKS],
     ) -> Result<Self, BuildError> {
         let mut buses = Buses::default();
-        let (time, virtual_time) = time_of_day::source(config.clock, board.clocks.timebase_hz);
+        let (time, virtual_time) = time_of_day::source(spec.clock, board.clocks.timebase_hz);
         parts::add_dcr_units(&mut buses.dcr, board, wires, banks)?;
         let mmio = &mut buses.mmio;
         parts::add_uarts(mmio, board, wires, &ends.lines)?;
@@ -257,36 +258,38 @@ impl Devices {
         parts::add_pvpanic(mmio, board, &ends.watch)?;
         parts::add_syscon(mmio, board, &ends.control)?;
 
-        let mut virtio = additions.virtio;
-        virtio.extend(config.rng.map(virtio::rng));
         let frame = Frame {
             board,
             wires,
             bridge: &bridge,
             memory: &ram.memory,
         };
-        let balloon = Cell::new(None);
-        let forwarded = RefCell::default();
-        let host = Host {
+        let mut maker = Maker {
             events: &ends.events,
-            clock: config.clock,
+            clock: spec.clock,
             ram,
-            consoles: &ends.lines[board.uarts.len()..],
-            console_turns: &Turns::default(),
-            balloon: &balloon,
-            forwarded: &forwarded,
+            consoles: ends.lines[board.uarts.len()..].iter(),
+            turns: Turns::default(),
+            nets: 0,
+            balloon: None,
+            forwarded: Vec::new(),
         };
-        let live = add_virtio(&mut buses, &frame, &host, virtio)?;
+        let mmio = std::mem::take(&mut additions.mmio);
+        let dcr = std::mem::take(&mut additions.dcr);
+        let live = add_virtio(&mut buses, &frame, &mut maker, spec, additions)?;
+        let Maker {
+            balloon, forwarded, ..
+        } = maker;
         let wiring = |interrupt: Option<Interrupt>| Wiring {
             irq: wires.optional(interrupt),
             memory: ram.memory.clone(),
         };
-        for custom in additions.mmio {
+        for custom in mmio {
             let device = (custom.make)(wiring(custom.interrupt));
             let addresses = range(custom.place);
             buses.mmio.register(addresses, custom.name, device)?;
         }
-        for custom in additions.dcr {
+        for custom in dcr {
             let device = (custom.make)(wiring(custom.interrupt));
             buses
                 .dcr
@@ -295,8 +298,8 @@ impl Devices {
         Ok(Devices {
             buses,
             live,
-            balloon: balloon.into_inner(),
-            forwarded: forwarded.into_inner(),
+            balloon,
+            forwarded,
             virtual_time,
         })
     }

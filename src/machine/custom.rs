@@ -1,11 +1,14 @@
 //! What an embedder adds that cannot be written down as options: devices, files, closures.
 
+use std::collections::BTreeMap;
+
 use ppckvm_api::GuestMemory;
+use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::{DcrDevice, IrqLine, MmioDevice};
 use ppckvm_fdt::board::{DcrRange, Interrupt, Window};
 
-use crate::host::serial::Console;
-use crate::machine::virtio::Attachment;
+use crate::host::serial::{Console, Serial};
+use crate::machine::spec::place::Place;
 
 /// What a device of the embedder's is wired to.
 pub struct Wiring {
@@ -26,15 +29,51 @@ pub(crate) struct CustomDevice<Place, Make> {
     pub make: Make,
 }
 
-/// All that is added to a machine beside its options.
+/// A virtio device of the embedder's.
+pub(crate) struct CustomVirtio {
+    /// How many of the spec's devices come before it.
+    pub after: usize,
+    pub name: String,
+    pub place: Place,
+    pub device: Box<dyn VirtioDevice<GuestMemory>>,
+}
+
+/// Consoles with files of their own, by the number of the port.
+#[derive(Default)]
+pub(crate) struct ConsoleFiles(BTreeMap<usize, Console>);
+
+impl ConsoleFiles {
+    /// Keeps a console's files, if it has any, for a port.
+    pub fn keep(&mut self, port: usize, console: Console) {
+        self.0.remove(&port);
+        if console.has_files() {
+            self.0.insert(port, console);
+        }
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The consoles of ports that lead to `destinations`, or to the files that were kept.
+    pub fn consoles(mut self, destinations: impl IntoIterator<Item = Serial>) -> Vec<Console> {
+        let console = |(port, destination)| match self.0.remove(&port) {
+            Some(console) => console,
+            None => Console::serial(destination),
+        };
+        destinations.into_iter().enumerate().map(console).collect()
+    }
+}
+
+/// All that is added to a machine beside its [`crate::Spec`].
 #[derive(Default)]
 pub(crate) struct Additions {
-    /// Consoles of UART0, UART1 and so on; ports beyond the list are unconnected.
-    pub consoles: Vec<Console>,
-    /// Consoles of the virtio consoles, in the order of attachment.
-    pub virtio_consoles: Vec<Console>,
+    /// Files of UART0, UART1 and so on.
+    pub serial: ConsoleFiles,
+    /// Files of the virtio consoles.
+    pub virtio_consoles: ConsoleFiles,
     pub mmio: Vec<CustomDevice<Window, MakeMmio>>,
     pub dcr: Vec<CustomDevice<DcrRange, MakeDcr>>,
-    /// Virtio devices in the order of their slots.
-    pub virtio: Vec<Attachment>,
+    pub virtio: Vec<CustomVirtio>,
 }

@@ -9,7 +9,7 @@ use crate::loader::{Placement, Section};
 use crate::machine::error::BuildError;
 use crate::machine::slots::OnMmio;
 use crate::machine::virtio::needs;
-use crate::machine::{Machine, boot};
+use crate::machine::{Machine, boot, virtio};
 
 /// What is known about an image.
 #[derive(Debug)]
@@ -39,20 +39,19 @@ impl Machine {
     /// No file, or one that cannot be read at all. A file that cannot be booted is no error, but the
     /// answer.
     pub fn inspect(&self) -> Result<Inspection, BuildError> {
-        let (board, config) = (Board::bamboo(), &self.config);
-        sdram::banks(config.memory.bytes())?;
-        let ram = config.ram_bytes();
+        let (board, spec) = (Board::bamboo(), &self.spec);
+        sdram::banks(spec.memory.bytes())?;
+        let ram = spec.ram_bytes();
         // Opened once: what comes through a pipe cannot be read again.
-        let kernel = config.boot.open(ram)?;
-        let contents = config.boot.describe(kernel.as_ref(), ram)?;
-        let on_mmio = OnMmio::new(&board, &self.additions.virtio, config.rng)?;
-        let plan = config.boot.plan(kernel, ram).map_err(BuildError::from);
+        let kernel = spec.boot.open(ram)?;
+        let contents = spec.boot.describe(kernel.as_ref(), ram)?;
+        let on_mmio = OnMmio::new(&board, &virtio::named(spec, &self.additions))?;
+        let plan = spec.boot.plan(kernel, ram).map_err(BuildError::from);
         let plan = plan.and_then(|plan| {
             let kernel = plan.kernel();
             let format = kernel.format.clone();
-            let needs = needs::of(&self.additions.virtio);
-            let warnings = kernel.warnings(plan.initrd_range().is_some(), &needs);
-            let placement = boot::finish(config, &board, plan, &on_mmio)?;
+            let warnings = kernel.warnings(plan.initrd_range().is_some(), &needs::of(spec));
+            let placement = boot::finish(spec, &board, plan, &on_mmio)?;
             Ok(BootPlan {
                 format,
                 placement,

@@ -6,6 +6,8 @@ mod boot;
 pub(crate) mod custom;
 pub(crate) mod error;
 pub(crate) mod inspect;
+#[cfg(feature = "config")]
+pub(crate) mod keys;
 mod parts;
 pub(crate) mod slots;
 pub(crate) mod spec;
@@ -24,14 +26,16 @@ use crate::host::serial::Console;
 use crate::loader::Image;
 use crate::machine::custom::{Additions, CustomDevice, Wiring};
 use crate::machine::error::BuildError;
-use crate::machine::spec::{Cpu, MemorySize, VmConfig};
+use crate::machine::spec::memory_size::MemorySize;
+use crate::machine::spec::{Cpu, Spec};
 use crate::vm::Vm;
 use crate::vm::outcome::{OnPanic, OnReset};
 
 /// A machine to be: options, then [`Machine::build`].
 #[derive(Default)]
 pub struct Machine {
-    pub(crate) config: VmConfig,
+    pub(crate) spec: Spec,
+    /// What is no data.
     pub(crate) additions: Additions,
 }
 
@@ -41,24 +45,29 @@ impl Machine {
         Machine::default()
     }
 
-    /// As [`Machine::new`], with options that came from elsewhere.
-    pub fn from_config(config: VmConfig) -> Self {
+    /// A machine from its description, to which more can be added.
+    pub fn from_spec(spec: Spec) -> Self {
         Machine {
-            config,
+            spec,
             ..Machine::default()
         }
+    }
+
+    /// The machine's description, as far as it is data.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
     }
 
     /// The kernel's file, in any of the formats that [`crate::loader`] reads, or its build
     /// directory.
     pub fn kernel(mut self, path: impl Into<PathBuf>) -> Self {
-        self.config.boot.kernel = Some(Image::File(path.into()));
+        self.spec.boot.kernel = Some(Image::File(path.into()));
         self
     }
 
     /// A kernel in memory, in any format that a file may have; messages call it `name`.
     pub fn kernel_bytes(mut self, name: impl Into<String>, bytes: Vec<u8>) -> Self {
-        self.config.boot.kernel = Some(Image::Bytes {
+        self.spec.boot.kernel = Some(Image::Bytes {
             name: name.into(),
             bytes,
         });
@@ -67,13 +76,13 @@ impl Machine {
 
     /// Where a kernel file without any header goes, and where it starts.
     pub fn load_address(mut self, gpa: u32) -> Self {
-        self.config.boot.kernel_options.load_address = Some(gpa);
+        self.spec.boot.kernel_options.load_address = Some(gpa);
         self
     }
 
     /// The configuration of a FIT image to start, in place of its default one.
     pub fn fit_config(mut self, name: impl Into<String>) -> Self {
-        self.config.boot.kernel_options.fit_config = Some(name.into());
+        self.spec.boot.kernel_options.fit_config = Some(name.into());
         self
     }
 
@@ -87,19 +96,19 @@ impl Machine {
     /// 256 MiB; all other registers 0, and the rest as after a reset. Vectors (IVPR and IVORs) it
     /// must set itself before it takes an interrupt.
     pub fn program(mut self, gpa: u32, bytes: Vec<u8>) -> Self {
-        self.config.boot.kernel = Some(Image::Program { gpa, bytes });
+        self.spec.boot.kernel = Some(Image::Program { gpa, bytes });
         self
     }
 
     /// The initial RAM disk's file, also in place of one that comes with the kernel.
     pub fn initrd(mut self, path: impl Into<PathBuf>) -> Self {
-        self.config.boot.initrd = Some(Image::File(path.into()));
+        self.spec.boot.initrd = Some(Image::File(path.into()));
         self
     }
 
     /// An initial RAM disk in memory; messages call it `name`.
     pub fn initrd_bytes(mut self, name: impl Into<String>, bytes: Vec<u8>) -> Self {
-        self.config.boot.initrd = Some(Image::Bytes {
+        self.spec.boot.initrd = Some(Image::Bytes {
             name: name.into(),
             bytes,
         });
@@ -108,19 +117,19 @@ impl Machine {
 
     /// The kernel's command line.
     pub fn append(mut self, bootargs: impl Into<String>) -> Self {
-        self.config.boot.append = Some(bootargs.into());
+        self.spec.boot.append = Some(bootargs.into());
         self
     }
 
     /// A device tree's file, to use in place of the generated tree.
     pub fn dtb(mut self, path: impl Into<PathBuf>) -> Self {
-        self.config.boot.dtb = Some(Image::File(path.into()));
+        self.spec.boot.dtb = Some(Image::File(path.into()));
         self
     }
 
     /// A device tree in memory, to use in place of the generated tree; messages call it `name`.
     pub fn dtb_bytes(mut self, name: impl Into<String>, bytes: Vec<u8>) -> Self {
-        self.config.boot.dtb = Some(Image::Bytes {
+        self.spec.boot.dtb = Some(Image::Bytes {
             name: name.into(),
             bytes,
         });
@@ -129,19 +138,19 @@ impl Machine {
 
     /// How much RAM.
     pub fn memory(mut self, size: MemorySize) -> Self {
-        self.config.memory = size;
+        self.spec.memory = size;
         self
     }
 
     /// Where the core runs.
     pub fn accel(mut self, accel: Accel) -> Self {
-        self.config.accel = accel;
+        self.spec.accel = accel;
         self
     }
 
     /// What executes instructions.
     pub fn cpu(mut self, cpu: Cpu) -> Self {
-        self.config.cpu = cpu;
+        self.spec.cpu = cpu;
         self
     }
 
@@ -149,59 +158,65 @@ impl Machine {
     /// process handles SIGSEGV; on unless this says otherwise. Off, such code is slower, and no
     /// handler is installed.
     pub fn windows(mut self, on: bool) -> Self {
-        self.config.windows = on;
+        self.spec.windows = on;
         self
     }
 
     /// What drives the time base.
     pub fn clock(mut self, clock: Clock) -> Self {
-        self.config.clock = clock;
+        self.spec.clock = clock;
         self
     }
 
     /// What a reset does.
     pub fn on_reset(mut self, on_reset: OnReset) -> Self {
-        self.config.on_reset = on_reset;
+        self.spec.on_reset = on_reset;
         self
     }
 
     /// How long the guest may run, from its first instruction on.
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.config.timeout = Some(limit);
+        self.spec.timeout = Some(limit);
         self
     }
 
     /// Whether time per cause is measured, which slows the guest down a little.
     pub fn timed(mut self, timed: bool) -> Self {
-        self.config.timed = timed;
+        self.spec.timed = timed;
         self
     }
 
-    /// Where the console's bytes come from and go to.
+    /// Where UART0's bytes come from and go to: the console.
     pub fn console(mut self, console: Console) -> Self {
-        match self.additions.consoles.first_mut() {
-            Some(first) => *first = console,
-            None => self.additions.consoles.push(console),
+        match self.spec.serial.first_mut() {
+            Some(first) => *first = console.destination(),
+            None => self.spec.serial.push(console.destination()),
         }
+        self.additions.serial.keep(0, console);
         self
     }
 
-    /// Where the bytes of the serial ports come from and go to, UART0's first; the first is the
-    /// console. Ports beyond these lead nowhere.
+    /// Where the bytes of UART0, UART1 and so on come from and go to; UART0 is the console. Ports
+    /// beyond these lead nowhere.
     pub fn serial(mut self, consoles: impl IntoIterator<Item = Console>) -> Self {
-        self.additions.consoles = consoles.into_iter().collect();
+        self.spec.serial.clear();
+        self.additions.serial.clear();
+        for (port, console) in consoles.into_iter().enumerate() {
+            self.spec.serial.push(console.destination());
+            self.additions.serial.keep(port, console);
+        }
         self
     }
 
     /// What a panic of the guest's kernel does.
     pub fn on_panic(mut self, on_panic: OnPanic) -> Self {
-        self.config.on_panic = on_panic;
+        self.spec.on_panic = on_panic;
         self
     }
 
     /// The kernel's symbols: an ELF file with a symbol table, or a `System.map`.
     pub fn symbols(mut self, path: impl Into<PathBuf>) -> Self {
-        self.config.symbols = Some(path.into());
+        self.spec.symbols = Some(path.into());
         self
     }
 
@@ -249,7 +264,7 @@ impl Machine {
     /// # Errors
     /// Anything that would keep the guest from starting.
     pub fn build(self) -> Result<Vm, BuildError> {
-        assemble::assemble(&Board::bamboo(), self.config, self.additions)
+        assemble::assemble(&Board::bamboo(), self.spec, self.additions)
     }
 
     /// The device tree that the guest would be given, as a blob. A kernel is not needed; with one,
@@ -258,6 +273,6 @@ impl Machine {
     /// # Errors
     /// As [`Machine::build`].
     pub fn device_tree(&self) -> Result<Vec<u8>, BuildError> {
-        boot::device_tree(&Board::bamboo(), &self.config, &self.additions)
+        boot::device_tree(&Board::bamboo(), &self.spec, &self.additions)
     }
 }

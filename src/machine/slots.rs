@@ -4,9 +4,9 @@ use std::path::Path;
 
 use ppckvm_fdt::{Board, UserTree};
 
-use crate::host::place::{Bus, Place};
 use crate::machine::error::AttachError;
-use crate::machine::virtio::{Attachment, RNG};
+use crate::machine::spec::place::Bus;
+use crate::machine::virtio::{Named, RNG};
 
 /// Which slot a device has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,22 +25,18 @@ pub(crate) struct OnMmio {
 }
 
 impl OnMmio {
-    /// The devices on MMIO among those that were attached, and the entropy device.
-    pub fn new(
-        board: &Board,
-        attached: &[Attachment],
-        rng: Option<Place>,
-    ) -> Result<Self, AttachError> {
-        let places = attached.iter().map(|a| (a.name.as_str(), a.place));
-        let slots = slots(board, places.chain(rng.map(|place| (RNG, place))))?;
+    /// The devices on MMIO among all of a machine's.
+    pub fn new(board: &Board, devices: &[Named]) -> Result<Self, AttachError> {
         let mmio = |slot| match slot {
             Slot::Mmio(slot) => Some(slot),
             Slot::Pci(_) => None,
         };
-        let asked = attached.iter().filter(|a| a.place.bus == Bus::Mmio);
+        let slots = slots(board, devices)?;
+        let is_asked = |device: &&Named| device.place.bus == Bus::Mmio && device.name != RNG;
+        let asked = devices.iter().filter(is_asked);
         Ok(OnMmio {
             slots: slots.into_iter().filter_map(mmio).collect(),
-            asked: asked.map(|a| a.name.clone()).collect(),
+            asked: asked.map(|device| device.name.clone()).collect(),
         })
     }
 
@@ -69,45 +65,46 @@ impl OnMmio {
 }
 
 /// Gives each device the next free slot of its bus.
-pub(crate) fn slots<'a>(
-    board: &Board,
-    devices: impl Iterator<Item = (&'a str, Place)>,
-) -> Result<Vec<Slot>, AttachError> {
+pub(crate) fn slots(board: &Board, devices: &[Named]) -> Result<Vec<Slot>, AttachError> {
     let (mut mmio, mut pci) = (0..board.virtio.count, 0..board.pci.slots.len());
-    let slot = |(name, place): (&str, Place)| match place.bus {
+    let slot = |device: &Named| match device.place.bus {
         Bus::Mmio => mmio.next().map(Slot::Mmio).ok_or(AttachError::NoMmioSlot {
-            name: name.into(),
+            name: device.name.clone(),
             slots: board.virtio.count.into(),
         }),
         Bus::Pci => pci.next().map(Slot::Pci).ok_or(AttachError::NoPciSlot {
-            name: name.into(),
+            name: device.name.clone(),
             slots: board.pci.slots.len(),
         }),
     };
-    devices.map(slot).collect()
+    devices.iter().map(slot).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::spec::place::Place;
+
+    fn devices(count: usize, place: Place) -> Vec<Named> {
+        let name = "x".to_owned();
+        vec![Named { name, place }; count]
+    }
 
     #[test]
     fn slots_go_in_order_and_end() {
         let board = Board::bamboo();
-        let pci = Place {
-            bus: Bus::Pci,
-            legacy: false,
-        };
-        let mixed = [("a", pci), ("b", Place::default()), ("c", pci)];
+        let mixed = [Place::PCI, Place::MMIO, Place::PCI];
+        let mixed: Vec<Named> = mixed.into_iter().flat_map(|at| devices(1, at)).collect();
         assert_eq!(
-            slots(&board, mixed.into_iter()).unwrap(),
+            slots(&board, &mixed).unwrap(),
             [Slot::Pci(0), Slot::Mmio(0), Slot::Pci(1)]
         );
-        let five = std::iter::repeat_n(("x", pci), 5);
-        let error = slots(&board, five).unwrap_err().to_string();
-        assert!(error.contains("the board has 4"), "{error}");
-        let eleven = std::iter::repeat_n(("x", Place::default()), 11);
-        let error = slots(&board, eleven).unwrap_err().to_string();
-        assert!(error.contains("the board has 10"), "{error}");
+        for (count, place, part) in [
+            (5, Place::PCI, "the board has 4"),
+            (11, Place::MMIO, "the board has 10"),
+        ] {
+            let error = slots(&board, &devices(count, place)).unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+        }
     }
 }

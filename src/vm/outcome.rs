@@ -178,11 +178,7 @@ impl fmt::Display for Outcome {
                 write!(f, "the cpu cannot go on at pc {pc:#010x}: {reason}")
             }
             Outcome::TimedOut(after) => {
-                write!(
-                    f,
-                    "the guest was still running after {}",
-                    humantime::format_duration(*after)
-                )
+                write!(f, "the guest was still running after {after:?}")
             }
             Outcome::TimedOutAfterPanic { message, after } => {
                 panic(f, message.as_deref())?;

@@ -1,10 +1,9 @@
-//! What a disk is, as options: `--disk`, and the same for the library.
+//! What a disk is, as options.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -14,14 +13,12 @@ use super::error::{DiskError, SerialNumberError};
 use super::file::size;
 use super::format::Format;
 use super::image::Image;
-use crate::host::keys::{Key, OptionError, Options};
-use crate::host::place::Place;
 
 /// Characters that a serial number may have (virtio 1.2, 5.2.6).
 const SERIAL_BYTES: usize = 20;
 
 /// Where a disk's contents are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Contents {
     File(PathBuf),
     Memory(MemoryDisk),
@@ -42,17 +39,16 @@ pub(super) enum Access {
 /// use ppckvm::{Disk, DiskFormat};
 ///
 /// let root = Disk::file("root.qcow2").format(DiskFormat::Qcow2).overlay();
-/// let data: Disk = "path=data.img,serial=DATA".parse()?;
-/// # Ok::<(), ppckvm::OptionError>(())
+/// let data = Disk::file("data.img").serial("DATA")?;
+/// # Ok::<(), ppckvm::SerialNumberError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
     pub(super) contents: Contents,
     pub(super) format: Option<Format>,
     pub(super) access: Access,
     pub(super) backing: Backing,
     serial: String,
-    place: Place,
 }
 
 impl Disk {
@@ -73,7 +69,6 @@ impl Disk {
             access: Access::ReadWrite,
             backing: Backing::default(),
             serial: String::new(),
-            place: Place::default(),
         }
     }
 
@@ -116,17 +111,6 @@ impl Disk {
         Ok(self)
     }
 
-    /// Where the guest has it; by default over MMIO.
-    pub fn place(mut self, place: Place) -> Self {
-        self.place = place;
-        self
-    }
-
-    /// Where the guest has it.
-    pub(crate) fn its_place(&self) -> Place {
-        self.place
-    }
-
     /// What messages call it.
     pub(super) fn name(&self) -> PathBuf {
         match &self.contents {
@@ -135,8 +119,36 @@ impl Disk {
         }
     }
 
+    /// The image's file; none for a disk in memory.
+    pub fn image(&self) -> Option<&Path> {
+        match &self.contents {
+            Contents::File(path) => Some(path),
+            Contents::Memory(_) => None,
+        }
+    }
+
+    /// The format that was given.
+    pub fn given_format(&self) -> Option<Format> {
+        self.format
+    }
+
+    /// Which backing files its images may have.
+    pub fn backing_rule(&self) -> Backing {
+        self.backing
+    }
+
+    /// Whether the guest may only read.
+    pub fn is_readonly(&self) -> bool {
+        self.access == Access::ReadOnly
+    }
+
+    /// Whether what the guest writes leaves the image as it is.
+    pub fn is_overlay(&self) -> bool {
+        self.access == Access::Overlay
+    }
+
     /// The serial number, empty when none was given.
-    pub(super) fn serial_number(&self) -> &str {
+    pub fn serial_number(&self) -> &str {
         &self.serial
     }
 
@@ -146,56 +158,19 @@ impl Disk {
     }
 }
 
-impl FromStr for Disk {
-    type Err = OptionError;
-
-    /// Reads `path=FILE[,format=raw|qcow2][,readonly][,overlay][,backing=none|beside|any][,serial=S]
-    /// [,bus=mmio|pci][,legacy]`.
-    fn from_str(text: &str) -> Result<Self, OptionError> {
-        let [bus, legacy] = Place::KEYS;
-        let keys = [
-            Key::Value("path"),
-            Key::Value("format"),
-            Key::Flag("readonly"),
-            Key::Flag("overlay"),
-            Key::Value("backing"),
-            Key::Value("serial"),
-            bus,
-            legacy,
-        ];
-        let options = Options::parse(text, &keys)?;
-        let mut disk = Disk::file(options.required("path")?).place(Place::from_options(&options)?);
-        disk.format = options.parsed("format")?;
-        disk = match (options.flag("readonly"), options.flag("overlay")) {
-            (true, true) => {
-                return Err(OptionError::List(
-                    "readonly and overlay exclude each other: with overlay the guest can write; \
-                     leave one of them out"
-                        .into(),
-                ));
-            }
-            (true, false) => disk.readonly(),
-            (false, true) => disk.overlay(),
-            (false, false) => disk,
-        };
-        if let Some(rule) = options.parsed("backing")? {
-            disk = disk.backing(rule);
-        }
-        match options.value("serial") {
-            None => Ok(disk),
-            Some(serial) => disk.serial(serial).map_err(|error| OptionError::Value {
-                key: "serial",
-                value: serial.into(),
-                why: error.to_string(),
-            }),
-        }
-    }
-}
-
 /// Bytes that are a disk: shared with the machine that it is attached to, whose guest's writes are
 /// seen here. Clones are the same disk.
 #[derive(Clone, Debug)]
 pub struct MemoryDisk(Arc<File>);
+
+impl PartialEq for MemoryDisk {
+    /// Whether they are the same disk.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for MemoryDisk {}
 
 impl MemoryDisk {
     /// A disk with these contents. The guest sees a size that is rounded up to 512 bytes; what it
@@ -232,49 +207,5 @@ impl MemoryDisk {
 
     pub(super) fn file(&self) -> io::Result<File> {
         self.0.try_clone()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_come_in_any_order() {
-        let disk: Disk = "serial=A B,overlay,format=raw,path=x=y.img"
-            .parse()
-            .unwrap();
-        assert!(matches!(&disk.contents, Contents::File(path) if path.to_str() == Some("x=y.img")));
-        assert_eq!(disk.format, Some(Format::Raw));
-        assert_eq!(disk.access, Access::Overlay);
-        assert_eq!(disk.serial_number(), "A B");
-        let disk: Disk = "path=d,readonly,bus=pci,legacy".parse().unwrap();
-        assert_eq!((disk.access, disk.format), (Access::ReadOnly, None));
-        assert_eq!(disk.backing, Backing::Beside);
-        assert!(disk.place.bus == crate::host::place::Bus::Pci && disk.place.legacy);
-    }
-
-    #[test]
-    fn the_rule_for_backing_files_is_a_key() {
-        let disk: Disk = "path=d,backing=none".parse().unwrap();
-        assert_eq!(disk.backing, Backing::None);
-    }
-
-    #[test]
-    fn what_makes_no_disk_is_refused_with_a_reason() {
-        for (text, part) in [
-            ("", "path is missing"),
-            ("x.img", "`x.img` is no key; there are path, format"),
-            ("path=a,path=b", "path is given twice"),
-            ("path=a,format=vmdk", "format=vmdk: use raw or qcow2"),
-            ("path=a,readonly,overlay", "exclude"),
-            ("path=a,backing=all", "backing=all: use none, beside or any"),
-            ("path=a,serial=123456789012345678901", "1 to 20"),
-            ("path=a,serial=\u{e9}", "printable"),
-            ("path=a,cache=none", "`cache` is no key"),
-        ] {
-            let error = text.parse::<Disk>().unwrap_err().to_string();
-            assert!(error.contains(part), "{text}: {error}");
-        }
     }
 }

@@ -34,6 +34,15 @@ pub struct FramePort(Arc<Queues>);
 #[derive(Clone, Debug)]
 pub struct FrameEnd(Arc<Queues>);
 
+impl PartialEq for FrameEnd {
+    /// Whether they are the same end.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for FrameEnd {}
+
 /// Why a frame was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {

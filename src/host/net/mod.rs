@@ -33,8 +33,6 @@ use ppckvm_api::GuestMemory;
 use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::virtio::net::Wire;
 
-use crate::host::keys::{Key, OptionError, Options, Switch};
-use crate::host::place::Place;
 use frames::Frames;
 use pcap::Captured;
 use stream::Stream;
@@ -64,7 +62,7 @@ pub(crate) trait Backend: Wire {
 type Device = Box<dyn VirtioDevice<GuestMemory>>;
 
 /// Which network a device is on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Network {
     /// A network in this process, with the addresses of QEMU's: the guest is 10.0.2.15, the
     /// gateway 10.0.2.2 and the name server 10.0.2.3.
@@ -102,7 +100,7 @@ impl fmt::Display for ForwardedPort {
 }
 
 /// A network device.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Net {
     /// What it is connected to.
     pub network: Network,
@@ -110,8 +108,6 @@ pub struct Net {
     pub mac: Option<Mac>,
     /// A file that gets every frame.
     pub pcap: Option<PathBuf>,
-    /// Where it is attached.
-    pub place: Place,
 }
 
 impl Net {
@@ -121,7 +117,6 @@ impl Net {
             network,
             mac: None,
             pcap: None,
-            place: Place::default(),
         }
     }
 }
@@ -253,80 +248,6 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// The keys of `--net`.
-const KEYS: [Key; 10] = {
-    let [bus, legacy] = Place::KEYS;
-    [
-        Key::Flag("user"),
-        Key::Value("tap"),
-        Key::Value("unix"),
-        Key::Values("hostfwd"),
-        Key::Value("restrict"),
-        Key::Value("linklocal"),
-        Key::Value("mac"),
-        Key::Value("pcap"),
-        bus,
-        legacy,
-    ]
-};
-
-impl FromStr for Net {
-    type Err = OptionError;
-
-    /// Reads `user[,hostfwd=…]...[,restrict=on][,linklocal=on]|tap=NAME|unix=PATH`, then `[,mac=M][,pcap=FILE]` and where it goes.
-    fn from_str(text: &str) -> Result<Self, OptionError> {
-        let options = Options::parse(text, &KEYS)?;
-        let mut forwards = Vec::new();
-        for forward in options.values("hostfwd") {
-            forwards.push(
-                forward
-                    .parse()
-                    .map_err(|error: ParseForwardError| OptionError::List(error.to_string()))?,
-            );
-        }
-        let restrict = options.parsed::<Switch>("restrict")?;
-        let link_local = options.parsed::<Switch>("linklocal")?;
-        let of_user = [
-            (!forwards.is_empty()).then_some("hostfwd"),
-            restrict.map(|_| "restrict"),
-            link_local.map(|_| "linklocal"),
-        ];
-        let user = options.flag("user").then(|| {
-            Network::User(UserNet {
-                forwards,
-                restrict: restrict.is_some_and(|Switch(on)| on),
-                link_local: link_local.is_some_and(|Switch(on)| on),
-                ..UserNet::default()
-            })
-        });
-        let tap = options.value("tap").map(|name| Network::Tap(name.into()));
-        let unix = options.value("unix").map(|path| Network::Unix(path.into()));
-        let is_user = user.is_some();
-        let mut networks = user.into_iter().chain(tap).chain(unix);
-        let list = |why: &str| OptionError::List(why.into());
-        let network = networks
-            .next()
-            .ok_or_else(|| list("no network is named; write user, tap=NAME or unix=PATH"))?;
-        if networks.next().is_some() {
-            return Err(list(
-                "two networks are named; a device has one of user, tap=NAME and unix=PATH",
-            ));
-        }
-        if let Some(key) = of_user.into_iter().flatten().next().filter(|_| !is_user) {
-            return Err(OptionError::List(format!(
-                "{key} is for the user network; on a tap or a unix socket, the host forwards and \
-                 filters"
-            )));
-        }
-        Ok(Net {
-            network,
-            mac: options.parsed("mac")?,
-            pcap: options.value("pcap").map(PathBuf::from),
-            place: Place::from_options(&options)?,
-        })
-    }
-}
-
 /// Opens what a network device has on the host, and starts its thread.
 ///
 /// # Errors
@@ -357,62 +278,4 @@ pub(crate) fn open(
     }
     let device = NetDevice::start(name, net.mac.unwrap_or(mac), network)?;
     Ok((Box::new(device), forwarded))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_option_names_a_network_and_its_keys() {
-        let net: Net =
-            "user,hostfwd=tcp:127.0.0.1:2222-:22,mac=52:54:0:aB:1:2,hostfwd=udp::69-:69,\
-                        pcap=/tmp/a=b"
-                .parse()
-                .unwrap();
-        let Network::User(user) = &net.network else {
-            panic!("{net:?}")
-        };
-        assert_eq!(user.forwards.len(), 2);
-        assert!(!user.restrict && !user.link_local);
-        assert_eq!(net.mac.unwrap().to_string(), "52:54:00:ab:01:02");
-        assert_eq!(net.pcap, Some("/tmp/a=b".into()));
-        let net: Net = "user,restrict=on,linklocal=on".parse().unwrap();
-        assert!(matches!(net.network, Network::User(user) if user.restrict && user.link_local));
-        let net: Net = "tap=tap0".parse().unwrap();
-        assert!(matches!(net.network, Network::Tap(name) if name == "tap0"));
-        let net: Net = "unix=/tmp/s".parse().unwrap();
-        assert!(matches!(net.network, Network::Unix(path) if path.to_str() == Some("/tmp/s")));
-    }
-
-    #[test]
-    fn what_names_no_network_is_refused_with_a_remedy() {
-        for (text, part) in [
-            ("mac=52:54:00:12:34:56", "write user, tap=NAME or unix=PATH"),
-            ("tap=", "tap needs a value"),
-            (
-                "bridge",
-                "`bridge` is no key; there are user, tap, unix, hostfwd, restrict, linklocal, mac",
-            ),
-            ("user,tap=tap0", "two networks"),
-            ("user,user", "twice"),
-            ("user,mtu=9000", "is no key"),
-            ("user,hostfwd=x", "no protocol"),
-            ("user,restrict", "restrict needs a value"),
-            ("user,restrict=maybe", "restrict=maybe: use on or off"),
-            ("unix=s,restrict=on", "restrict is for the user network"),
-            ("tap=t,linklocal=off", "the host forwards and filters"),
-            ("tap=t,hostfwd=tcp::1-:1", "the host forwards"),
-            ("user,mac=52:54:00:12:34", "six bytes"),
-            ("user,mac=52:54:00:12:34:56:78", "six bytes"),
-            ("user,mac=52:54:00:12:34:+5", "six bytes"),
-            ("user,mac=53:54:00:12:34:56", "multicast"),
-            ("user,mac=0:0:0:0:0:0", "no device's"),
-            ("user,mac=2:0:0:0:0:1,mac=2:0:0:0:0:2", "twice"),
-            ("user,bus=isa", "use mmio or pci"),
-        ] {
-            let error = text.parse::<Net>().unwrap_err().to_string();
-            assert!(error.contains(part), "{text}: {error}");
-        }
-    }
 }

@@ -80,6 +80,16 @@ impl Console {
         }
     }
 
+    /// The console without its files: where they lead to, as far as that can be said.
+    pub(crate) fn destination(&self) -> Serial {
+        self.serial.clone().unwrap_or(Serial::Null)
+    }
+
+    /// Whether it has files of its own.
+    pub(crate) fn has_files(&self) -> bool {
+        self.input.is_some() || self.output.is_some()
+    }
+
     /// Whether `Ctrl-a` in the input is for the launcher (see `Ctrl-a h`).
     pub fn with_escape(mut self, escape: bool) -> Self {
         self.escape = escape;

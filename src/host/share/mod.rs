@@ -16,14 +16,10 @@ mod wire;
 mod worker;
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use ppckvm_api::GuestMemory;
 use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::virtio::p9::P9;
-
-use crate::host::keys::{Key, OptionError, Options};
-use crate::host::place::Place;
 
 use fids::Limits;
 pub use folder::FolderError;
@@ -42,8 +38,6 @@ pub struct Share {
     pub tag: String,
     /// Whether the guest may only read.
     pub readonly: bool,
-    /// How the device is attached.
-    pub place: Place,
 }
 
 /// Why a folder cannot be shared. Nothing was started.
@@ -64,38 +58,8 @@ pub enum ShareError {
     Thread(std::io::Error),
 }
 
-impl FromStr for Share {
-    type Err = OptionError;
-
-    /// Reads `path=DIR,tag=NAME[,readonly][,bus=mmio|pci][,legacy]`.
-    fn from_str(text: &str) -> Result<Self, OptionError> {
-        let [bus, legacy] = Place::KEYS;
-        let keys = [
-            Key::Value("path"),
-            Key::Value("tag"),
-            Key::Flag("readonly"),
-            bus,
-            legacy,
-        ];
-        let options = Options::parse(text, &keys)?;
-        let tag = options.required("tag")?;
-        if let Err(why) = check_tag(tag) {
-            return Err(OptionError::Value {
-                key: "tag",
-                value: tag.into(),
-                why: why.into(),
-            });
-        }
-        Ok(Share {
-            path: options.required("path")?.into(),
-            tag: tag.into(),
-            readonly: options.flag("readonly"),
-            place: Place::from_options(&options)?,
-        })
-    }
-}
-
-fn check_tag(tag: &str) -> Result<(), &'static str> {
+/// Whether a guest can name a tag; if not, why.
+pub(crate) fn check_tag(tag: &str) -> Result<(), &'static str> {
     match tag.len() {
         1..=LONGEST_TAG if tag.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(()),
         1..=LONGEST_TAG => Err("a tag has no spaces and only ASCII characters"),
@@ -112,7 +76,6 @@ pub(crate) fn open(share: &Share) -> Result<Box<dyn VirtioDevice<GuestMemory>>, 
         path,
         tag,
         readonly,
-        ..
     } = share;
     check_tag(tag).map_err(|why| ShareError::Tag(tag.clone(), why))?;
     let folder = folder::Folder::open(path)?;

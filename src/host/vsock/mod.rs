@@ -17,7 +17,6 @@ mod tests;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
@@ -26,9 +25,7 @@ use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::virtio::vsock::{Host, Packets, Vsock as Device};
 
 use crate::host::events::EventThread;
-use crate::host::keys::{Key, OptionError, Options};
 use crate::host::lock::lock;
-use crate::host::place::Place;
 
 use switch::{Switch, path_of_port};
 
@@ -42,8 +39,6 @@ pub struct Vsock {
     pub cid: u32,
     /// Where the host connects to the guest; a path that does not exist yet.
     pub uds: PathBuf,
-    /// How the device is attached.
-    pub place: Place,
 }
 
 /// Why there can be no socket device. Nothing was started.
@@ -75,7 +70,8 @@ pub enum VsockError {
     Events(io::Error),
 }
 
-const CID: &str = "0, 1, 2 and 4294967295 are reserved; use 3 or more";
+/// What identifiers a guest can have.
+pub(crate) const CID: &str = "0, 1, 2 and 4294967295 are reserved; use 3 or more";
 
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
@@ -86,32 +82,9 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-fn is_valid(cid: u32) -> bool {
+/// Whether a guest can have an identifier.
+pub(crate) fn is_valid(cid: u32) -> bool {
     (3..u32::MAX).contains(&cid)
-}
-
-impl FromStr for Vsock {
-    type Err = OptionError;
-
-    /// Reads `cid=N,uds=PATH[,bus=mmio|pci][,legacy]`.
-    fn from_str(text: &str) -> Result<Self, OptionError> {
-        let [bus, legacy] = Place::KEYS;
-        let keys = [Key::Value("cid"), Key::Value("uds"), bus, legacy];
-        let options = Options::parse(text, &keys)?;
-        let cid = options.required("cid")?.to_owned();
-        match options.parsed("cid")? {
-            Some(number) if is_valid(number) => Ok(Vsock {
-                cid: number,
-                uds: options.required("uds")?.into(),
-                place: Place::from_options(&options)?,
-            }),
-            _ => Err(OptionError::Value {
-                key: "cid",
-                value: cid,
-                why: CID.into(),
-            }),
-        }
-    }
 }
 
 /// Listens at the device's path, makes the device, and has `events` serve it.
@@ -122,7 +95,7 @@ pub(crate) fn open(
     vsock: Vsock,
     events: &EventThread,
 ) -> Result<Box<dyn VirtioDevice<GuestMemory>>, VsockError> {
-    let Vsock { cid, uds, .. } = vsock;
+    let Vsock { cid, uds } = vsock;
     let switch = listen(cid, uds)?;
     let end = HostEnd {
         wake: switch.waker().map_err(VsockError::Events)?,

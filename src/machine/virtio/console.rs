@@ -1,60 +1,13 @@
-//! `--console`: the virtio console's other end, a hub as a serial port has it.
+//! A virtio console's other end: a hub, as a serial port has one.
 
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use ppckvm_api::GuestMemory;
 use ppckvm_devices::virtio::console::{Console, Sink, Turns, WindowSize};
 
-use super::Device;
+use super::VirtioBox;
 use crate::host::console::{Hub, Port};
-use crate::host::keys::{Key, OptionError, Options};
-use crate::host::place::Place;
-use crate::host::serial::Serial;
-
-/// A virtio console: where it leads, and where it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConsoleOption {
-    /// Where it leads.
-    pub destination: Serial,
-    /// How it is attached.
-    pub place: Place,
-}
-
-impl FromStr for ConsoleOption {
-    type Err = OptionError;
-
-    /// Reads `DEST[,bus=mmio|pci][,legacy]`, DEST as for a serial port; a comma in it is written
-    /// twice.
-    fn from_str(text: &str) -> Result<Self, OptionError> {
-        const FLAGS: [&str; 3] = ["stdio", "null", "pty"];
-        const VALUES: [&str; 3] = ["file", "unix", "tcp"];
-        let mut keys: Vec<Key> = FLAGS.map(Key::Flag).into();
-        keys.extend(VALUES.map(Key::Value));
-        keys.extend(Place::KEYS);
-        let options = Options::parse(text, &keys)?;
-        let flags = FLAGS.iter().filter(|name| options.flag(name));
-        let values = VALUES.iter().filter_map(|name| {
-            let value = options.value(name)?;
-            Some(format!("{name}={value}"))
-        });
-        let mut given: Vec<String> = flags.map(|name| (*name).to_owned()).collect();
-        given.extend(values);
-        let [destination] = given.as_slice() else {
-            return Err(OptionError::List(
-                "a console leads to one destination; write stdio, null, file=PATH, pty, unix=PATH \
-                 or tcp=HOST:PORT"
-                    .into(),
-            ));
-        };
-        let destination = destination.parse();
-        Ok(ConsoleOption {
-            destination: destination.map_err(|error| OptionError::List(format!("{error}")))?,
-            place: Place::from_options(&options)?,
-        })
-    }
-}
 
 /// Bytes of the buffers in which Linux prints its own messages on a virtio console (`N_OUTBUF` of
 /// its `hvc_console.c`): all of a message but its end comes in full ones. What programs print comes
@@ -108,7 +61,7 @@ impl Port for Near {
 }
 
 /// A device between the guest and a hub; the machine's consoles share `turns`.
-pub(crate) fn device(hub: &Arc<Hub>, turns: &Turns<GuestMemory>) -> Device {
+pub(crate) fn device(hub: &Arc<Hub>, turns: &Turns<GuestMemory>) -> VirtioBox {
     let console = Console::new(Arc::new(Far::new(hub)), turns.clone());
     hub.connect(Arc::new(Near(console.clone())));
     Box::new(console)
@@ -117,7 +70,6 @@ pub(crate) fn device(hub: &Arc<Hub>, turns: &Turns<GuestMemory>) -> Device {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::place::Bus;
     use crate::vm::control::Control;
     use crate::vm::outcome::{OnPanic, Outcome};
     use crate::vm::port;
@@ -152,26 +104,6 @@ mod tests {
         // A program's write, a line editor's echo, and what a full driver's queue cut.
         for sizes in [&[4096][..], &[1], &[20, 16], &[15], &[17]] {
             assert_eq!(panic_in(sizes), None, "{sizes:?}");
-        }
-    }
-
-    #[test]
-    fn a_console_is_a_destination_and_a_place() {
-        let option: ConsoleOption = "file=/tmp/a,,b,bus=pci".parse().unwrap();
-        assert_eq!(option.destination, Serial::File("/tmp/a,b".into()));
-        assert_eq!(option.place.bus, Bus::Pci);
-        let option: ConsoleOption = "pty".parse().unwrap();
-        assert_eq!(option.destination, Serial::Pty);
-        for (text, part) in [
-            ("", "one destination"),
-            ("bus=pci", "one destination"),
-            ("pty,null", "one destination"),
-            ("tcp=5555", "tcp=HOST:PORT"),
-            ("tty", "`tty` is no key; there are stdio, null, pty, file"),
-            ("null,bus=isa", "use mmio or pci"),
-        ] {
-            let error = text.parse::<ConsoleOption>().unwrap_err().to_string();
-            assert!(error.contains(part), "{text}: {error}");
         }
     }
 }

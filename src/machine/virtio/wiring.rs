@@ -11,11 +11,13 @@ use ppckvm_devices::virtio::pci::{Pci, Shows};
 use ppckvm_devices::virtio::transport::Interface;
 use ppckvm_fdt::Board;
 
-use super::{Attachment, Device, Host};
+use super::{Maker, Named, VirtioBox, named, sources};
 use crate::host::lock::lock;
-use crate::host::place::Place;
+use crate::machine::custom::Additions;
 use crate::machine::error::{AttachError, BuildError};
 use crate::machine::slots::{Slot, slots};
+use crate::machine::spec::Spec;
+use crate::machine::spec::place::Place;
 use crate::machine::wires::{Wires, range};
 use crate::vm::buses::Buses;
 use crate::vm::live_devices::LiveDevices;
@@ -32,15 +34,16 @@ pub(crate) struct Frame<'a> {
 pub(crate) fn add_virtio(
     buses: &mut Buses,
     frame: &Frame<'_>,
-    host: &Host<'_>,
-    attachments: Vec<Attachment>,
+    maker: &mut Maker<'_>,
+    spec: Spec,
+    additions: Additions,
 ) -> Result<LiveDevices, BuildError> {
-    let places = attachments.iter().map(|a| (a.name.as_str(), a.place));
-    let slots = slots(frame.board, places)?;
+    let devices = named(&spec, &additions);
+    let slots = slots(frame.board, &devices)?;
+    let sources = sources(spec, additions.virtio);
     let mut live = LiveDevices::default();
-    for (attachment, slot) in attachments.into_iter().zip(slots) {
-        let Attachment { name, place, make } = attachment;
-        let device = make(host)?;
+    for ((Named { name, place }, slot), source) in devices.into_iter().zip(slots).zip(sources) {
+        let device = maker.make(&name, source)?;
         match slot {
             Slot::Mmio(slot) => {
                 frame.add_on_mmio(&mut buses.mmio, slot, place, name, device, &mut live)?;
@@ -58,7 +61,7 @@ impl Frame<'_> {
         slot: u8,
         place: Place,
         name: String,
-        device: Device,
+        device: VirtioBox,
         live: &mut LiveDevices,
     ) -> Result<(), BuildError> {
         let desc = self.board.virtio.slot(slot);
@@ -82,7 +85,7 @@ impl Frame<'_> {
         slot: usize,
         place: Place,
         name: String,
-        device: Device,
+        device: VirtioBox,
         live: &mut LiveDevices,
     ) -> Result<(), BuildError> {
         let desc = self.board.pci.slots.get(slot);

@@ -1,76 +1,7 @@
-//! What a machine is made of, as plain values: choices, sizes, durations, and their text forms.
+//! Amounts of guest RAM.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
-
-pub use ppckvm_api::{Accel, Clock};
-
-use crate::host::place::Place;
-use crate::loader::BootSpec;
-use crate::vm::outcome::{OnPanic, OnReset};
-
-/// Which engine executes guest instructions in the in-process core.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Cpu {
-    /// The fastest that this build has for this host.
-    #[default]
-    Auto,
-    /// The interpreter, which every host has.
-    Interp,
-    /// The translator to host code.
-    Jit,
-}
-
-/// A machine's options.
-#[derive(Clone, Debug)]
-pub struct VmConfig {
-    /// Kernel, initrd, command line and device tree.
-    pub boot: BootSpec,
-    /// RAM from guest physical address 0.
-    pub memory: MemorySize,
-    /// Where the core runs.
-    pub accel: Accel,
-    /// What executes instructions.
-    pub cpu: Cpu,
-    /// Whether translated code may use windows, which take a handler of SIGSEGV.
-    pub windows: bool,
-    /// What drives the time base.
-    pub clock: Clock,
-    /// What a reset does.
-    pub on_reset: OnReset,
-    /// What a panic of the guest's kernel does.
-    pub on_panic: OnPanic,
-    /// The kernel's symbols: an ELF file with a symbol table, or a `System.map`. Without them, those
-    /// of a kernel that is an ELF file are used.
-    pub symbols: Option<PathBuf>,
-    /// How long the guest may run.
-    pub timeout: Option<Duration>,
-    /// Whether time per cause is measured.
-    pub timed: bool,
-    /// Where the guest has an entropy device, if it has one.
-    pub rng: Option<Place>,
-}
-
-impl Default for VmConfig {
-    fn default() -> Self {
-        VmConfig {
-            boot: BootSpec::default(),
-            memory: MemorySize::from_bytes(256 << 20),
-            accel: Accel::Auto,
-            cpu: Cpu::Auto,
-            windows: true,
-            clock: Clock::Host,
-            on_reset: OnReset::Exit,
-            on_panic: OnPanic::Exit,
-            symbols: None,
-            timeout: None,
-            timed: false,
-            rng: Some(Place::default()),
-        }
-    }
-}
 
 /// An amount of guest RAM in bytes; written as a number with K, M or G, in powers of 1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,13 +22,6 @@ pub enum SizeError {
     /// Beyond 64 bits.
     #[error("`{0}` is more memory than a number can hold; the board takes at most 1G")]
     TooLarge(String),
-}
-
-impl VmConfig {
-    /// RAM in bytes, for a size that the board was found to have, which is at most 1 GiB.
-    pub(crate) fn ram_bytes(&self) -> u32 {
-        u32::try_from(self.memory.bytes()).unwrap_or(u32::MAX)
-    }
 }
 
 impl MemorySize {

@@ -1,8 +1,7 @@
 //! Where a device is attached.
 
+use std::fmt;
 use std::str::FromStr;
-
-use crate::host::keys::{Key, OptionError, Options};
 
 /// What a virtio device is attached to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +30,15 @@ impl FromStr for Bus {
     }
 }
 
+impl fmt::Display for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Bus::Mmio => "mmio",
+            Bus::Pci => "pci",
+        })
+    }
+}
+
 /// How a virtio device is attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
@@ -42,37 +50,23 @@ pub struct Place {
 }
 
 impl Place {
-    /// The keys of an option that say where a device goes.
-    pub(crate) const KEYS: [Key; 2] = [Key::Value("bus"), Key::Flag("legacy")];
+    /// In a window of registers of its own, with the interface of virtio 1.0.
+    pub const MMIO: Place = Place {
+        bus: Bus::Mmio,
+        legacy: false,
+    };
 
-    /// What those keys say.
-    pub(crate) fn from_options(options: &Options) -> Result<Self, OptionError> {
-        Ok(Place {
-            bus: options.parsed("bus")?.unwrap_or_default(),
-            legacy: options.flag("legacy"),
-        })
-    }
-}
+    /// On the PCI bus, with both interfaces.
+    pub const PCI: Place = Place {
+        bus: Bus::Pci,
+        legacy: false,
+    };
 
-impl FromStr for Place {
-    type Err = OptionError;
-
-    /// Reads `[bus=mmio|pci][,legacy]`.
-    fn from_str(text: &str) -> Result<Self, OptionError> {
-        Place::from_options(&Options::parse(text, &Place::KEYS)?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_read() {
-        let place = "bus=pci,legacy".parse::<Place>().unwrap();
-        assert!(place.bus == Bus::Pci && place.legacy);
-        assert_eq!("".parse::<Place>().unwrap(), Place::default());
-        let error = "bus=isa".parse::<Place>().unwrap_err().to_string();
-        assert_eq!(error, "bus=isa: use mmio or pci");
+    /// The same bus, with only the interface before virtio 1.0.
+    pub const fn legacy(self) -> Self {
+        Place {
+            legacy: true,
+            ..self
+        }
     }
 }
