@@ -97,7 +97,8 @@ pub use vm::report::{Activity, LostOutput, Report};
 pub use vm::{MemoryAccessError, Reached, Until, Vm};
 
 pub use ppckvm_api::{
-    Access, Cause, GuestMemory, KvmRegs, ResetKind, State, Statistics, Stuck, Tlbe, Translation,
+    Access, Cause, GuestMemory, KvmRegs, ResetKind, State, Statistics, Stats, Stuck, Tlbe,
+    Translation,
 };
 pub use ppckvm_devices::virtio::balloon::Target as BalloonTarget;
 pub use ppckvm_devices::virtio::console::WindowSize;

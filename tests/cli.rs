@@ -582,3 +582,30 @@ fn a_console_takes_the_terminal_from_uart0() {
     let output = ppckvm.guest(Asm::new().reset(), &both);
     assert_refused(&output, &["standard input", "another destination"]);
 }
+
+#[test]
+fn completions_and_manual_pages_are_made_from_the_arguments() {
+    let ppckvm = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_ppckvm"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), output.stdout, errors)
+    };
+    for shell in ["bash", "zsh", "fish"] {
+        let (status, text, errors) = ppckvm(&["generate", "completions", shell]);
+        assert_eq!(status, Some(0), "{errors}");
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("on-reset"), "{shell}: {text}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let (status, _, errors) = ppckvm(&["generate", "man", path]);
+    assert_eq!(status, Some(0), "{errors}");
+    let page = std::fs::read_to_string(folder.path().join("ppckvm-run.1")).unwrap();
+    assert!(page.contains("\\-\\-on\\-reset"), "{page}");
+    let (status, _, errors) = ppckvm(&["generate", "man", "/nowhere/at/all"]);
+    assert_eq!(status, Some(1));
+    assert!(errors.contains("/nowhere/at/all"), "{errors}");
+}

@@ -16,11 +16,12 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use ppckvm::{Machine, Printable, Spec, Tree, Vm};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use args::{Command, DtbArgs, Format, InspectArgs, RunArgs};
+use args::{Cli, Command, DtbArgs, Format, Generate, InspectArgs, RunArgs};
 use log::Log;
 use signals::Signals;
 use supervise::{Finished, Guest, Kept};
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run(*args, &log),
         Command::Dtb(args) => dtb(args),
         Command::Inspect(args) => inspect(args),
+        Command::Generate(what) => generate(what),
     };
     let status = status.unwrap_or_else(|error| {
         log.conclude(error);
@@ -54,6 +56,21 @@ fn raise_the_limit_of_open_files() {
     limit.current = limit.maximum;
     // Where it fails, the devices make do with less.
     let _ = setrlimit(Resource::Nofile, limit);
+}
+
+/// Writes what comes with a package of ppckvm, made from the arguments as they are declared.
+fn generate(what: Generate) -> Result<u8, Failure> {
+    let mut command = Cli::command();
+    match what {
+        Generate::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut command, "ppckvm", &mut text);
+            std::io::stdout().write_all(&text)?;
+        }
+        Generate::Man { folder } => clap_mangen::generate_to(command, &folder)
+            .map_err(|error| format!("{}: {error}; name a folder to write to", folder.display()))?,
+    }
+    Ok(0)
 }
 
 fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use ppckvm::{Cause, Statistics};
+use ppckvm::{Cause, Statistics, Stats};
 
 /// Exits by cause, time by cause, instructions, speed and memory.
 pub fn text(statistics: &Statistics, elapsed: Duration) -> String {
@@ -21,7 +21,8 @@ fn write(to: &mut String, statistics: &Statistics, elapsed: Duration) -> fmt::Re
         .iter()
         .filter(|(_, count)| *count > 0)
     {
-        writeln!(to, "  {name:12} {count:>14}")?;
+        let meaning = Stats::meaning(name).unwrap_or_default();
+        writeln!(to, "  {name:12} {count:>14}  {meaning}")?;
     }
     writeln!(
         to,
@@ -33,12 +34,13 @@ fn write(to: &mut String, statistics: &Statistics, elapsed: Duration) -> fmt::Re
         if charge.count > 0 {
             writeln!(
                 to,
-                "  {:12} {:>12} {:>13.3} {:>13.3} {:>13.3}",
+                "  {:12} {:>12} {:>13.3} {:>13.3} {:>13.3}  {}",
                 cause.name(),
                 charge.count,
                 micros(charge.min),
                 micros(charge.max),
                 charge.sum as f64 / 1e6,
+                cause.meaning(),
             )?;
         }
     }

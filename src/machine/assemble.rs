@@ -118,7 +118,7 @@ impl Given {
         let kvm = Kvm::open(spec.accel)?;
         let (placement, symbols) = boot::place(spec, board, &on_mmio)?;
         let symbols = boot::symbols(spec, symbols)?;
-        check_places(spec, additions)?;
+        check_places(board, spec, additions)?;
         Ok(Given {
             kvm,
             banks,
@@ -155,7 +155,7 @@ fn engine(cpu: Cpu) -> EngineChoice {
 
 /// Whether the embedder's devices are clear of RAM and on inputs that exist; whether they are
 /// clear of other devices, the buses say.
-fn check_places(spec: &Spec, additions: &Additions) -> Result<(), BuildError> {
+fn check_places(board: &Board, spec: &Spec, additions: &Additions) -> Result<(), BuildError> {
     let ram = spec.ram_bytes();
     let Additions { mmio, dcr, .. } = additions;
     if let Some(device) = mmio.iter().find(|device| device.place.base < ram) {
@@ -165,10 +165,22 @@ fn check_places(spec: &Spec, additions: &Additions) -> Result<(), BuildError> {
     let mmio = mmio.iter().map(|device| (&device.name, device.interrupt));
     let dcr = dcr.iter().map(|device| (&device.name, device.interrupt));
     for (name, interrupt) in mmio.chain(dcr) {
-        if let Some(Interrupt { input, .. }) = interrupt.filter(|wire| wire.input > 31) {
-            return Err(BuildError::Interrupt {
+        let Some(Interrupt {
+            controller, input, ..
+        }) = interrupt
+        else {
+            continue;
+        };
+        if input > 31 {
+            let name = name.clone();
+            return Err(BuildError::Interrupt { name, input });
+        }
+        if let Some(owner) = board.owner_of_interrupt(controller, input) {
+            return Err(BuildError::InterruptTaken {
                 name: name.clone(),
+                controller,
                 input,
+                owner,
             });
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use ppckvm_api::{OpenError, VmError};
 use ppckvm_devices::bus::RegisterError;
 use ppckvm_devices::sdram::BankError;
+use ppckvm_fdt::board::Controller;
 
 use crate::host::block::DiskError;
 use crate::host::net::NetError;
@@ -49,6 +50,21 @@ pub enum BuildError {
         name: String,
         /// The input.
         input: u8,
+    },
+    /// A device of the embedder's on an input that another device has.
+    #[error(
+        "{name} wants input {input} of {controller:?}, which is {owner}'s; take one of \
+         `Board::FREE_INPUTS`"
+    )]
+    InterruptTaken {
+        /// The embedder's device.
+        name: String,
+        /// The interrupt controller.
+        controller: Controller,
+        /// The controller's input, 0 to 31.
+        input: u8,
+        /// The device that has the input.
+        owner: &'static str,
     },
     /// The CPU cannot be made.
     #[error(transparent)]

@@ -46,6 +46,21 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// What `generate` writes.
+#[derive(Debug, Subcommand)]
+pub enum Generate {
+    /// Completions for a shell, on standard output.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// A manual page for each command, into a folder.
+    Man {
+        /// The folder, which must exist.
+        folder: PathBuf,
+    },
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Boot a kernel; its first serial port is the terminal unless --serial says otherwise.
@@ -55,6 +70,9 @@ pub enum Command {
     Dtb(DtbArgs),
     /// Say what an image is and whether `run` would boot it; status 1 when not.
     Inspect(InspectArgs),
+    /// Write shell completions or manual pages, for who packages ppckvm.
+    #[command(hide = true, subcommand)]
+    Generate(Generate),
 }
 
 #[derive(Debug, Args)]
