@@ -13,8 +13,12 @@ use rustix::io::Errno;
 /// Bytes of the host's entries that are read at once.
 const BUFFER: usize = 16 << 10;
 
-/// Entries from one place that is remembered to the next.
+/// Entries from one place that is remembered to the next, while the directory is small.
 const BETWEEN_MARKS: u64 = 64;
+
+/// Places that are remembered: 1 KiB for a directory of any size. Beyond, every other is forgotten,
+/// so going back reads again at most a thirty-second part of the entries.
+const MOST_MARKS: usize = 64;
 
 /// An entry, as the host has it.
 pub struct Entry<'a> {
@@ -35,13 +39,48 @@ struct Mark {
     cookie: u64,
 }
 
+/// Places to go back to, in order.
+struct Marks {
+    places: Vec<Mark>,
+    /// Entries from one to the next.
+    between: u64,
+}
+
+impl Marks {
+    fn new() -> Self {
+        Marks {
+            places: Vec::new(),
+            between: BETWEEN_MARKS,
+        }
+    }
+
+    /// Remembers a place, if it is far enough from the one before.
+    fn note(&mut self, place: Mark) {
+        let last = self.places.last().map_or(0, |mark| mark.entries);
+        if place.entries < last + self.between {
+            return;
+        }
+        if self.places.len() == MOST_MARKS {
+            self.between *= 2;
+            let between = self.between;
+            self.places.retain(|mark| mark.entries % between == 0);
+        }
+        self.places.push(place);
+    }
+
+    /// The last one that is not after `place`; the start when there is none.
+    fn before(&self, place: u64) -> Mark {
+        let before = self.places.iter().rfind(|mark| mark.entries <= place);
+        before.copied().unwrap_or_default()
+    }
+}
+
 /// An open directory.
 pub struct Directory {
     fd: OwnedFd,
     /// Where the descriptor stands.
     at: Mark,
-    /// Places to go back to, in order.
-    marks: Vec<Mark>,
+    marks: Marks,
     /// The furthest place that the guest was told.
     furthest: u64,
 }
@@ -52,7 +91,7 @@ impl Directory {
         Directory {
             fd,
             at: Mark::default(),
-            marks: Vec::new(),
+            marks: Marks::new(),
             furthest: 0,
         }
     }
@@ -60,6 +99,12 @@ impl Directory {
     /// The descriptor, for all but reading entries.
     pub fn fd(&self) -> &OwnedFd {
         &self.fd
+    }
+
+    /// How many places it remembers.
+    #[cfg(test)]
+    pub fn marks(&self) -> usize {
+        self.marks.places.len()
     }
 
     /// Gives the entries after the first `place` ones to `put`, until it refuses one or there are
@@ -73,12 +118,11 @@ impl Directory {
         }
         if place == 0 {
             // Read anew, as rewinddir asks.
-            self.marks.clear();
+            self.marks = Marks::new();
             self.furthest = 0;
         }
         if place != self.at.entries || place == 0 {
-            let before = self.marks.iter().rfind(|mark| mark.entries <= place);
-            self.seek(before.copied().unwrap_or_default())?;
+            self.seek(self.marks.before(place))?;
         }
         let result = self.read_from_here(place, put);
         if result.is_err() {
@@ -123,10 +167,7 @@ impl Directory {
             }
             self.at = after;
             self.furthest = self.furthest.max(after.entries);
-            let last = self.marks.last().map_or(0, |mark| mark.entries);
-            if after.entries >= last + BETWEEN_MARKS {
-                self.marks.push(after);
-            }
+            self.marks.note(after);
         }
         if refused {
             self.seek(self.at)?;

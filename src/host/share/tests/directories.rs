@@ -61,6 +61,27 @@ fn a_large_directory_is_read_whole_whatever_the_pieces() {
 }
 
 #[test]
+fn a_huge_directory_is_read_from_any_place_with_the_memory_of_a_small_one() {
+    let mut client = Client::new();
+    let count = 9000;
+    for n in 0..count {
+        std::fs::write(client.host(n.to_string()), "").unwrap();
+    }
+    client.walk(ROOT, 1, &[]).unwrap();
+    client.open(1, 0).unwrap();
+    let entries = all(&mut client, 1, 60_000);
+    assert_eq!(entries.len(), count + 2);
+    let directory = client.server.fids.directory(1).unwrap();
+    assert!(directory.marks() <= 64, "{}", directory.marks());
+    for place in [9001, 1, 8999, 127, 128, 129, 4500, 9002, 0] {
+        let piece = client.readdir(1, place, 3000).unwrap();
+        let expected = &entries[place as usize..];
+        assert_eq!(piece, expected[..piece.len()], "{place}");
+        assert_eq!(piece.is_empty(), expected.is_empty());
+    }
+}
+
+#[test]
 fn entries_have_their_types() {
     let mut client = Client::new();
     std::fs::write(client.host("f"), "").unwrap();
