@@ -93,7 +93,7 @@ impl Fid {
     /// The path of an entry of this directory.
     ///
     /// # Errors
-    /// `ENAMETOOLONG` beyond what the host can walk.
+    /// `ENAMETOOLONG` beyond [`LONGEST_PATH`].
     pub fn path_of(&self, name: Name) -> Result<Vec<u8>, Errno> {
         join(&self.path, name)
     }
@@ -122,7 +122,7 @@ impl Fid {
 /// The path of an entry of the directory at `path`.
 ///
 /// # Errors
-/// `ENAMETOOLONG` beyond what the host can walk.
+/// `ENAMETOOLONG` beyond [`LONGEST_PATH`].
 pub fn join(path: &[u8], name: Name) -> Result<Vec<u8>, Errno> {
     let mut path = path.to_vec();
     if !path.is_empty() {
@@ -271,7 +271,7 @@ impl Fids {
     /// Whether what is at `old`, or below it, can be at `new`.
     ///
     /// # Errors
-    /// `ENAMETOOLONG` when a fid's path would be beyond what the host can walk, and `ENFILE` when all
+    /// `ENAMETOOLONG` when a fid's path would be beyond [`LONGEST_PATH`], and `ENFILE` when all
     /// of them would be more than the guest may have.
     pub fn may_be_renamed(&self, old: &[u8], new: &[u8]) -> Result<(), Errno> {
         let mut path_bytes = self.path_bytes;

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::fids::Limits;
-use super::folder::Folder;
+use super::folder::{Folder, LONGEST_PATH};
 use super::server::{Options, Server};
 use super::wire::{NO_FID, NO_ID, Qid, kind};
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::host::share::server::MOST_MSIZE;
+use crate::host::share::wire::open;
 
 #[test]
 fn the_shorter_msize_and_the_one_version_are_agreed_on() {
@@ -188,11 +189,32 @@ fn all_paths_together_are_only_so_long() {
 }
 
 #[test]
-fn a_path_is_as_long_as_the_host_can_walk() {
+fn a_path_may_be_longer_than_one_that_the_host_takes_at_once() {
     let mut client = Client::new();
     let name = "n".repeat(255);
     client.walk(ROOT, 1, &[]).unwrap();
-    for _ in 0..15 {
+    for _ in 0..40 {
+        client.mkdir(1, &name, 0o755).unwrap();
+        client.walk(1, 1, &[&name]).unwrap();
+    }
+    // Its fid by its path alone, which has 40 × 256 + 1 bytes.
+    client.walk(1, 2, &[]).unwrap();
+    client.create(2, "f", open::RDWR, 0o644).unwrap();
+    client.write(2, 0, b"deep").unwrap();
+    client.walk(1, 3, &["f"]).unwrap();
+    client.rename(3, 1, "g").unwrap();
+    client.walk(1, 4, &["..", &name, "g"]).unwrap();
+    assert_eq!(client.attributes(4).unwrap().size, 4);
+    client.remove(4).unwrap();
+    assert_eq!(client.walk(1, 5, &["g"]), Err(Errno::NOENT));
+}
+
+#[test]
+fn a_path_is_only_so_long() {
+    let mut client = Client::new();
+    let name = "n".repeat(255);
+    client.walk(ROOT, 1, &[]).unwrap();
+    for _ in 0..LONGEST_PATH / 256 {
         client.mkdir(1, &name, 0o755).unwrap();
         client.walk(1, 1, &[&name]).unwrap();
     }
