@@ -181,6 +181,13 @@ impl Server {
         Ok(kind::LINK + 1)
     }
 
+    /// Notes that the guest took the name of an entry, if there was one.
+    fn lost_its_name(&self, entry: Result<(OwnedFd, Statx), Errno>) {
+        if let Ok((_, stat)) = entry {
+            self.fids.unnamed(&stat);
+        }
+    }
+
     pub(super) fn unlinkat(&mut self, dir: u32, name: &[u8], flags: u32) -> Done {
         self.writable()?;
         let name = Name::new(name)?;
@@ -188,7 +195,9 @@ impl Server {
             return Err(Errno::INVAL);
         }
         let at = self.fids.get(dir)?.file(&self.folder)?;
-        self.folder.unlink(at, name, flags & REMOVEDIR != 0)?;
+        let loser = self.entry(&at, name);
+        self.folder.unlink(&at, name, flags & REMOVEDIR != 0)?;
+        self.lost_its_name(loser);
         Ok(kind::UNLINKAT + 1)
     }
 
@@ -205,6 +214,7 @@ impl Server {
         }
         let directory = file_type(&stat) == FileType::Directory;
         self.folder.unlink(parent, name, directory)?;
+        self.fids.unnamed(&stat);
         Ok(kind::REMOVE + 1)
     }
 
@@ -223,7 +233,9 @@ impl Server {
             return Err(Errno::STALE);
         }
         let to = to.file(&self.folder)?;
-        self.folder.rename((parent, old), (to, new))?;
+        let loser = self.entry(&to, new);
+        self.folder.rename((parent, old), (&to, new))?;
+        self.lost_its_name(loser);
         self.fids.renamed(&old_path, &new_path);
         Ok(kind::RENAME + 1)
     }
@@ -235,7 +247,9 @@ impl Server {
         let (old_path, new_path) = (from.path_of(old)?, to.path_of(new)?);
         self.fids.may_be_renamed(&old_path, &new_path)?;
         let (from, to) = (from.file(&self.folder)?, to.file(&self.folder)?);
-        self.folder.rename((from, old), (to, new))?;
+        let loser = self.entry(&to, new);
+        self.folder.rename((from, old), (&to, new))?;
+        self.lost_its_name(loser);
         self.fids.renamed(&old_path, &new_path);
         Ok(kind::RENAMEAT + 1)
     }

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::Statx;
+use rustix::fs::{FileType, Statx};
 use rustix::io::Errno;
 
 use super::directory::Directory;
-use super::folder::{File, Folder, LONGEST_PATH, Name, device, stat};
+use super::folder::{File, Folder, LONGEST_PATH, Name, device, file_type, stat};
 
 /// How much of the host a guest may hold through one share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +38,7 @@ impl Limits {
 }
 
 /// A file's identity, by which it is known again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Identity {
     device: u64,
     ino: u64,
@@ -51,11 +53,36 @@ impl Identity {
     }
 }
 
+/// A file that fids are, once for all fids of it.
+struct Known {
+    identity: Identity,
+    kind: FileType,
+    /// The guest took a name from it, so that another file of that name is another file to the
+    /// guest as well.
+    unnamed: AtomicBool,
+}
+
+impl Known {
+    fn of(stat: &Statx) -> Self {
+        Known {
+            identity: Identity::of(stat),
+            kind: file_type(stat),
+            unnamed: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether a fid of this file is, from now on, the file of `stat`, which has its name.
+    fn gives_way_to(&self, stat: &Statx) -> bool {
+        // A file of another type would not be what the guest's kernel takes it for.
+        !self.unnamed.load(Ordering::Relaxed) && self.kind == file_type(stat)
+    }
+}
+
 /// What a fid holds of the host's.
 pub enum Hold {
-    /// Nothing: its path is walked when it is used, and must lead to the same file.
+    /// Nothing: its path is walked when it is used.
     Path,
-    /// A descriptor that only names the file.
+    /// A descriptor that only names the file, for when its path leads there no more.
     Named(OwnedFd),
     /// An open file.
     File(OwnedFd),
@@ -69,7 +96,7 @@ pub struct Fid {
     pub path: Vec<u8>,
     /// Who walks here, as the attach said.
     pub uid: u32,
-    identity: Identity,
+    known: Arc<Known>,
     /// What it holds.
     pub hold: Hold,
 }
@@ -80,7 +107,7 @@ impl Fid {
         Fid {
             path,
             uid,
-            identity: Identity::of(stat),
+            known: Arc::new(Known::of(stat)),
             hold: Hold::Named(file),
         }
     }
@@ -99,23 +126,40 @@ impl Fid {
     }
 
     /// A descriptor of the file, to name it.
+    ///
+    /// A fid that is not open is what its name leads to, as a path in the guest is: when the host
+    /// replaces a file, a guest that still has the old one open finds the new one by its name. It
+    /// stays the file that it was when nothing has its name, when something of another type has
+    /// it, and when it was the guest who took the name away.
+    ///
+    /// # Errors
+    /// `ESTALE` when the file is not held and its name leads to another; else what the host says.
     pub fn file(&self, folder: &Folder) -> Result<File<'_>, Errno> {
-        Ok(match &self.hold {
-            Hold::Named(fd) | Hold::File(fd) => File::Held(fd.as_fd()),
-            Hold::Directory(directory) => File::Held(directory.fd().as_fd()),
-            Hold::Path => {
-                let file = folder.at(&self.path)?;
-                if Identity::of(&stat(&file)?) != self.identity {
-                    return Err(Errno::STALE);
-                }
-                File::Walked(file)
+        let held = match &self.hold {
+            Hold::File(fd) => return Ok(File::Held(fd.as_fd())),
+            Hold::Directory(directory) => return Ok(File::Held(directory.fd().as_fd())),
+            // The folder itself has no name.
+            Hold::Named(fd) if self.path.is_empty() => return Ok(File::Held(fd.as_fd())),
+            Hold::Named(fd) => Some(fd.as_fd()),
+            Hold::Path => None,
+        };
+        let named = folder.at(&self.path).and_then(|file| {
+            let stat = stat(&file)?;
+            match Identity::of(&stat) == self.known.identity || self.known.gives_way_to(&stat) {
+                true => Ok(file),
+                false => Err(Errno::STALE),
             }
-        })
+        });
+        match (named, held) {
+            (Ok(file), _) => Ok(File::Walked(file)),
+            (Err(_), Some(held)) => Ok(File::Held(held)),
+            (Err(error), None) => Err(error),
+        }
     }
 
-    /// Whether `file` is this file.
+    /// Whether `file` is the file that this fid was made of.
     pub fn is(&self, file: impl AsFd) -> Result<bool, Errno> {
-        Ok(Identity::of(&stat(file)?) == self.identity)
+        Ok(Identity::of(&stat(file)?) == self.known.identity)
     }
 }
 
@@ -153,6 +197,7 @@ fn below<'a>(path: &'a [u8], above: &[u8]) -> Option<&'a [u8]> {
 /// All fids of a session, within limits.
 pub struct Fids {
     fids: HashMap<u32, Fid>,
+    known: HashMap<Identity, Arc<Known>>,
     limits: Limits,
     descriptors: usize,
     path_bytes: usize,
@@ -163,6 +208,7 @@ impl Fids {
     pub fn new(limits: Limits) -> Self {
         Fids {
             fids: HashMap::new(),
+            known: HashMap::new(),
             limits,
             descriptors: 0,
             path_bytes: 0,
@@ -216,15 +262,37 @@ impl Fids {
             self.descriptors += 1;
         }
         self.path_bytes = path_bytes;
+        fid.known = self.know(fid.known);
         self.fids.insert(number, fid);
         Ok(())
     }
 
-    /// Makes a fid an open one, and what it was before a descriptor less.
+    /// The one of this file that all its fids share.
+    fn know(&mut self, file: Arc<Known>) -> Arc<Known> {
+        self.known.entry(file.identity).or_insert(file).clone()
+    }
+
+    /// A fid is a file no more.
+    fn forget(&mut self, file: &Arc<Known>) {
+        // The fid's and the map's.
+        if Arc::strong_count(file) == 2 {
+            self.known.remove(&file.identity);
+        }
+    }
+
+    /// The guest took a name from the file of `stat`: its fids are it from now on, whatever has
+    /// that name.
+    pub fn unnamed(&self, stat: &Statx) {
+        if let Some(file) = self.known.get(&Identity::of(stat)) {
+            file.unnamed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes a fid an open one, of the file of `stat`, and what it was before a descriptor less.
     ///
     /// # Errors
     /// `EMFILE` when the guest has as many open files as it may have.
-    pub fn open(&mut self, number: u32, hold: Hold) -> Result<(), Errno> {
+    pub fn open(&mut self, number: u32, stat: &Statx, hold: Hold) -> Result<(), Errno> {
         let fid = self.fids.get_mut(&number).ok_or(Errno::BADF)?;
         if matches!(fid.hold, Hold::Path) {
             if self.descriptors >= self.limits.descriptors {
@@ -233,6 +301,13 @@ impl Fids {
             self.descriptors += 1;
         }
         fid.hold = hold;
+        if fid.known.identity != Identity::of(stat) {
+            let now = self.know(Arc::new(Known::of(stat)));
+            if let Some(fid) = self.fids.get_mut(&number) {
+                let before = std::mem::replace(&mut fid.known, now);
+                self.forget(&before);
+            }
+        }
         Ok(())
     }
 
@@ -249,11 +324,10 @@ impl Fids {
         if path_bytes > self.limits.path_bytes {
             return Err(Errno::NFILE);
         }
-        self.open(number, hold)?;
+        self.open(number, stat, hold)?;
         self.path_bytes = path_bytes;
         if let Some(fid) = self.fids.get_mut(&number) {
             fid.path = path;
-            fid.identity = Identity::of(stat);
         }
         Ok(())
     }
@@ -265,6 +339,7 @@ impl Fids {
         if !matches!(fid.hold, Hold::Path) {
             self.descriptors -= 1;
         }
+        self.forget(&fid.known);
         Some(fid)
     }
 

@@ -71,7 +71,7 @@ impl Server {
             _ => return Err(Errno::NXIO),
         };
         drop(file);
-        self.fids.open(fid, hold)?;
+        self.fids.open(fid, &stat, hold)?;
         reply.qid(self.devices.qid(&stat));
         // No unit: whatever fits a message.
         reply.u32(0);

@@ -260,3 +260,58 @@ fn locks_are_the_guests_own() {
     assert_eq!(reply.str(), b"guest");
     assert_eq!(client.ask(getlock(ROOT)), Err(Errno::BADF));
 }
+
+#[test]
+fn a_name_is_the_file_that_the_host_put_there() {
+    let mut client = Client::new();
+    let host = |name: &str| client.host(name);
+    let (f, g, d, e) = (host("f"), host("g"), host("d"), host("e"));
+    std::fs::write(&f, "old").unwrap();
+    std::fs::create_dir(&d).unwrap();
+    for (fid, name) in (1..).zip(["f", "f", "f", "d"]) {
+        client.reach(fid, name).unwrap();
+    }
+    client.open(1, open::RDONLY).unwrap();
+    // A log that is rotated, a file that an editor replaces, a folder that a build makes again.
+    std::fs::rename(&f, &g).unwrap();
+    std::fs::write(&f, "newer").unwrap();
+    std::fs::rename(&d, &e).unwrap();
+    std::fs::create_dir(&d).unwrap();
+    std::fs::write(d.join("made"), "").unwrap();
+
+    // What the guest has open is what it opened.
+    assert_eq!(client.read(1, 0, 9).unwrap(), b"old");
+    assert_eq!(client.attributes(1).unwrap().size, 3);
+    // Names that it knows lead to what is there now.
+    assert_eq!(client.attributes(2).unwrap().size, 5);
+    client.walk(2, 5, &[]).unwrap();
+    client.open(5, open::RDONLY).unwrap();
+    assert_eq!(client.read(5, 0, 9).unwrap(), b"newer");
+    client.walk(4, 6, &["made"]).unwrap();
+    // Without another file of the name, they are the file that they were.
+    std::fs::remove_file(&f).unwrap();
+    client.open(3, open::RDONLY).unwrap();
+    assert_eq!(client.read(3, 0, 9).unwrap(), b"old");
+    // Nor is a file taken for a folder.
+    std::fs::remove_file(d.join("made")).unwrap();
+    std::fs::remove_dir(&d).unwrap();
+    std::fs::write(&d, "a file").unwrap();
+    assert_eq!(client.attributes(4).unwrap().mode & 0o170_000, 0o040_000);
+}
+
+#[test]
+fn a_file_whose_name_the_guest_took_stays_the_guests() {
+    let mut client = Client::new();
+    for name in ["removed", "replaced", "other"] {
+        std::fs::write(client.host(name), name).unwrap();
+    }
+    client.reach(1, "removed").unwrap();
+    client.reach(2, "replaced").unwrap();
+    client.unlinkat(ROOT, "removed", 0).unwrap();
+    client.renameat(ROOT, "other", ROOT, "replaced").unwrap();
+    std::fs::write(client.host("removed"), "made by the host").unwrap();
+    for (fid, size) in [(1, 7), (2, 8)] {
+        let attributes = client.attributes(fid).unwrap();
+        assert_eq!((attributes.size, attributes.nlink), (size, 0));
+    }
+}
