@@ -30,6 +30,7 @@ impl Folder {
             path: self.0.path().into(),
             tag: "home".into(),
             readonly: false,
+            setid: false,
         }
     }
 

@@ -7,7 +7,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::folder::{Folder, device, file_type, permissions, stat};
+use super::folder::{Folder, device, file_type, stat};
+use super::set_id::SetId;
 use super::wire::{Changes, NO_ID, Qid, Reply, Time};
 
 /// `P9_GETATTR_BASIC`: all that a `stat` has.
@@ -136,6 +137,7 @@ fn timespec(time: Option<Time>) -> Result<Timespec, Errno> {
 /// has it open.
 pub fn change(
     folder: &Folder,
+    set_id: SetId,
     file: BorrowedFd,
     open: Option<BorrowedFd>,
     changes: &Changes,
@@ -154,11 +156,13 @@ pub fn change(
         if kind == FileType::Symlink {
             return Err(Errno::OPNOTSUPP);
         }
-        folder.chmod(file, permissions(mode))?;
+        folder.chmod(file, set_id.permissions(mode, kind))?;
     }
     if let Some(size) = changes.size {
         match kind {
-            FileType::RegularFile => truncate(folder, file, open, size)?,
+            FileType::RegularFile => {
+                set_id.contents(|| truncate(folder, file, open, size))?;
+            }
             FileType::Directory => return Err(Errno::ISDIR),
             _ => return Err(Errno::INVAL),
         }

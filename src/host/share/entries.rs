@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::fids::{Hold, split};
 use super::files::host_flags;
-use super::folder::{Name, file_type, permissions, stat};
+use super::folder::{Name, file_type, stat};
 use super::server::{Done, Server};
 use super::wire::{NO_ID, Reply, kind, open};
 
@@ -54,7 +54,10 @@ impl Server {
             Err(Errno::EXIST) if flags & open::EXCL == 0 => {
                 let file = self.folder.child(&at, name)?;
                 match file_type(&stat(&file)?) {
-                    FileType::RegularFile => self.folder.open_named(file.as_fd(), host)?,
+                    FileType::RegularFile => {
+                        let open = || self.folder.open_named(file.as_fd(), host);
+                        self.set_id(dir.uid).contents(open)?
+                    }
                     _ => return Err(Errno::EXIST),
                 }
             }
@@ -83,7 +86,10 @@ impl Server {
                 self.folder.chown(&file, known(to.uid), known(to.gid))?;
             }
             if let Some(mode) = to.mode {
-                self.folder.chmod(file.as_fd(), permissions(mode))?;
+                let mode = self
+                    .set_id(to.uid)
+                    .permissions(mode, file_type(&stat(&file)?));
+                self.folder.chmod(file.as_fd(), mode)?;
             }
             Ok(())
         };

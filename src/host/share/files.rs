@@ -64,7 +64,8 @@ impl Server {
                 if writes {
                     self.writable()?;
                 }
-                Hold::File(self.folder.open_named(file.as_fd(), host)?)
+                let open = || self.folder.open_named(file.as_fd(), host);
+                Hold::File(self.set_id(at.uid).contents(open)?)
             }
             FileType::Symlink => return Err(Errno::LOOP),
             // Devices, pipes and sockets are the guest's own; the host's are not opened for it.
@@ -100,12 +101,15 @@ impl Server {
         self.writable()?;
         let Fid {
             hold: Hold::File(file),
+            uid,
             ..
         } = self.opened(fid)?
         else {
             return Err(Errno::ISDIR);
         };
-        let written = rustix::io::pwrite(file, data, offset)?;
+        let written = self
+            .set_id(*uid)
+            .contents(|| rustix::io::pwrite(file, data, offset))?;
         reply.u32(length(written));
         Ok(kind::WRITE + 1)
     }
@@ -155,7 +159,8 @@ impl Server {
             Hold::File(open) => Some(open.as_fd()),
             _ => None,
         };
-        attributes::change(&self.folder, file.as_fd(), open, changes)?;
+        let set_id = self.set_id(fid.uid);
+        attributes::change(&self.folder, set_id, file.as_fd(), open, changes)?;
         Ok(kind::SETATTR + 1)
     }
 

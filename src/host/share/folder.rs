@@ -19,6 +19,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
+use super::set_id;
+
 /// Longest path below the folder in bytes. The host has no such limit, and a guest in a directory
 /// needs none either; it bounds what one request costs.
 pub const LONGEST_PATH: usize = 64 << 10;
@@ -130,11 +132,6 @@ pub fn file_type(stat: &Statx) -> FileType {
 /// The file system that a file is on.
 pub fn device(stat: &Statx) -> u64 {
     u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor)
-}
-
-/// Permission bits from the guest: the lowest twelve.
-pub fn permissions(mode: u32) -> Mode {
-    Mode::from_raw_mode(mode & 0o7777)
 }
 
 /// Names a file without opening it, below `dir` and through no link.
@@ -273,7 +270,11 @@ impl Folder {
     /// Sets the permissions of a file that is no symbolic link.
     pub fn chmod(&self, file: BorrowedFd, mode: Mode) -> Result<(), Errno> {
         let name = DecInt::from_fd(file);
-        rustix::fs::chmodat(&self.descriptors, name, mode, AtFlags::empty())
+        let set = || rustix::fs::chmodat(&self.descriptors, name, mode, AtFlags::empty());
+        match mode.contains(Mode::SGID) {
+            true => set_id::with_exception(set),
+            false => set(),
+        }
     }
 
     /// Sets owner and group.

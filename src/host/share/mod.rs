@@ -10,6 +10,7 @@ mod fids;
 mod files;
 mod folder;
 mod server;
+mod set_id;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -38,6 +39,9 @@ pub struct Share {
     pub tag: String,
     /// Whether the guest may only read.
     pub readonly: bool,
+    /// Whether the guest may make regular files that run as their owner or group (set-user-id,
+    /// set-group-id). They do so for the host's users too.
+    pub setid: bool,
 }
 
 /// Why a folder cannot be shared. Nothing was started.
@@ -76,11 +80,13 @@ pub(crate) fn open(share: &Share) -> Result<Box<dyn VirtioDevice<GuestMemory>>, 
         path,
         tag,
         readonly,
+        setid,
     } = share;
     check_tag(tag).map_err(|why| ShareError::Tag(tag.clone(), why))?;
     let folder = folder::Folder::open(path)?;
     let options = server::Options {
         readonly: *readonly,
+        setid: *setid,
         give_away: rustix::process::geteuid().is_root(),
         limits: Limits::of_this_process(),
     };

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use super::attributes::{self, Devices};
 use super::fids::{Fid, Fids, Limits, join, split};
 use super::folder::{Folder, Name, file_type, stat};
+use super::set_id::SetId;
 use super::wire::{self, NO_FID, Reply, Request, kind};
 
 /// The version that is spoken.
@@ -24,6 +25,8 @@ const UNLOCKED: u8 = 2;
 pub struct Options {
     /// Nothing is changed, whatever the guest asks for.
     pub readonly: bool,
+    /// Regular files may run as their owner or group.
+    pub setid: bool,
     /// What is created gets the owner that the guest names: right where this process may give
     /// files away, and an error where it may not.
     pub give_away: bool,
@@ -199,6 +202,16 @@ impl Server {
     pub(super) fn opened(&self, fid: u32) -> Result<&Fid, Errno> {
         let fid = self.fids.get(fid)?;
         fid.is_open().then_some(fid).ok_or(Errno::BADF)
+    }
+
+    /// What the guest's user `uid` may do about set-id bits: root, who may set them, keeps them as
+    /// well.
+    pub(super) fn set_id(&self, uid: u32) -> SetId {
+        let allowed = self.options.setid;
+        SetId {
+            allowed,
+            kept: allowed && uid == 0,
+        }
     }
 
     /// A new session: everything of the one before is gone.

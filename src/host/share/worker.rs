@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use ppckvm_devices::virtio::p9::{Exchange, Serve, Worker};
 
 use super::server::{MOST_MSIZE, Server};
+use super::set_id;
 use crate::host::lock::lock;
 
 impl Exchange for Server {
@@ -59,7 +60,12 @@ impl ShareThread {
         let shared = Arc::<Shared>::default();
         let thread = std::thread::Builder::new().name("share".into()).spawn({
             let shared = shared.clone();
-            move || shared.work(server)
+            move || {
+                if let Err(error) = set_id::give_up_exception() {
+                    tracing::error!("a share keeps CAP_FSETID: {error}");
+                }
+                shared.work(server);
+            }
         })?;
         Ok(ShareThread {
             shared,

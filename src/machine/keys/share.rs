@@ -16,6 +16,12 @@ pub(super) static TABLE: Table = Table {
         )
         .required(),
         Key::new("readonly", Takes::Nothing, "the guest can only read"),
+        Key::new(
+            "setid",
+            Takes::Nothing,
+            "the guest may make set-user-id and set-group-id files, which are so for the host's \
+             users too",
+        ),
         BUS,
         LEGACY,
     ],
@@ -37,6 +43,7 @@ pub(super) fn read(list: &KeyList) -> Result<Share, OptionError> {
         path: list.needed("path")?.into(),
         tag: tag.into(),
         readonly: list.has("readonly"),
+        setid: list.has("setid"),
     })
 }
 
@@ -44,7 +51,8 @@ pub(super) fn write(share: &Share) -> Result<KeyList, NotWritable> {
     Ok(KeyList::new(&TABLE)
         .with("path", text_of("share", &share.path)?)
         .with("tag", &share.tag)
-        .with_flag("readonly", share.readonly))
+        .with_flag("readonly", share.readonly)
+        .with_flag("setid", share.setid))
 }
 
 #[cfg(test)]
@@ -59,7 +67,10 @@ mod tests {
     fn a_share_is_a_folder_and_a_tag() {
         let share = parse("path=/a,,b,tag=t,readonly").unwrap();
         assert_eq!(share.path.to_str(), Some("/a,b"));
-        assert!(share.readonly && share.tag == "t");
+        assert!(share.readonly && share.tag == "t" && !share.setid);
+        let share = parse("path=/a,tag=t,setid").unwrap();
+        assert!(share.setid);
+        assert_eq!(read(&write(&share).unwrap()).unwrap(), share);
     }
 
     #[test]

@@ -184,6 +184,7 @@ fn what_is_created_is_the_guests_users_where_files_can_be_given_away() {
     }
     let mut client = Client::with(Options {
         give_away: true,
+        setid: true,
         ..options()
     });
     let attach = Message::new(kind::ATTACH).u32(1).u32(NO_FID);

@@ -8,6 +8,7 @@ mod directories;
 mod entries;
 mod files;
 mod session;
+mod set_id;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ use tempfile::TempDir;
 use super::fids::Limits;
 use super::folder::{Folder, LONGEST_PATH};
 use super::server::{Options, Server};
+use super::set_id as bits;
 use super::wire::{NO_FID, NO_ID, Qid, kind};
 
 const LIMITS: Limits = Limits {
@@ -136,6 +138,8 @@ impl Client {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("shared")).unwrap();
         let folder = Folder::open(&dir.path().join("shared")).unwrap();
+        // As the thread that serves a share does.
+        bits::give_up_exception().unwrap();
         let mut client = Client {
             dir,
             server: Server::new(folder, options),
@@ -362,6 +366,7 @@ struct SetFields {
 fn options() -> Options {
     Options {
         readonly: false,
+        setid: false,
         give_away: false,
         limits: LIMITS,
     }
