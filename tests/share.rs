@@ -216,6 +216,7 @@ fn a_readonly_share_refuses_what_would_change_it() {
     std::fs::write(folder.path(".script"), script).unwrap();
     let share = Share {
         readonly: true,
+        setid: false,
         ..folder.share()
     };
     let mut linux = Linux::boot(machine().share(share));

@@ -26,13 +26,14 @@ pub trait Exchange {
     fn longest(&self) -> usize;
 
     /// Answers `request`, which may hold anything, with a `reply` of at most `room` bytes. One that
-    /// is longer is not given to the driver.
-    fn answer(&mut self, request: &[u8], room: usize, reply: &mut Vec<u8>);
+    /// is longer is not given to the driver. Returns whether the driver still waits for it; when
+    /// it does not, guest memory stays as it is.
+    fn answer(&mut self, request: &[u8], room: usize, reply: &mut Vec<u8>) -> bool;
 }
 
 /// Messages that wait for answers.
 pub trait Serve: Send {
-    /// Has one message answered; `false` when there is none.
+    /// Has one message answered; `false` when there is none, or nobody waits for its answer.
     fn serve_next(&mut self, exchange: &mut dyn Exchange) -> bool;
 
     /// Nobody can answer any more: the driver must reset the device.
@@ -47,7 +48,8 @@ pub trait Worker: Send {
     /// The driver has messages. Does not wait.
     fn wake(&self);
 
-    /// Returns when nobody serves any more and the requests are dropped.
+    /// Returns when nobody serves any more and the requests are dropped, or when
+    /// [`Exchange::answer`] will return `false` for the message at hand.
     fn stop(&mut self);
 }
 
@@ -81,7 +83,9 @@ impl<M: GuestMemory> Requests<M> {
             }
             queue.disable_notification(memory)?;
         };
-        let written = self.exchange(exchange, &chain)?;
+        let Some(written) = self.exchange(exchange, &chain)? else {
+            return Ok(false);
+        };
         let Link { memory, queues, .. } = &mut self.link;
         let queue = &mut queues[0];
         queue.push(memory, chain.head, written)?;
@@ -91,7 +95,12 @@ impl<M: GuestMemory> Requests<M> {
         Ok(true)
     }
 
-    fn exchange(&mut self, exchange: &mut dyn Exchange, chain: &Chain) -> Result<u32, QueueError> {
+    /// Bytes of the reply; none when nobody waits for it.
+    fn exchange(
+        &mut self,
+        exchange: &mut dyn Exchange,
+        chain: &Chain,
+    ) -> Result<Option<u32>, QueueError> {
         let failed = |why| QueueError::Request {
             head: chain.head,
             why,
@@ -102,14 +111,16 @@ impl<M: GuestMemory> Requests<M> {
         let read = chain.reader(memory).read_exact(&mut self.request);
         read.map_err(|_| failed("it cannot be read"))?;
         let room = chain.writable_len();
-        exchange.answer(&self.request, room, &mut self.reply);
+        if !exchange.answer(&self.request, room, &mut self.reply) {
+            return Ok(None);
+        }
         if self.reply.len() > room {
             return Err(failed("it has no room for a reply"));
         }
         let mut writer = chain.writer(memory);
         let written = writer.write_all(&self.reply);
         written.map_err(|_| failed("its reply cannot be written"))?;
-        Ok(writer.written())
+        Ok(Some(writer.written()))
     }
 }
 
@@ -208,6 +219,7 @@ mod tests {
     struct Backwards {
         longest: usize,
         seen: Vec<Vec<u8>>,
+        forgotten: bool,
     }
 
     impl Exchange for Backwards {
@@ -215,11 +227,12 @@ mod tests {
             self.longest
         }
 
-        fn answer(&mut self, request: &[u8], _room: usize, reply: &mut Vec<u8>) {
+        fn answer(&mut self, request: &[u8], _room: usize, reply: &mut Vec<u8>) -> bool {
             assert!(request.len() <= self.longest);
             reply.clear();
             reply.extend(request.iter().rev());
             self.seen.push(request.to_vec());
+            !self.forgotten
         }
     }
 
@@ -227,6 +240,7 @@ mod tests {
         Backwards {
             longest: 1000,
             seen: Vec::new(),
+            forgotten: false,
         }
     }
 
@@ -315,6 +329,24 @@ mod tests {
             // Nothing happens to one that is not active.
             VirtioDevice::<Memory>::reset(&mut device);
         }
+    }
+
+    #[test]
+    fn a_reply_for_which_nobody_waits_leaves_memory_as_it_is() {
+        let (memory, irq) = (memory(), IrqLine::detached());
+        let mut driver = Driver::new(ByteOrder::Little, 0x1000, 16, false);
+        let mut requests = Requests::new(link(&memory, &driver, ByteOrder::Little, &irq));
+        let offer = driver.offer(&memory, &[b"header"], &[20]);
+        let before = offer.written(&memory, 20);
+        let mut exchange = Backwards {
+            forgotten: true,
+            ..backwards()
+        };
+        assert!(!requests.serve_next(&mut exchange));
+        assert_eq!(exchange.seen, [b"header"]);
+        assert_eq!(driver.used(&memory), None);
+        assert_eq!(offer.written(&memory, 20), before);
+        assert!(!irq.is_asserted());
     }
 
     #[test]

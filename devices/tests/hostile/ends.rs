@@ -121,11 +121,12 @@ impl Exchange for Parrot {
         8192
     }
 
-    fn answer(&mut self, request: &[u8], room: usize, reply: &mut Vec<u8>) {
+    fn answer(&mut self, request: &[u8], room: usize, reply: &mut Vec<u8>) -> bool {
         assert!(request.len() <= self.longest());
         self.0.count(1);
         reply.clear();
         reply.extend(&request[..request.len().min(room)]);
+        true
     }
 }
 

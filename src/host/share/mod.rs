@@ -90,6 +90,6 @@ pub(crate) fn open(share: &Share) -> Result<Box<dyn VirtioDevice<GuestMemory>>, 
         give_away: rustix::process::geteuid().is_root(),
         limits: Limits::of_this_process(),
     };
-    let thread = ShareThread::new(Server::new(folder, options)).map_err(ShareError::Thread)?;
+    let thread = ShareThread::new(tag, Server::new(folder, options)).map_err(ShareError::Thread)?;
     Ok(Box::new(P9::new(tag, thread)))
 }

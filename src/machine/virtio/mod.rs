@@ -239,6 +239,7 @@ mod tests {
             path: "/".into(),
             tag: tag.into(),
             readonly: false,
+            setid: false,
         };
         let vsock = || Vsock {
             cid: 3,

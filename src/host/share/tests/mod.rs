@@ -9,6 +9,7 @@ mod entries;
 mod files;
 mod session;
 mod set_id;
+mod worker;
 
 use std::path::{Path, PathBuf};
 

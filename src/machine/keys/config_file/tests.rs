@@ -95,13 +95,16 @@ fn net() -> impl Strategy<Value = Device> {
 }
 
 fn device() -> impl Strategy<Value = DeviceSpec> {
-    let share = (path(), "[!-~]{1,31}", any::<bool>()).prop_map(|(path, tag, readonly)| {
-        Device::Share(Share {
-            path,
-            tag,
-            readonly,
-        })
-    });
+    let share = (path(), "[!-~]{1,31}", any::<(bool, bool)>()).prop_map(
+        |(path, tag, (readonly, setid))| {
+            Device::Share(Share {
+                path,
+                tag,
+                readonly,
+                setid,
+            })
+        },
+    );
     let vsock = (3..u32::MAX, path()).prop_map(|(cid, uds)| Device::Vsock(Vsock { cid, uds }));
     let device = prop_oneof![
         disk(),
