@@ -464,8 +464,9 @@ fn unknown(name: &str) -> OptionError {
     let tables = DEVICES.iter().copied().chain([RNG]);
     let options = tables.clone().map(|table| table.option);
     let known: Vec<&str> = keys.clone().chain(options.clone()).collect();
-    let near = |known: &&str| strsim::osa_distance(known, name) <= 2;
-    let meant = keys.chain(options).find(near);
+    let distance = |known: &str| strsim::osa_distance(known, name);
+    let near = keys.chain(options).filter(|known| distance(known) <= 2);
+    let meant = near.min_by_key(|known| distance(known));
     let meant = meant.map(
         |meant| match tables.clone().find(|table| table.option == meant) {
             Some(table) => header(table),

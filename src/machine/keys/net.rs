@@ -39,12 +39,14 @@ pub(super) static TABLE: Table = Table {
             SWITCH,
             "for user: the guest reaches neither the host nor anything outside; forwarded ports \
              stay",
-        ),
+        )
+        .or("off"),
         Key::new(
             "linklocal",
             SWITCH,
             "for user: the guest reaches 169.254.0.0/16, where clouds hand out credentials",
-        ),
+        )
+        .or("off"),
         Key::new(
             "mac",
             Takes::Text("M"),

@@ -209,7 +209,12 @@ fn every_key_of_every_device_is_printed_and_read() {
         for key in table.keys {
             let values = |other: &Key| match other.takes {
                 Takes::Number(_) => "42".to_owned(),
-                Takes::Choice(choices) => choices[choices.len() - 1].word.to_owned(),
+                // A default is not printed.
+                Takes::Choice(choices) => {
+                    let words = choices.iter().map(|choice| choice.word);
+                    let other = words.filter(|word| Some(*word) != other.default).last();
+                    other.unwrap().to_owned()
+                }
                 Takes::Path(_) | Takes::Input(_) => "/a".to_owned(),
                 _ if other.name == "hostfwd" => "tcp:127.0.0.1:1-10.0.2.15:2".to_owned(),
                 _ if other.name == "mac" => "52:54:00:00:00:01".to_owned(),
