@@ -211,8 +211,8 @@ fn every_key_of_every_device_is_printed_and_read() {
                 Takes::Number(_) => "42".to_owned(),
                 // A default is not printed.
                 Takes::Choice(choices) => {
-                    let words = choices.iter().map(|choice| choice.word);
-                    let other = words.filter(|word| Some(*word) != other.default).last();
+                    let mut words = choices.iter().map(|choice| choice.word);
+                    let other = words.rfind(|word| Some(*word) != other.default);
                     other.unwrap().to_owned()
                 }
                 Takes::Path(_) | Takes::Input(_) => "/a".to_owned(),
