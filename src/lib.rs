@@ -51,6 +51,7 @@ mod host;
 pub mod loader;
 mod machine;
 mod printable;
+mod remedy;
 pub mod testing;
 mod vm;
 
@@ -90,6 +91,7 @@ pub mod keys {
     pub use crate::machine::keys::{Choice, Key, KeyList, Table, Takes};
 }
 pub use printable::Printable;
+pub use remedy::Remedy;
 pub use vm::control::{Phase, Stopper};
 pub use vm::outcome::{Hang, OnPanic, OnReset, Outcome};
 pub use vm::postmortem::{self, PostMortem};

@@ -323,7 +323,7 @@ fn what_cannot_be_shared_is_refused_before_the_start() {
     for tag in ["", "with space", &"x".repeat(32)] {
         let error = refusal(Machine::new().share(share(folder.path(""), tag)));
         assert!(
-            error.starts_with(&format!("--share tag={tag}: a tag has")),
+            error.starts_with(&format!("the share with tag {tag:?}: a tag has")),
             "{error}"
         );
     }
@@ -331,6 +331,6 @@ fn what_cannot_be_shared_is_refused_before_the_start() {
     let error = refusal(twice);
     assert_eq!(
         error,
-        "--share tag=home: two shares have it; give each its own"
+        "the share with tag \"home\": two shares have it; give each its own"
     );
 }

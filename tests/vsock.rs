@@ -195,7 +195,7 @@ fn what_cannot_be_is_refused_before_the_start() {
     );
     let error = refusal(Machine::new().vsock(device(3, "/none/s".into())));
     assert!(
-        error.contains("--vsock uds=/none/s: No such file"),
+        error.contains("the vsock device at /none/s: No such file"),
         "{error}"
     );
     let long = format!("/tmp/{}", "x".repeat(92));
@@ -204,10 +204,7 @@ fn what_cannot_be_is_refused_before_the_start() {
     let free = sockets.0.path().join("free");
     let twice = Machine::new().vsock(device(3, free.clone()));
     let error = refusal(twice.vsock(device(4, sockets.0.path().join("other"))));
-    assert_eq!(
-        error,
-        "a guest has one vsock device; leave the second --vsock out"
-    );
+    assert_eq!(error, "a guest has one vsock device; leave the others out");
     assert!(!free.exists(), "what was made for nothing is gone");
     let legacy = device(3, free).at(Place::PCI.legacy());
     let error = refusal(Machine::new().device(legacy));

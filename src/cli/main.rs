@@ -6,6 +6,7 @@
 mod args;
 mod log;
 mod near_miss;
+mod remedy;
 mod signals;
 mod stats;
 mod supervise;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
         Command::Generate(what) => generate(what),
     };
     let status = status.unwrap_or_else(|error| {
-        log.conclude(error);
+        log.conclude(remedy::message(&*error));
         FAILED
     });
     log.finish();
@@ -252,7 +253,12 @@ fn inspect(args: InspectArgs) -> Result<u8, Failure> {
     let inspection = Machine::from_spec(args.spec()?).inspect()?;
     let mut stdout = std::io::stdout().lock();
     // Names in an image are its author's.
-    let text = inspection.to_string();
+    let mut text = inspection.to_string();
+    if let Err(error) = &inspection.plan {
+        // The last line is the error, which is now in this command's words.
+        let library = error.to_string();
+        text = text.replace(&library, &remedy::spelled(error));
+    }
     let mut lines = text.lines();
     let written = lines.try_for_each(|line| writeln!(stdout, "{}", Printable(line)));
     let written = written.and_then(|()| stdout.flush());

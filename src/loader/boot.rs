@@ -6,6 +6,8 @@ use ppckvm_fdt::patch::PatchError;
 use ppckvm_fdt::tree::TreeError;
 use ppckvm_fdt::{Board, Patch, TreeOptions, UserTree, generate};
 
+use crate::remedy::Remedy;
+
 use super::{
     Firmware, Initrd, Kernel, KernelOptions, LoadError, Placement, Plan, Section, Source, Told,
     describe, describe_source, dtb_from_bytes, read_dtb,
@@ -63,7 +65,7 @@ pub struct BootSpec {
 #[non_exhaustive]
 pub enum BootError {
     /// No kernel was given.
-    #[error("no kernel was given; name one, for example with --kernel uImage")]
+    #[error("no kernel was given; {}", Remedy::GiveKernel)]
     NoKernel,
     /// A file that cannot be loaded.
     #[error(transparent)]
@@ -92,6 +94,17 @@ pub enum BootError {
         /// Why.
         error: PatchError,
     },
+}
+
+impl BootError {
+    /// What would help, where an option of the machine's or something outside it does.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            BootError::NoKernel => Some(Remedy::GiveKernel),
+            BootError::Load(error) => error.remedy(),
+            _ => None,
+        }
+    }
 }
 
 impl BootSpec {

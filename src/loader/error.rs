@@ -1,6 +1,7 @@
 //! Why a file was refused: always the file, the offset where there is one, the reason, the remedy.
 
 use super::detect::Compression;
+use crate::remedy::Remedy;
 use ppckvm_fdt::blob::BlobFault;
 use ppckvm_fdt::board::COMPATIBLE;
 use ppckvm_fdt::overlay::OverlayError;
@@ -40,10 +41,36 @@ impl LoadError {
 
 impl Fault {
     /// A reason that is made on the spot, and what to do about it.
-    pub(super) fn image(reason: impl Into<String>, remedy: &'static str) -> Fault {
+    pub(super) fn image(reason: impl Into<String>, remedy: impl Into<Remedy>) -> Fault {
         Fault::Image {
             reason: reason.into(),
-            remedy,
+            remedy: remedy.into(),
+        }
+    }
+}
+
+impl LoadError {
+    /// What would help, where an option of the machine's or something outside it does.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match &self.fault {
+            Fault::Image { remedy, .. } | Fault::Uimage { remedy, .. } => Some(*remedy),
+            Fault::NotAKernel(kind) => Some(kind.remedy()),
+            Fault::FileTooLarge { .. }
+            | Fault::UnpacksTooLarge { .. }
+            | Fault::Budget { .. }
+            | Fault::NoRoom { .. } => Some(Remedy::MoreMemory),
+            Fault::OutsideRam { end, .. } if *end <= BOARD_RAM => Some(Remedy::MoreMemory),
+            _ => None,
+        }
+    }
+}
+
+impl NotAKernel {
+    fn remedy(self) -> Remedy {
+        match self {
+            NotAKernel::DeviceTree => Remedy::PassAsDeviceTree,
+            NotAKernel::Cpio => Remedy::PassAsInitrd,
+            NotAKernel::Raw => Remedy::GiveLoadAddress,
         }
     }
 }
@@ -100,7 +127,8 @@ pub enum Fault {
     },
     /// The file is larger than anything that a machine of this size can load.
     #[error(
-        "the file has more than {limit} bytes, too many for a guest with {ram} bytes of ram; give the guest more memory"
+        "the file has more than {limit} bytes, too many for a guest with {ram} bytes of ram; {}",
+        Remedy::MoreMemory
     )]
     FileTooLarge {
         /// The most that is read.
@@ -132,7 +160,7 @@ pub enum Fault {
         /// What is wrong.
         reason: String,
         /// What to do.
-        remedy: &'static str,
+        remedy: Remedy,
     },
     /// A field of a uImage header has a value that this guest cannot be started with.
     #[error("uImage {field} {value} is not supported; {remedy}")]
@@ -142,7 +170,7 @@ pub enum Fault {
         /// The value, with its name where it has one.
         value: String,
         /// What to do.
-        remedy: &'static str,
+        remedy: Remedy,
     },
     /// A compression that is not unpacked.
     #[error(
@@ -165,7 +193,8 @@ pub enum Fault {
     PackedTruncated(Compression),
     /// Compressed data that unpacks to more than there is room for.
     #[error(
-        "the data unpacks to more than the {limit} bytes that there is room for; give the guest more memory"
+        "the data unpacks to more than the {limit} bytes that there is room for; {}",
+        Remedy::MoreMemory
     )]
     UnpacksTooLarge {
         /// The room, in bytes.
@@ -255,6 +284,9 @@ pub enum Fault {
     },
 }
 
+/// What the board can hold at most, in bytes.
+const BOARD_RAM: u64 = 1 << 30;
+
 /// What to do where there is no room.
 fn more_room(bounds: &str) -> &'static str {
     match bounds.is_empty() {
@@ -265,8 +297,7 @@ fn more_room(bounds: &str) -> &'static str {
 
 /// What to do about a kernel that ends outside RAM.
 fn more_memory(end: u64) -> &'static str {
-    // What the board can hold at most.
-    match end > 1 << 30 {
+    match end > BOARD_RAM {
         true => "link the kernel lower: the board holds at most 1 GiB",
         false => "give the guest more memory, or link the kernel lower",
     }
@@ -310,14 +341,12 @@ impl fmt::Display for Slack {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAKernel {
     /// A device tree.
-    #[error("a device tree, not a kernel; pass it with --dtb")]
+    #[error("a device tree, not a kernel; {}", Remedy::PassAsDeviceTree)]
     DeviceTree,
     /// An initial RAM file system.
-    #[error("a cpio archive, not a kernel; pass it with --initrd")]
+    #[error("a cpio archive, not a kernel; {}", Remedy::PassAsInitrd)]
     Cpio,
     /// None of the known kinds.
-    #[error(
-        "none of the known image formats; pass a uImage, a FIT or a vmlinux, or say with --load-address where a raw binary goes"
-    )]
+    #[error("none of the known image formats; {}", Remedy::GiveLoadAddress)]
     Raw,
 }

@@ -10,6 +10,7 @@ use super::error::{BadChecksum, Fault, LoadError};
 use super::report::{Section, shortened, size};
 use super::source::Source;
 use super::unpack::unpack;
+use crate::remedy::Remedy;
 use bytes::Bytes;
 use md5::Md5;
 use ppckvm_fdt::Tree;
@@ -143,7 +144,7 @@ impl Fit {
                         "the FIT image has no configuration {wanted:?}, only {}",
                         names()
                     ),
-                    "choose one of these with --fit-config",
+                    Remedy::ChooseFitConfig,
                 ),
             };
         }
@@ -162,7 +163,7 @@ impl Fit {
                     "the FIT image has no default configuration, only {}",
                     names()
                 ),
-                "choose one of these with --fit-config",
+                Remedy::ChooseFitConfig,
             ),
         }
     }
@@ -294,7 +295,7 @@ impl Fit {
             let reason =
                 format!("image {name:?} goes to {gpa:#x} up to {end:#x}, but ram ends at {ram:#x}");
             let remedy = "give the guest more memory, or correct the load address in the its file";
-            return Err(self.source.error(Fault::Image { reason, remedy }));
+            return Err(self.source.error(Fault::image(reason, remedy)));
         }
         let below = places.range(..=gpa).next_back();
         let above = places.range(gpa.saturating_add(1)..).next();

@@ -43,6 +43,7 @@ pub use place::{BootRegisters, INITIAL_MAPPING, Placement, Plan, Told};
 pub use report::Section;
 pub use source::Source;
 
+use crate::remedy::Remedy;
 use bytes::Bytes;
 use detect::{Kind, PREFIX, detect};
 use fit::Fit;
@@ -403,13 +404,13 @@ impl Reader<'_> {
         if self.options.load_address.is_some() && !program {
             return refuse(
                 format!("this is {what}, which says itself where it goes"),
-                "leave --load-address out; it is for files without a header",
+                Remedy::LeaveOutLoadAddress,
             );
         }
         if self.options.fit_config.is_some() && kind != Kind::Fdt {
             return refuse(
                 format!("this is {what}, which has no configurations"),
-                "leave --fit-config out; it is for FIT images",
+                Remedy::LeaveOutFitConfig,
             );
         }
         Ok(())

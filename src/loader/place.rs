@@ -12,6 +12,7 @@ use super::bd::{self, Firmware};
 use super::bounds::Bounds;
 use super::error::{Fault, LoadError, Slack};
 use super::{Initrd, Kernel, Segment, Start, dtb_from_bytes};
+use crate::remedy::Remedy;
 use ppckvm_fdt::UserTree;
 use std::path::{Path, PathBuf};
 
@@ -198,7 +199,7 @@ impl Plan {
                     "the kernel {} has a device tree inside and takes no other",
                     self.kernel.file.display()
                 ),
-                "leave --dtb out, or pass the uImage or vmlinux of the same build",
+                Remedy::LeaveOutDeviceTree,
             );
             return Err(LoadError::new(dtb, fault));
         }
@@ -235,8 +236,7 @@ impl Plan {
         } else if firmware.bootargs.is_some() {
             let fault = Fault::image(
                 "this kernel takes no command line from outside, only from the device tree inside",
-                "leave --append out, and edit the line when the boot wrapper shows it, or pass the \
-                 uImage, vmlinux or cuImage of the same build",
+                Remedy::LeaveOutCommandLine,
             );
             return Err(LoadError::new(&self.kernel.file, fault));
         }

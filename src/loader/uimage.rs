@@ -8,6 +8,7 @@ use super::error::{BadChecksum, Fault, LoadError};
 use super::report::{Section, size};
 use super::source::{Source, limit};
 use super::{Mark, Target};
+use crate::remedy::Remedy;
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -137,15 +138,20 @@ pub(super) fn read_kernel(source: &Source, ram: u32) -> Result<KernelImage, Load
     };
     if ![TYPE_KERNEL, TYPE_MULTI, TYPE_KERNEL_NOLOAD].contains(&header.kind) {
         let remedy = match header.kind {
-            TYPE_RAMDISK => "this is no kernel; pass it with --initrd",
-            _ => "pass a uImage of type kernel, or a vmlinux",
+            TYPE_RAMDISK => Remedy::PassAsInitrd,
+            _ => "pass a uImage of type kernel, or a vmlinux".into(),
         };
         let value = named(header.kind, &TYPE_NAMES);
         return Err(refuse(field::TYPE, "type", value, remedy));
     }
     if header.os != OS_LINUX {
         let remedy = "only linux is started from a uImage; pass other programs as elf files";
-        return Err(refuse(field::OS, "os", named(header.os, &OS_NAMES), remedy));
+        return Err(refuse(
+            field::OS,
+            "os",
+            named(header.os, &OS_NAMES),
+            remedy.into(),
+        ));
     }
     let target = (header.kind != TYPE_KERNEL_NOLOAD).then(|| Target {
         load: header.load,
@@ -165,7 +171,7 @@ pub(super) fn read_kernel(source: &Source, ram: u32) -> Result<KernelImage, Load
     let stored = header.compression().map_err(|number| {
         let remedy = "build it again with 'mkimage -C gzip'";
         let value = number.to_string();
-        refuse(field::COMPRESSION, "compression", value, remedy)
+        refuse(field::COMPRESSION, "compression", value, remedy.into())
     })?;
     let mut data = header.data(source, ram)?;
     let (mut initrd, mut tree) = (None, None);
@@ -264,7 +270,8 @@ pub(super) fn read_ramdisk(source: &Source, ram: u32) -> Result<Bytes, LoadError
         let fault = Fault::Uimage {
             field: "type",
             value: named(header.kind, &TYPE_NAMES),
-            remedy: "an initrd is a uImage of type ramdisk, or any file without a uImage header",
+            remedy: "an initrd is a uImage of type ramdisk, or any file without a uImage header"
+                .into(),
         };
         return Err(source.error_at(field::TYPE as u64, fault));
     }
@@ -352,9 +359,7 @@ impl Header {
                 "the crc of the uImage header is {actual:#010x}, but the header says \
                  {expected:#010x}"
             );
-            let remedy = "the file is corrupt, copy or build it again; a raw binary that only \
-                          begins like a uImage is started with --load-address";
-            let fault = Fault::image(reason, remedy);
+            let fault = Fault::image(reason, Remedy::CopyOrGiveLoadAddress);
             return Err(source.error_at(field::HEADER_CRC as u64, fault));
         }
         Ok(header)
@@ -413,7 +418,7 @@ impl Header {
         let fault = Fault::Uimage {
             field: "architecture",
             value: named(self.arch, &ARCH_NAMES),
-            remedy: "only 7 (powerpc) can run here; pass an image for powerpc",
+            remedy: "only 7 (powerpc) can run here; pass an image for powerpc".into(),
         };
         Err(source.error_at(field::ARCH as u64, fault))
     }

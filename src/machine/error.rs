@@ -14,6 +14,7 @@ use crate::host::share::ShareError;
 use crate::host::vsock::VsockError;
 use crate::loader::symbols::SymbolsError;
 use crate::loader::{BootError, LoadError};
+use crate::remedy::Remedy;
 
 /// Why no machine can be built. Nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +101,18 @@ pub enum BuildError {
     },
 }
 
+impl BuildError {
+    /// What would help, where an option of the machine's or something outside it does; the message
+    /// ends with it.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            BuildError::Boot(error) => error.remedy(),
+            BuildError::Attach(error) => error.remedy(),
+            _ => None,
+        }
+    }
+}
+
 impl From<LoadError> for BuildError {
     fn from(error: LoadError) -> Self {
         BuildError::Boot(error.into())
@@ -112,8 +125,8 @@ impl From<LoadError> for BuildError {
 pub enum AttachError {
     /// All virtio-mmio slots are taken.
     #[error(
-        "no virtio-mmio slot is left for {name}: the board has {slots}; attach a device with bus=pci, \
-         or leave one out (--no-rng)"
+        "no virtio-mmio slot is left for {name}: the board has {slots}; {}",
+        Remedy::FreeMmioSlot
     )]
     NoMmioSlot {
         /// The device.
@@ -123,8 +136,8 @@ pub enum AttachError {
     },
     /// All PCI slots are taken.
     #[error(
-        "no PCI slot is left for {name}: the board has {slots}; attach a device with bus=mmio, or \
-         leave one out"
+        "no PCI slot is left for {name}: the board has {slots}; {}",
+        Remedy::FreePciSlot
     )]
     NoPciSlot {
         /// The device.
@@ -135,8 +148,7 @@ pub enum AttachError {
     /// A device on MMIO that the user's or the kernel's device tree does not describe.
     #[error(
         "{name} is on mmio, and the device tree {} describes {described} virtio,mmio devices, so the \
-         guest would not find it; attach it with bus=pci, or describe it in the tree as \
-         `ppckvm dtb` does without --dtb", .file.display()
+         guest would not find it; {}", .file.display(), Remedy::AttachOverPci
     )]
     NotInTree {
         /// The first device that is not found.
@@ -154,6 +166,18 @@ pub enum AttachError {
         /// Why.
         error: ppckvm_devices::virtio::pci::NoLegacy,
     },
+}
+
+impl AttachError {
+    /// What would help, where an option of the machine's does.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            AttachError::NoMmioSlot { .. } => Some(Remedy::FreeMmioSlot),
+            AttachError::NoPciSlot { .. } => Some(Remedy::FreePciSlot),
+            AttachError::NotInTree { .. } => Some(Remedy::AttachOverPci),
+            AttachError::NoLegacy { .. } => None,
+        }
+    }
 }
 
 /// What to do about a limit of the host's that an error comes from, if it is one.

@@ -242,7 +242,7 @@ fn remedy(error: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => {
             "; ports below 1024 and other users' files are not yours"
         }
-        io::ErrorKind::NotFound => "; start passt first, with this path as its --socket",
+        io::ErrorKind::NotFound => "; start passt first, with this path as its socket",
         io::ErrorKind::ConnectionRefused => "; nobody listens there any more, start passt again",
         _ => "",
     }

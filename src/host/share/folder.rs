@@ -36,7 +36,7 @@ const LONGEST_NAME: usize = 255;
 #[non_exhaustive]
 pub enum FolderError {
     /// It cannot be opened.
-    #[error("--share path={}: {error}; name a folder that this user can read", .path.display())]
+    #[error("the share {}: {error}; name a folder that this user can read", .path.display())]
     Open {
         /// The folder.
         path: PathBuf,
@@ -45,7 +45,7 @@ pub enum FolderError {
     },
     /// The host cannot confine a walk.
     #[error(
-        "--share path={}: this host cannot confine the guest to the folder (openat2: {error}); \
+        "the share {}: this host cannot confine the guest to the folder (openat2: {error}); \
          it needs Linux 5.6 or newer, and a sandbox that allows the call", .path.display()
     )]
     Confine {
@@ -56,7 +56,7 @@ pub enum FolderError {
     },
     /// There is no `/proc`.
     #[error(
-        "--share path={}: /proc/self/fd: {error}; mount the proc file system, without which the \
+        "the share {}: /proc/self/fd: {error}; mount the proc file system, without which the \
          guest's files cannot be opened safely", .path.display()
     )]
     Proc {

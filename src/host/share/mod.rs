@@ -52,10 +52,10 @@ pub enum ShareError {
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// A tag that the guest could not name.
-    #[error("--share tag={0}: {1}")]
+    #[error("the share with tag {0:?}: {1}")]
     Tag(String, &'static str),
     /// A tag that another share has.
-    #[error("--share tag={0}: two shares have it; give each its own")]
+    #[error("the share with tag {0:?}: two shares have it; give each its own")]
     SameTag(String),
     /// The host has no thread left.
     #[error("the host gives no thread: {0}")]

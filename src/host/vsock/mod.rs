@@ -46,16 +46,16 @@ pub struct Vsock {
 #[non_exhaustive]
 pub enum VsockError {
     /// A context identifier that is not the guest's to have.
-    #[error("--vsock cid={0}: {CID}")]
+    #[error("the vsock device with cid {0}: {CID}")]
     Cid(u32),
     /// A path too long for a socket.
     #[error(
-        "--vsock uds={}: with a port behind it, the path has more than 107 bytes, which no socket \
+        "the vsock device at {}: with a port behind it, the path has more than 107 bytes, which no socket \
          can have; name a shorter one", .0.display()
     )]
     Path(PathBuf),
     /// No socket can be made there.
-    #[error("--vsock uds={}: {error}{}", .path.display(), remedy(.error))]
+    #[error("the vsock device at {}: {error}{}", .path.display(), remedy(.error))]
     Listen {
         /// The path.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum VsockError {
         error: io::Error,
     },
     /// A second device.
-    #[error("a guest has one vsock device; leave the second --vsock out")]
+    #[error("a guest has one vsock device; leave the others out")]
     Second,
     /// The host has no event descriptor left.
     #[error("the host gives no event descriptor: {0}")]

@@ -108,7 +108,7 @@ fn another_configuration_starts_when_it_is_asked_for() {
     let error = choose("conf-3").expect_err("it does not exist").to_string();
     assert_eq!(
         error,
-        "image: the FIT image has no configuration \"conf-3\", only conf-1, conf-2; choose one of these with --fit-config"
+        "image: the FIT image has no configuration \"conf-3\", only conf-1, conf-2; choose one of these"
     );
 }
 

@@ -442,14 +442,16 @@ fn options_that_would_be_ignored_are_refused() {
         let error = at(bytes.clone(), 0)
             .expect_err("it has an address")
             .to_string();
-        assert!(error.contains("leave --load-address out"), "{error}");
+        assert!(error.contains("leave the load address out"), "{error}");
         let options = KernelOptions {
             fit_config: Some("conf".to_owned()),
             ..options()
         };
         let error = Kernel::from_bytes(name(), bytes, &options, RAM).expect_err("no FIT");
         assert!(
-            error.to_string().contains("leave --fit-config out"),
+            error
+                .to_string()
+                .contains("leave the name of a configuration out"),
             "{error}"
         );
     }

@@ -165,7 +165,7 @@ impl PostMortem {
         if self.symbols.is_none() {
             writeln!(
                 f,
-                "  (no symbols; --symbols takes a vmlinux or a System.map)"
+                "  (no symbols; the kernel's vmlinux or System.map has them)"
             )?;
         }
         Ok(())
