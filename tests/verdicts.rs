@@ -351,7 +351,7 @@ fn the_command_says_a_panic_in_one_line_and_then_all_about_it() {
         "$ROOTFS",
         "--append",
         &run,
-        "no symbols",
+        "--symbols",
         "$SYSTEM_MAP",
     ]);
     let text = stderr(&output);
@@ -412,7 +412,7 @@ fn the_verdict_is_the_last_line_and_the_cause_is_near_it() {
         "$KERNEL_UIMAGE",
         "--append",
         append,
-        "no symbols",
+        "--symbols",
         "$SYSTEM_MAP",
         "--stats",
     ];
@@ -468,7 +468,7 @@ fn a_time_out_says_where_the_guest_is_and_what_it_waits_for() {
         "$KERNEL_UIMAGE",
         "--append",
         append,
-        "no symbols",
+        "--symbols",
         "$SYSTEM_MAP",
         "--timeout",
         "8",

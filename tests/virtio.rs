@@ -217,8 +217,7 @@ fn four_devices_share_the_pci_bus_and_a_fifth_is_refused() {
     let error = five.unwrap_err().to_string();
     assert_eq!(
         error,
-        "no PCI slot is left for rng: the board has 4; attach a device with bus=mmio, or leave one \
-         out"
+        "no PCI slot is left for rng: the board has 4; attach a device over MMIO, or leave one out"
     );
 }
 
