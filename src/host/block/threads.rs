@@ -298,14 +298,19 @@ mod tests {
         fn give_up(&self, _why: &str) {}
     }
 
+    fn slow() -> (Arc<Slow>, std::sync::mpsc::Receiver<()>) {
+        let (begun, all) = channel();
+        let slow = Slow {
+            begun: Mutex::new(begun),
+            host: Mutex::default(),
+        };
+        (Arc::new(slow), all)
+    }
+
     #[test]
     fn a_notification_does_not_wait_for_the_host() {
         let mut threads = Threads::new("test").unwrap();
-        let (begun, all) = channel();
-        let slow = Arc::new(Slow {
-            begun: Mutex::new(begun),
-            host: Mutex::default(),
-        });
+        let (slow, all) = slow();
         let busy = lock(&slow.host);
         threads.start(slow.clone());
         for _ in 0..COUNT {
@@ -322,11 +327,7 @@ mod tests {
     fn a_host_that_hangs_is_left_and_serves_no_other_driver() {
         let mut threads = Threads::new("test").unwrap();
         threads.patience = Duration::from_millis(10);
-        let (begun, all) = channel();
-        let slow = Arc::new(Slow {
-            begun: Mutex::new(begun),
-            host: Mutex::default(),
-        });
+        let (slow, all) = slow();
         let hangs = lock(&slow.host);
         threads.start(slow.clone());
         threads.wake();
@@ -352,11 +353,7 @@ mod tests {
     fn the_end_does_not_wait_for_a_host_that_hangs() {
         let mut threads = Threads::new("test").unwrap();
         threads.patience = Duration::from_millis(10);
-        let (begun, all) = channel();
-        let slow = Arc::new(Slow {
-            begun: Mutex::new(begun),
-            host: Mutex::default(),
-        });
+        let (slow, all) = slow();
         let hangs = lock(&slow.host);
         threads.start(slow.clone());
         threads.wake();
