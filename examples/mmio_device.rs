@@ -9,10 +9,10 @@ use std::error::Error;
 
 use ppckvm::{AccessError, Interrupt, IrqLine, Machine, MmioDevice, Outcome, ResetKind, Trigger};
 
-/// Where the doorbell is: above the board's own devices. Linux would find it by a node under
+/// Where the doorbell is: in one of `Board::FREE_WINDOWS`. Linux would find it by a node under
 /// `/plb/opb` of its tree.
-const BASE: u32 = 0xEF80_0000;
-/// Which input it has: none of the board's devices uses it.
+const BASE: u32 = 0xEF72_0000;
+/// Which input it has: one of `Board::FREE_INPUTS`.
 const INPUT: Interrupt = Interrupt::uic0(29, Trigger::LevelHigh);
 
 /// Rings when it is written at offset 0; raises its wire until the answer is read at offset 4.
@@ -69,7 +69,7 @@ const RING: [u32; 16] = [
     0x7CA0_3386, // mtdcr UIC0_SR,r5        forget what was
     0x38C0_0004, // li    r6,1 << (31 - 29)
     0x7CC2_3386, // mtdcr UIC0_ER,r6        enable input 29
-    0x3FE0_EF80, // lis   r31,0xEF80
+    0x3FE0_EF72, // lis   r31,0xEF72
     0x7C00_8146, // wrteei 1
     0x38E0_0040, // li    r7,'@'
     0x90FF_0000, // stw   r7,0(r31)         ring
