@@ -9,7 +9,7 @@ use std::error::Error;
 
 use ppckvm::{AccessError, Interrupt, IrqLine, Machine, MmioDevice, Outcome, ResetKind, Trigger};
 
-/// Where the doorbell is: in one of `Board::FREE_WINDOWS`. Linux would find it by a node under
+/// Where the doorbell is: in one of `Board::FREE_MMIO`. Linux would find it by a node under
 /// `/plb/opb` of its tree.
 const BASE: u32 = 0xEF72_0000;
 /// Which input it has: one of `Board::FREE_INPUTS`.

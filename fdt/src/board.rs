@@ -11,26 +11,26 @@ pub const COMPATIBLE: &str = "amcc,bamboo";
 
 /// A range of guest physical addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
+pub struct MmioRange {
     /// First guest physical address.
     pub base: u32,
     /// Size in bytes, never 0.
     pub size: u32,
 }
 
-impl Window {
-    /// A window of `size` bytes at `base`.
+impl MmioRange {
+    /// A range of `size` bytes at `base`.
     pub const fn new(base: u32, size: u32) -> Self {
-        Window { base, size }
+        MmioRange { base, size }
     }
 
-    /// The last address inside the window.
+    /// The last address inside the range.
     pub const fn last(self) -> u32 {
         self.base + (self.size - 1)
     }
 
-    /// Whether the two windows share an address.
-    pub const fn overlaps(self, other: Window) -> bool {
+    /// Whether the two ranges share an address.
+    pub const fn overlaps(self, other: MmioRange) -> bool {
         self.base <= other.last() && other.base <= self.last()
     }
 }
@@ -185,18 +185,18 @@ pub struct UicDesc {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UartDesc {
     /// The port's eight registers.
-    pub window: Window,
+    pub mmio: MmioRange,
     /// The port's interrupt output.
     pub interrupt: Interrupt,
     /// The speed that firmware leaves programmed, in baud; 0 where it does not touch the port.
     pub current_speed: u32,
 }
 
-/// A device with one window and one interrupt.
+/// A device with one range of registers and one interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceDesc {
     /// The device's registers.
-    pub window: Window,
+    pub mmio: MmioRange,
     /// The device's interrupt output.
     pub interrupt: Interrupt,
 }
@@ -205,7 +205,7 @@ pub struct DeviceDesc {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmacDesc {
     /// The controller's registers.
-    pub window: Window,
+    pub mmio: MmioRange,
     /// The controller's own interrupt output.
     pub interrupt: Interrupt,
     /// The controller's wake-on-LAN interrupt output.
@@ -263,24 +263,24 @@ pub struct PciSlot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PciDesc {
     /// CFGADDR at +0 and CFGDATA at +4, little-endian.
-    pub config: Window,
+    pub config: MmioRange,
     /// Interrupt acknowledge on a read, special cycle on a write.
-    pub iack_special: Window,
+    pub iack_special: MmioRange,
     /// The PMM and PTM registers, little-endian.
-    pub regs: Window,
+    pub regs: MmioRange,
     /// Where the core sees PCI memory; the PCI address equals the core's.
-    pub memory: Window,
+    pub memory: MmioRange,
     /// Where the core sees the first megabyte of PCI memory (ISA), PCI address 0.
-    pub isa_memory: Window,
+    pub isa_memory: MmioRange,
     /// Where the core sees PCI I/O ports 0..=0xFFFF.
-    pub io: Window,
+    pub io: MmioRange,
     /// How much of RAM, from address 0, devices on the bus can reach, in bytes.
     pub inbound_size: u32,
     /// The slots, in order of their device numbers.
     pub slots: [PciSlot; 4],
 }
 
-/// A row of equal windows, each with its own interrupt, that a machine may fill with virtio-mmio
+/// A row of equal MMIO ranges, each with its own interrupt, that a machine may fill with virtio-mmio
 /// devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VirtioSlots {
@@ -301,7 +301,7 @@ impl VirtioSlots {
             return None;
         }
         Some(DeviceDesc {
-            window: Window::new(self.base + index as u32 * self.stride, self.stride),
+            mmio: MmioRange::new(self.base + index as u32 * self.stride, self.stride),
             interrupt: Interrupt::uic0(self.first_input + index, Trigger::LevelHigh),
         })
     }
@@ -311,7 +311,7 @@ impl VirtioSlots {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SysconDesc {
     /// The page; its registers are 32-bit and big-endian.
-    pub window: Window,
+    pub mmio: MmioRange,
     /// Offset of the power-off register, in bytes.
     pub poweroff_offset: u32,
     /// The value that powers off when written there. The register reads as 0, because Linux writes
@@ -355,7 +355,7 @@ pub struct Board {
     pub mal0: MalDesc,
 
     /// What the OPB bridge decodes, 1:1.
-    pub opb: Window,
+    pub opb: MmioRange,
     /// The OPB bridge's interrupt.
     pub opb_interrupt: Interrupt,
     /// UART0 to UART3.
@@ -367,24 +367,24 @@ pub struct Board {
     /// The SPI controller.
     pub spi: DeviceDesc,
     /// GPIO0 and GPIO1, which have no interrupt of their own.
-    pub gpio: [Window; 2],
+    pub gpio: [MmioRange; 2],
     /// The bridge between the EMACs and their PHYs.
-    pub zmii: Window,
+    pub zmii: MmioRange,
     /// EMAC0 and EMAC1.
     pub emacs: [EmacDesc; 2],
     /// The USB OHCI host controller, whose registers are big-endian.
-    pub usb_ohci: Window,
+    pub usb_ohci: MmioRange,
     /// The OHCI controller's interrupts.
     pub usb_ohci_interrupts: [Interrupt; 2],
     /// The boot flash on the external bus.
-    pub boot_flash: Window,
+    pub boot_flash: MmioRange,
     /// The PCI host bridge.
     pub pci: PciDesc,
 
     /// Windows for virtio-mmio devices. The real board has nothing there.
     pub virtio: VirtioSlots,
     /// The byte that takes reports of a kernel panic. The real board has nothing there.
-    pub pvpanic: Window,
+    pub pvpanic: MmioRange,
     /// The power-off page. The real board has nothing there.
     pub syscon: SysconDesc,
 }
@@ -447,37 +447,37 @@ impl Board {
                 rxde: Interrupt::uic1(2, LevelHigh),
             },
 
-            opb: Window::new(0x8000_0000, 0x8000_0000),
+            opb: MmioRange::new(0x8000_0000, 0x8000_0000),
             opb_interrupt: Interrupt::uic1(7, LevelHigh),
             uarts: [
                 UartDesc {
-                    window: Window::new(0xEF60_0300, 8),
+                    mmio: MmioRange::new(0xEF60_0300, 8),
                     interrupt: Interrupt::uic0(0, LevelHigh),
                     current_speed: 115_200,
                 },
                 UartDesc {
-                    window: Window::new(0xEF60_0400, 8),
+                    mmio: MmioRange::new(0xEF60_0400, 8),
                     interrupt: Interrupt::uic0(1, LevelHigh),
                     current_speed: 0,
                 },
                 UartDesc {
-                    window: Window::new(0xEF60_0500, 8),
+                    mmio: MmioRange::new(0xEF60_0500, 8),
                     interrupt: Interrupt::uic0(3, LevelHigh),
                     current_speed: 0,
                 },
                 UartDesc {
-                    window: Window::new(0xEF60_0600, 8),
+                    mmio: MmioRange::new(0xEF60_0600, 8),
                     interrupt: Interrupt::uic0(4, LevelHigh),
                     current_speed: 0,
                 },
             ],
             iic: [
                 DeviceDesc {
-                    window: Window::new(0xEF60_0700, 0x14),
+                    mmio: MmioRange::new(0xEF60_0700, 0x14),
                     interrupt: Interrupt::uic0(2, LevelHigh),
                 },
                 DeviceDesc {
-                    window: Window::new(0xEF60_0800, 0x14),
+                    mmio: MmioRange::new(0xEF60_0800, 0x14),
                     interrupt: Interrupt::uic0(7, LevelHigh),
                 },
             ],
@@ -486,17 +486,17 @@ impl Board {
                 address: 0x68,
             },
             spi: DeviceDesc {
-                window: Window::new(0xEF60_0900, 6),
+                mmio: MmioRange::new(0xEF60_0900, 6),
                 interrupt: Interrupt::uic0(8, LevelHigh),
             },
             gpio: [
-                Window::new(0xEF60_0B00, 0x48),
-                Window::new(0xEF60_0C00, 0x48),
+                MmioRange::new(0xEF60_0B00, 0x48),
+                MmioRange::new(0xEF60_0C00, 0x48),
             ],
-            zmii: Window::new(0xEF60_0D00, 0x0C),
+            zmii: MmioRange::new(0xEF60_0D00, 0x0C),
             emacs: [
                 EmacDesc {
-                    window: Window::new(0xEF60_0E00, 0x70),
+                    mmio: MmioRange::new(0xEF60_0E00, 0x70),
                     interrupt: Interrupt::uic1(28, LevelHigh),
                     wake: Interrupt::uic1(29, LevelHigh),
                     mal_tx: [0, 1],
@@ -505,7 +505,7 @@ impl Board {
                     mac: [0x02, 0x00, 0x44, 0x0E, 0x50, 0x00],
                 },
                 EmacDesc {
-                    window: Window::new(0xEF60_0F00, 0x70),
+                    mmio: MmioRange::new(0xEF60_0F00, 0x70),
                     interrupt: Interrupt::uic1(30, LevelHigh),
                     wake: Interrupt::uic1(31, LevelHigh),
                     mal_tx: [2, 3],
@@ -514,19 +514,19 @@ impl Board {
                     mac: [0x02, 0x00, 0x44, 0x0E, 0x50, 0x01],
                 },
             ],
-            usb_ohci: Window::new(0xEF60_1000, 0x80),
+            usb_ohci: MmioRange::new(0xEF60_1000, 0x80),
             usb_ohci_interrupts: [
                 Interrupt::uic1(8, RisingEdge),
                 Interrupt::uic1(9, RisingEdge),
             ],
-            boot_flash: Window::new(0xFFF0_0000, 0x0010_0000),
+            boot_flash: MmioRange::new(0xFFF0_0000, 0x0010_0000),
             pci: PciDesc {
-                config: Window::new(0xEEC0_0000, 8),
-                iack_special: Window::new(0xEED0_0000, 4),
-                regs: Window::new(0xEF40_0000, 0x40),
-                memory: Window::new(0xA000_0000, 0x2000_0000),
-                isa_memory: Window::new(0xE000_0000, 0x0010_0000),
-                io: Window::new(0xE800_0000, 0x0001_0000),
+                config: MmioRange::new(0xEEC0_0000, 8),
+                iack_special: MmioRange::new(0xEED0_0000, 4),
+                regs: MmioRange::new(0xEF40_0000, 0x40),
+                memory: MmioRange::new(0xA000_0000, 0x2000_0000),
+                isa_memory: MmioRange::new(0xE000_0000, 0x0010_0000),
+                io: MmioRange::new(0xE800_0000, 0x0001_0000),
                 inbound_size: 0x8000_0000,
                 slots: [
                     PciSlot {
@@ -554,19 +554,19 @@ impl Board {
                 count: 10,
                 first_input: 15,
             },
-            pvpanic: Window::new(0xEF7F_E000, 2),
+            pvpanic: MmioRange::new(0xEF7F_E000, 2),
             syscon: SysconDesc {
-                window: Window::new(0xEF7F_F000, 0x1000),
+                mmio: MmioRange::new(0xEF7F_F000, 0x1000),
                 poweroff_offset: 0,
                 poweroff_value: 0x5555,
             },
         }
     }
 
-    /// Every window of the board that holds registers or flash, with a name for messages.
-    pub fn windows(&self) -> Vec<(String, Window)> {
-        let mut all: Vec<(String, Window)> = vec![
-            ("spi".into(), self.spi.window),
+    /// Every MMIO range of the board that holds registers or flash, with a name for messages.
+    pub fn mmio_ranges(&self) -> Vec<(String, MmioRange)> {
+        let mut all: Vec<(String, MmioRange)> = vec![
+            ("spi".into(), self.spi.mmio),
             ("zmii".into(), self.zmii),
             ("usb ohci".into(), self.usb_ohci),
             ("boot flash".into(), self.boot_flash),
@@ -577,22 +577,22 @@ impl Board {
             ("pci isa memory".into(), self.pci.isa_memory),
             ("pci i/o".into(), self.pci.io),
             ("pvpanic".into(), self.pvpanic),
-            ("syscon".into(), self.syscon.window),
+            ("syscon".into(), self.syscon.mmio),
         ];
-        let numbered = |name: &str, list: &[Window]| -> Vec<(String, Window)> {
+        let numbered = |name: &str, list: &[MmioRange]| -> Vec<(String, MmioRange)> {
             list.iter()
                 .enumerate()
-                .map(|(n, window)| (format!("{name}{n}"), *window))
+                .map(|(n, mmio)| (format!("{name}{n}"), *mmio))
                 .collect()
         };
-        all.extend(numbered("uart", &self.uarts.map(|uart| uart.window)));
-        all.extend(numbered("iic", &self.iic.map(|iic| iic.window)));
+        all.extend(numbered("uart", &self.uarts.map(|uart| uart.mmio)));
+        all.extend(numbered("iic", &self.iic.map(|iic| iic.mmio)));
         all.extend(numbered("gpio", &self.gpio));
-        all.extend(numbered("emac", &self.emacs.map(|emac| emac.window)));
+        all.extend(numbered("emac", &self.emacs.map(|emac| emac.mmio)));
         all.extend((0..self.virtio.count).filter_map(|n| {
             self.virtio
                 .slot(n)
-                .map(|slot| (format!("virtio slot {n}"), slot.window))
+                .map(|slot| (format!("virtio slot {n}"), slot.mmio))
         }));
         all
     }
@@ -611,14 +611,14 @@ mod tests {
     #[test]
     fn no_two_windows_overlap_and_the_bus_decodes_each() {
         let board = Board::bamboo();
-        let windows = board.windows();
-        for (index, (name, window)) in windows.iter().enumerate() {
+        let ranges = board.mmio_ranges();
+        for (index, (name, mmio)) in ranges.iter().enumerate() {
             assert!(
-                window.base >= board.opb.base && window.last() <= board.opb.last(),
+                mmio.base >= board.opb.base && mmio.last() <= board.opb.last(),
                 "{name}"
             );
-            for (other_name, other) in &windows[index + 1..] {
-                assert!(!window.overlaps(*other), "{name} and {other_name}");
+            for (other_name, other) in &ranges[index + 1..] {
+                assert!(!mmio.overlaps(*other), "{name} and {other_name}");
             }
         }
     }
@@ -677,7 +677,7 @@ mod tests {
     fn there_is_no_virtio_slot_past_the_last() {
         let slots = Board::bamboo().virtio;
         let last = slots.slot(9).expect("ten slots");
-        assert_eq!((last.window.base, last.interrupt.input), (0xEF70_1200, 24));
+        assert_eq!((last.mmio.base, last.interrupt.input), (0xEF70_1200, 24));
         assert_eq!(slots.slot(10), None);
         assert_eq!(slots.slot(255), None);
     }

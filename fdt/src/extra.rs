@@ -1,7 +1,7 @@
 //! Nodes of the embedder's in the generated tree.
 
 use crate::blob::{Node, Tree, checked_name};
-use crate::board::{Controller, Interrupt, Window};
+use crate::board::{Controller, Interrupt, MmioRange};
 use crate::phandle::Phandle;
 
 /// The bus under which the nodes stand: Linux finds a device there, and not directly under `/`.
@@ -31,17 +31,17 @@ pub enum ExtraNodeFault {
     Phandle(u32),
 }
 
-/// The node of a device with one window of registers: `name@address` with `compatible`, `reg`, and
+/// The node of a device with one range of registers: `name@address` with `compatible`, `reg`, and
 /// with `interrupts` where it has some. More properties can be set on what is returned.
 pub fn device_node(
     name: &str,
     compatible: &str,
-    window: Window,
+    mmio: MmioRange,
     interrupt: Option<Interrupt>,
 ) -> Node {
-    let mut node = Node::new(&format!("{name}@{:x}", window.base));
+    let mut node = Node::new(&format!("{name}@{:x}", mmio.base));
     node.set_string("compatible", compatible);
-    node.set_cells("reg", &[window.base, window.size]);
+    node.set_cells("reg", &[mmio.base, mmio.size]);
     if let Some(Interrupt {
         controller,
         input,
@@ -120,7 +120,7 @@ mod tests {
     use crate::board::Trigger;
     use crate::{Board, TreeError, TreeOptions, generate};
 
-    const WINDOW: Window = Window::new(0xEF71_0000, 0x100);
+    const MMIO: MmioRange = MmioRange::new(0xEF71_0000, 0x100);
 
     fn with(nodes: Vec<Node>) -> Result<Vec<u8>, TreeError> {
         let options = TreeOptions {
@@ -134,12 +134,12 @@ mod tests {
     #[test]
     fn nodes_of_the_embedders_come_back_and_the_boards_are_as_without() {
         let wire = Interrupt::uic1(3, Trigger::RisingEdge);
-        let mut device = device_node("timer", "acme,timer", WINDOW, Some(wire));
+        let mut device = device_node("timer", "acme,timer", MMIO, Some(wire));
         device.set_cells("phandle", &[0x100]);
         let mut inner = Node::new("channel@0");
         inner.set_string("label", "first");
         device.children.push(inner);
-        let plain = device_node("plain", "acme,plain", Window::new(0xEF71_1000, 4), None);
+        let plain = device_node("plain", "acme,plain", MmioRange::new(0xEF71_1000, 4), None);
         let nodes = vec![device.clone(), plain.clone()];
 
         let mut tree = Tree::parse(&with(nodes).expect("the nodes are right")).expect("a tree");

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::board::{Board, Controller, Interrupt, Window};
+use crate::board::{Board, Controller, Interrupt, MmioRange};
 
 /// Inputs of one controller that nothing on the board is wired to.
 type Inputs = (Controller, RangeInclusive<u8>);
@@ -14,9 +14,9 @@ impl Board {
     ///
     /// The first is a small one beside the virtio slots, the second is large: the part of the
     /// external bus on which the real board has neither its NVRAM nor its NAND flash.
-    pub const FREE_WINDOWS: [Window; 2] = [
-        Window::new(0xEF71_0000, 0x000E_E000),
-        Window::new(0x8100_0000, 0x0F00_0000),
+    pub const FREE_MMIO: [MmioRange; 2] = [
+        MmioRange::new(0xEF71_0000, 0x000E_E000),
+        MmioRange::new(0x8100_0000, 0x0F00_0000),
     ];
 
     /// Interrupt inputs that nothing on the board is wired to.
@@ -96,14 +96,14 @@ mod tests {
     #[test]
     fn free_windows_overlap_nothing_of_the_board_and_no_ram() {
         let board = Board::bamboo();
-        for (index, free) in Board::FREE_WINDOWS.iter().enumerate() {
-            for (name, window) in board.windows() {
-                assert!(!free.overlaps(window), "{free:x?} and {name}");
+        for (index, free) in Board::FREE_MMIO.iter().enumerate() {
+            for (name, mmio) in board.mmio_ranges() {
+                assert!(!free.overlaps(mmio), "{free:x?} and {name}");
             }
             assert!(free.base >= board.max_memory);
             assert!(free.base >= board.opb.base && free.last() <= board.opb.last());
             assert!(
-                Board::FREE_WINDOWS[index + 1..]
+                Board::FREE_MMIO[index + 1..]
                     .iter()
                     .all(|other| !free.overlaps(*other))
             );

@@ -12,7 +12,7 @@
 //! under `/` they would be ignored.
 
 use crate::blob::{Node, Tree};
-use crate::board::{Board, COMPATIBLE, DcrRange, DeviceDesc, Interrupt, Window};
+use crate::board::{Board, COMPATIBLE, DcrRange, DeviceDesc, Interrupt, MmioRange};
 use crate::extra::{self, ExtraNodeError};
 use crate::phandle::Phandle;
 use crate::writer::TooLarge;
@@ -46,7 +46,7 @@ pub struct TreeOptions {
     /// Whether the USB OHCI host controller is there.
     pub usb: bool,
     /// Devices that the board does not have, which come under `/plb/opb`; see
-    /// [`crate::extra::device_node`], and [`Board::FREE_WINDOWS`] for where they may be.
+    /// [`crate::extra::device_node`], and [`Board::FREE_MMIO`] for where they may be.
     pub extra_nodes: Vec<Node>,
 }
 
@@ -176,12 +176,11 @@ impl Generator<'_> {
     fn device(
         &mut self,
         name: &str,
-        window: Window,
+        mmio: MmioRange,
         body: impl FnOnce(&mut Self) -> Written,
     ) -> Written {
-        self.node(&unit_name(name, window), |t| {
-            t.fdt
-                .property_array_u32("reg", &[window.base, window.size])?;
+        self.node(&unit_name(name, mmio), |t| {
+            t.fdt.property_array_u32("reg", &[mmio.base, mmio.size])?;
             body(t)
         })
     }
@@ -228,8 +227,8 @@ impl Generator<'_> {
     }
 }
 
-fn unit_name(name: &str, window: Window) -> String {
-    format!("{name}@{:x}", window.base)
+fn unit_name(name: &str, mmio: MmioRange) -> String {
+    format!("{name}@{:x}", mmio.base)
 }
 
 /// The parent, input and trigger cells that end an entry of an interrupt map.
@@ -265,7 +264,7 @@ impl Generator<'_> {
         self.node("aliases", |t| {
             if t.options.ethernet.is_some() {
                 for (index, emac) in t.board.emacs.iter().enumerate() {
-                    let path = format!("/plb/opb/{}", unit_name("ethernet", emac.window));
+                    let path = format!("/plb/opb/{}", unit_name("ethernet", emac.mmio));
                     t.string(&format!("ethernet{index}"), &path)?;
                 }
             }
@@ -389,7 +388,7 @@ impl Generator<'_> {
 
     fn opb(&mut self) -> Written {
         self.node("opb", |t| {
-            let Window { base, size } = t.board.opb;
+            let MmioRange { base, size } = t.board.opb;
             t.compatible(&["ibm,opb-440ep", "ibm,opb-440gp", "ibm,opb"])?;
             t.bus_cells(1, 1)?;
             // The first entry lets children be described by their offset in the upper half.
@@ -407,8 +406,8 @@ impl Generator<'_> {
                 }
             }
             if t.options.gpio {
-                for window in t.board.gpio {
-                    t.gpio(window)?;
+                for mmio in t.board.gpio {
+                    t.gpio(mmio)?;
                 }
             }
             if let Some(addresses) = t.options.ethernet {
@@ -447,17 +446,17 @@ impl Generator<'_> {
     fn uart_path(&self, index: usize) -> String {
         format!(
             "/plb/opb/{}",
-            unit_name("serial", self.board.uarts[index].window)
+            unit_name("serial", self.board.uarts[index].mmio)
         )
     }
 
     fn uart(&mut self, index: usize) -> Written {
         let uart = self.board.uarts[index];
-        self.device("serial", uart.window, |t| {
+        self.device("serial", uart.mmio, |t| {
             t.string("device_type", "serial")?;
             t.compatible(&["ns16550"])?;
             // Boot wrappers print through it before they have a translation of their own.
-            t.cell("virtual-reg", uart.window.base)?;
+            t.cell("virtual-reg", uart.mmio.base)?;
             t.cell("clock-frequency", t.board.clocks.uart_hz)?;
             t.cell("current-speed", uart.current_speed)?;
             t.interrupts(&[uart.interrupt])
@@ -465,8 +464,8 @@ impl Generator<'_> {
     }
 
     fn iic(&mut self, index: usize) -> Written {
-        let DeviceDesc { window, interrupt } = self.board.iic[index];
-        self.device("i2c", window, |t| {
+        let DeviceDesc { mmio, interrupt } = self.board.iic[index];
+        self.device("i2c", mmio, |t| {
             t.compatible(&["ibm,iic-440ep", "ibm,iic-440gp", "ibm,iic"])?;
             t.bus_cells(1, 0)?;
             t.interrupts(&[interrupt])?;
@@ -481,8 +480,8 @@ impl Generator<'_> {
         })
     }
 
-    fn gpio(&mut self, window: Window) -> Written {
-        self.device("gpio", window, |t| {
+    fn gpio(&mut self, mmio: MmioRange) -> Written {
+        self.device("gpio", mmio, |t| {
             t.compatible(&["ibm,ppc4xx-gpio"])?;
             t.cell("#gpio-cells", 2)?;
             t.fdt.property_null("gpio-controller")
@@ -500,7 +499,7 @@ impl Generator<'_> {
         let emac = self.board.emacs[index];
         // Two controllers: the conversion cannot lose anything.
         let channel = index as u32;
-        self.device("ethernet", emac.window, |t| {
+        self.device("ethernet", emac.mmio, |t| {
             t.string("device_type", "network")?;
             t.compatible(&["ibm,emac-440ep", "ibm,emac-440gp", "ibm,emac"])?;
             t.interrupts(&[emac.interrupt, emac.wake])?;
@@ -535,7 +534,7 @@ impl Generator<'_> {
                 .slot(index)
                 .filter(|_| self.options.virtio.contains(&index));
             if let Some(slot) = slot {
-                self.device("virtio", slot.window, |t| {
+                self.device("virtio", slot.mmio, |t| {
                     t.compatible(&["virtio,mmio"])?;
                     t.interrupts(&[slot.interrupt])
                 })?;
@@ -545,7 +544,7 @@ impl Generator<'_> {
     }
 
     fn syscon(&mut self) -> Written {
-        self.device("syscon", self.board.syscon.window, |t| {
+        self.device("syscon", self.board.syscon.mmio, |t| {
             t.compatible(&["syscon"])?;
             // Without it Linux takes the registers of a syscon as little-endian.
             t.fdt.property_null("big-endian")?;
@@ -576,8 +575,8 @@ impl Generator<'_> {
             t.bus_cells(3, 2)?;
             t.compatible(&["ibm,plb440ep-pci", "ibm,plb-pci"])?;
             t.fdt.property_null("primary")?;
-            let windows = [pci.config, pci.iack_special, pci.iack_special, pci.regs];
-            let reg = windows.map(|window| [0, window.base, window.size]);
+            let ranges = [pci.config, pci.iack_special, pci.iack_special, pci.regs];
+            let reg = ranges.map(|mmio| [0, mmio.base, mmio.size]);
             t.fdt.property_array_u32("reg", reg.as_flattened())?;
             // PCI address (three cells), the core's address (two), size (two).
             let ranges = [

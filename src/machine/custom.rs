@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ppckvm_api::GuestMemory;
 use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::{DcrDevice, IrqLine, MmioDevice};
-use ppckvm_fdt::board::{DcrRange, Interrupt, Window};
+use ppckvm_fdt::board::{DcrRange, Interrupt, MmioRange};
 
 use crate::host::serial::{Console, Serial};
 use crate::machine::spec::place::Place;
@@ -73,7 +73,7 @@ pub(crate) struct Additions {
     pub serial: ConsoleFiles,
     /// Files of the virtio consoles.
     pub virtio_consoles: ConsoleFiles,
-    pub mmio: Vec<CustomDevice<Window, MakeMmio>>,
+    pub mmio: Vec<CustomDevice<MmioRange, MakeMmio>>,
     pub dcr: Vec<CustomDevice<DcrRange, MakeDcr>>,
     pub virtio: Vec<CustomVirtio>,
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use ppckvm_api::{Accel, Clock};
 use ppckvm_devices::{DcrDevice, MmioDevice};
 use ppckvm_fdt::Board;
-use ppckvm_fdt::board::{DcrRange, Interrupt, Window};
+use ppckvm_fdt::board::{DcrRange, Interrupt, MmioRange};
 
 use crate::host::serial::Console;
 use crate::loader::Image;
@@ -230,7 +230,7 @@ impl Machine {
         interrupt: Option<Interrupt>,
         make: impl FnOnce(Wiring) -> Box<dyn MmioDevice> + Send + 'static,
     ) -> Self {
-        let place = Window { base, size };
+        let place = MmioRange { base, size };
         self.additions.mmio.push(CustomDevice {
             place,
             name: name.into(),

@@ -98,7 +98,7 @@ pub(crate) fn add_uarts(
         );
         let port = ConsolePort::new(uart, hub);
         hub.connect(Arc::new(port.clone()));
-        bus.register(range(desc.window), format!("uart{number}"), Box::new(port))?;
+        bus.register(range(desc.mmio), format!("uart{number}"), Box::new(port))?;
     }
     Ok(())
 }
@@ -116,7 +116,7 @@ pub(crate) fn add_iic(
             .expect("the clock chip's address is valid, and the bus is empty");
     }
     for (number, (iic, desc)) in iic.into_iter().zip(&board.iic).enumerate() {
-        bus.register(range(desc.window), format!("iic{number}"), Box::new(iic))?;
+        bus.register(range(desc.mmio), format!("iic{number}"), Box::new(iic))?;
     }
     Ok(())
 }
@@ -133,7 +133,7 @@ pub(crate) fn add_peripherals(bus: &mut MmioBus, board: &Board) -> Result<(), Re
     bus.register(range(board.zmii), "zmii", Box::new(Zmii::new()))?;
     for (number, desc) in board.emacs.iter().enumerate() {
         bus.register(
-            range(desc.window),
+            range(desc.mmio),
             format!("emac{number}"),
             Box::new(Emac::new()),
         )?;
@@ -192,7 +192,7 @@ pub(crate) fn add_syscon(
         desc.poweroff_value,
         Box::new(power_off),
     );
-    bus.register(range(desc.window), "syscon", Box::new(syscon))?;
+    bus.register(range(desc.mmio), "syscon", Box::new(syscon))?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ppckvm_api::VcpuHandle;
 use ppckvm_devices::uic::Uic;
 use ppckvm_devices::{IrqLine, IrqSink};
-use ppckvm_fdt::board::{Board, Controller, DcrRange, Interrupt, Trigger, Window};
+use ppckvm_fdt::board::{Board, Controller, DcrRange, Interrupt, MmioRange, Trigger};
 
 /// The core's two interrupt inputs as the end of UIC0's wires.
 struct CpuInputs(VcpuHandle);
@@ -61,10 +61,10 @@ impl Wires {
     }
 }
 
-/// A window's addresses, for the bus.
-pub(crate) fn range(window: Window) -> std::ops::Range<u64> {
-    let base = u64::from(window.base);
-    base..base + u64::from(window.size)
+/// The addresses of an MMIO range, for the bus.
+pub(crate) fn range(mmio: MmioRange) -> std::ops::Range<u64> {
+    let base = u64::from(mmio.base);
+    base..base + u64::from(mmio.size)
 }
 
 /// A unit's DCR numbers, for the bus.

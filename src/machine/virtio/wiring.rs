@@ -75,7 +75,7 @@ impl Frame<'_> {
         mmio.transport().set_backlog(live.backlog.clone());
         // Shared between its bus and who stops it.
         let mmio = Arc::new(Mutex::new(mmio));
-        bus.register(range(desc.window), name, Box::new(mmio.clone()))?;
+        bus.register(range(desc.mmio), name, Box::new(mmio.clone()))?;
         live.add(mmio);
         Ok(())
     }
