@@ -56,8 +56,8 @@ pub enum OverlayError {
     Depth,
 }
 
-/// A node's place as indexes of children, from the root.
-type Place = Vec<usize>;
+/// The way from the root to a node: the index of the child at each level.
+type NodePath = Vec<usize>;
 
 impl Tree {
     /// Applies an overlay to this tree.
@@ -258,13 +258,13 @@ fn take_child(node: &mut Node, name: &str) -> Option<Node> {
     Some(node.children.remove(position))
 }
 
-fn node_at<'a>(root: &'a mut Node, place: &Place) -> &'a mut Node {
+fn node_at<'a>(root: &'a mut Node, place: &NodePath) -> &'a mut Node {
     place
         .iter()
         .fold(root, |node, index| &mut node.children[*index])
 }
 
-fn path_of(root: &Node, place: &Place) -> String {
+fn path_of(root: &Node, place: &NodePath) -> String {
     let (mut node, mut path) = (root, String::new());
     for index in place {
         node = &node.children[*index];
@@ -283,8 +283,8 @@ fn child_named(node: &Node, name: &str) -> Option<usize> {
 }
 
 /// The node at a path, or behind an alias where it does not begin with a slash.
-fn place_of(root: &Node, path: &str) -> Option<Place> {
-    let (mut node, mut place, mut path) = (root, Place::new(), path.to_owned());
+fn place_of(root: &Node, path: &str) -> Option<NodePath> {
+    let (mut node, mut place, mut path) = (root, NodePath::new(), path.to_owned());
     if !path.starts_with('/') {
         let (alias, rest) = path.split_once('/').unwrap_or((&path, ""));
         let target = root.child("aliases")?.string(alias)?;
@@ -302,15 +302,15 @@ fn place_of(root: &Node, path: &str) -> Option<Place> {
 }
 
 /// Where a fragment goes: to the node with the phandle `target`, or to `target-path`.
-fn target(root: &Node, fragment: &Node) -> Option<Place> {
+fn target(root: &Node, fragment: &Node) -> Option<NodePath> {
     if let Some(wanted) = fragment.cell("target") {
-        let mut place = Place::new();
+        let mut place = NodePath::new();
         return find_phandle(root, wanted, &mut place).then_some(place);
     }
     place_of(root, &fragment.string("target-path")?)
 }
 
-fn find_phandle(node: &Node, wanted: u32, place: &mut Place) -> bool {
+fn find_phandle(node: &Node, wanted: u32, place: &mut NodePath) -> bool {
     if phandle(node) == Some(wanted) {
         return true;
     }
