@@ -7,7 +7,7 @@
 
 use std::io;
 
-use super::geometry::{ClusterSet, Place, damaged, from_bytes};
+use super::geometry::{ClusterSet, Extent, damaged, from_bytes};
 use super::header::Header;
 use super::storage::Storage;
 use super::tables::Tables;
@@ -44,15 +44,15 @@ fn places(
     storage: &dyn Storage,
     header: &Header,
     tables: &mut Tables,
-    list: Place,
-    snapshots: &[Place],
+    list: Extent,
+    snapshots: &[Extent],
 ) -> io::Result<Vec<TableAt>> {
     let geometry = header.geometry;
     let cluster = geometry.cluster();
     let mut claimed = Vec::new();
-    let mut claim = |metadata: &mut ClusterSet, what: &'static str, place: Place| {
-        let first = place.at >> geometry.cluster_bits;
-        for number in first..(place.at + place.bytes).div_ceil(cluster) {
+    let mut claim = |metadata: &mut ClusterSet, what: &'static str, extent: Extent| {
+        let first = extent.at >> geometry.cluster_bits;
+        for number in first..(extent.at + extent.bytes).div_ceil(cluster) {
             if !metadata.insert(number) {
                 let at = number << geometry.cluster_bits;
                 return Err(damaged(format!(
@@ -63,7 +63,7 @@ fn places(
         }
         Ok(())
     };
-    let one = |at| Place { at, bytes: cluster };
+    let one = |at| Extent { at, bytes: cluster };
     let metadata = &mut tables.metadata;
     claim(metadata, "header", one(0))?;
     claim(metadata, "refcount table", header.refcount_table)?;

@@ -37,7 +37,7 @@ pub(super) struct Geometry {
 
 /// A range of the file that a table has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Extent {
     pub at: u64,
     pub bytes: u64,
 }

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use super::geometry::{ENTRY, Geometry, Place};
+use super::geometry::{ENTRY, Extent, Geometry};
 use super::storage::Storage;
 use crate::host::block::error::DiskFault;
 use crate::host::block::format::QCOW2_MAGIC;
@@ -52,8 +52,8 @@ pub(super) enum Compression {
 pub(super) struct Header {
     pub geometry: Geometry,
     pub compression: Compression,
-    pub l1: Place,
-    pub refcount_table: Place,
+    pub l1: Extent,
+    pub refcount_table: Extent,
     pub snapshots: u32,
     pub snapshots_at: u64,
     /// The file's name, as the image has it.
@@ -173,11 +173,11 @@ impl Header {
         let header = Header {
             geometry,
             compression,
-            l1: Place {
+            l1: Extent {
                 at: fields.double(40),
                 bytes: u64::from(fields.word(36)) * ENTRY,
             },
-            refcount_table: Place {
+            refcount_table: Extent {
                 at: fields.double(REFCOUNT_TABLE as usize),
                 bytes: u64::from(fields.word(56)) << geometry.cluster_bits,
             },
@@ -201,7 +201,7 @@ impl Header {
                 "{entries} L1 entries for {size} bytes in clusters of {cluster}"
             )));
         }
-        for (what, Place { at, bytes }, most) in [
+        for (what, Extent { at, bytes }, most) in [
             ("L1 table", self.l1, MAX_L1),
             ("refcount table", self.refcount_table, MAX_REFCOUNT_TABLE),
         ] {
@@ -232,7 +232,10 @@ impl Header {
     ///
     /// # Errors
     /// A table that is not in the file.
-    pub fn snapshot_tables(&self, storage: &dyn Storage) -> Result<(Place, Vec<Place>), DiskFault> {
+    pub fn snapshot_tables(
+        &self,
+        storage: &dyn Storage,
+    ) -> Result<(Extent, Vec<Extent>), DiskFault> {
         let length = storage.length()?;
         let mut at = self.snapshots_at;
         if self.snapshots > 0 && at > length {
@@ -243,7 +246,7 @@ impl Header {
             let mut bytes = [0; 40];
             storage.read(at, &mut bytes)?;
             let fields = Fields(&bytes);
-            let l1 = Place {
+            let l1 = Extent {
                 at: fields.double(0),
                 bytes: u64::from(fields.word(8)) * ENTRY,
             };
@@ -265,7 +268,7 @@ impl Header {
         }
         let bytes = at - self.snapshots_at;
         let at = self.snapshots_at;
-        Ok((Place { at, bytes }, tables))
+        Ok((Extent { at, bytes }, tables))
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 
-use super::geometry::{Geometry, Place, damaged};
+use super::geometry::{Extent, Geometry, damaged};
 use super::storage::Storage;
 
 /// The count of entry `number` of a block.
@@ -50,7 +50,7 @@ struct Block {
 pub(super) struct Refcounts {
     geometry: Geometry,
     /// Where the table is in the file.
-    pub place: Place,
+    pub extent: Extent,
     /// Host offsets of the blocks.
     table: Vec<u64>,
     /// Entries of the table that the file lacks.
@@ -69,12 +69,12 @@ pub(super) struct DirtyBlock {
 
 impl Refcounts {
     /// Reads the table.
-    pub fn read(storage: &dyn Storage, geometry: Geometry, place: Place) -> io::Result<Self> {
-        let mut bytes = vec![0; place.bytes as usize];
-        storage.read(place.at, &mut bytes)?;
+    pub fn read(storage: &dyn Storage, geometry: Geometry, extent: Extent) -> io::Result<Self> {
+        let mut bytes = vec![0; extent.bytes as usize];
+        storage.read(extent.at, &mut bytes)?;
         Ok(Refcounts {
             geometry,
-            place,
+            extent,
             table: super::geometry::from_bytes(&bytes).into_vec(),
             table_dirty: BTreeSet::new(),
             blocks: HashMap::new(),
@@ -194,8 +194,8 @@ impl Refcounts {
     }
 
     /// Takes a larger table, which the file has; all blocks that it names are in the file.
-    pub fn replace_table(&mut self, place: Place, table: Vec<u64>) {
-        self.place = place;
+    pub fn replace_table(&mut self, extent: Extent, table: Vec<u64>) {
+        self.extent = extent;
         self.table = table;
         self.table_dirty.clear();
         self.blocks

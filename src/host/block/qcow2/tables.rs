@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 
-use super::geometry::{COPIED, ClusterSet, Geometry, Mapping, Place, damaged, from_bytes};
+use super::geometry::{COPIED, ClusterSet, Extent, Geometry, Mapping, damaged, from_bytes};
 use super::header::Header;
 use super::refcounts::{Found, Refcounts};
 use super::storage::Storage;
@@ -56,7 +56,7 @@ pub(super) struct Run {
 pub(super) struct Tables {
     pub geometry: Geometry,
     pub l1: Vec<u64>,
-    pub l1_place: Place,
+    pub l1_extent: Extent,
     /// L1 entries that the file lacks.
     pub l1_dirty: BTreeSet<usize>,
     /// L2 tables in memory, by host offset.
@@ -94,7 +94,7 @@ impl Tables {
         Ok(Tables {
             geometry,
             l1: from_bytes(&bytes).into_vec(),
-            l1_place: header.l1,
+            l1_extent: header.l1,
             l1_dirty: BTreeSet::new(),
             l2: HashMap::new(),
             refcounts: Refcounts::read(storage, geometry, header.refcount_table)?,

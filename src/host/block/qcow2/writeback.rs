@@ -29,7 +29,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use super::Qcow2;
-use super::geometry::{ENTRY, Place, to_bytes};
+use super::geometry::{ENTRY, Extent, to_bytes};
 use super::header::{MAX_REFCOUNT_TABLE, REFCOUNT_TABLE};
 use super::refcounts::{self, DirtyBlock};
 use super::storage::Storage;
@@ -70,8 +70,8 @@ impl Batch {
                 .map(|number| (number, tables.l1[number]))
                 .collect(),
             freed: std::mem::take(&mut tables.freed),
-            refcount_table_at: tables.refcounts.place.at,
-            l1_at: tables.l1_place.at,
+            refcount_table_at: tables.refcounts.extent.at,
+            l1_at: tables.l1_extent.at,
         }
     }
 
@@ -258,12 +258,12 @@ impl Qcow2 {
         switched.inspect_err(|_| self.fail())?;
         self.sync()?;
 
-        let place = Place {
+        let extent = Extent {
             at: first << bits,
             bytes: new.clusters << bits,
         };
-        let before = std::mem::replace(&mut tables.refcounts.place, place);
-        tables.refcounts.replace_table(place, entries);
+        let before = std::mem::replace(&mut tables.refcounts.extent, extent);
+        tables.refcounts.replace_table(extent, entries);
         for cluster in first..first + used {
             tables.metadata.insert(cluster);
         }
