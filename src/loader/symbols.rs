@@ -92,14 +92,14 @@ struct Table {
 
 /// A symbol and how far behind it an address is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct CodeLocation {
     /// The symbol's name.
     pub name: String,
     /// In bytes.
     pub offset: u32,
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for CodeLocation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}+{:#x}", self.name, self.offset)
     }
@@ -210,7 +210,7 @@ impl Symbols {
     }
 
     /// The code that an address is in.
-    pub fn place(&self, address: u32) -> Option<Place> {
+    pub fn locate(&self, address: u32) -> Option<CodeLocation> {
         let Table { code, last } = self.table.get_or_init(|| self.table());
         let end = code.partition_point(|symbol| symbol.address <= address);
         let nearest = code[..end].last()?.address;
@@ -228,7 +228,7 @@ impl Symbols {
             0 => *last > address,
             size => offset < size,
         };
-        known.then(|| Place {
+        known.then(|| CodeLocation {
             name: String::from_utf8_lossy(self.name(symbol)).into_owned(),
             offset,
         })
@@ -451,7 +451,7 @@ mod tests {
         let symbols = map(b"c0000000 T _text\nc0000000 T _stext\nc0000100 t helper\n\
             c0000200 D data\nc0000300 T last\nc0000400 B end\n")
         .unwrap();
-        let place = |address| symbols.place(address).map(|place| place.to_string());
+        let place = |address| symbols.locate(address).map(|place| place.to_string());
         assert_eq!(place(0xC000_0000).as_deref(), Some("_stext+0x0"));
         assert_eq!(place(0xC000_00FC).as_deref(), Some("_stext+0xfc"));
         assert_eq!(place(0xC000_0104).as_deref(), Some("helper+0x4"));

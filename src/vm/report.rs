@@ -76,7 +76,7 @@ impl Vm {
 
 fn activity(post_mortem: &PostMortem) -> Activity {
     let regs = &post_mortem.state.regs;
-    let place = post_mortem.place(regs.pc);
+    let place = post_mortem.locate(regs.pc);
     let is_idle = |name: &str| IDLE.contains(&name);
     match regs.msr {
         waits if waits & msr::WE != 0 => Activity::Idle,
@@ -90,7 +90,7 @@ impl Report {
     /// What the guest does, in one line.
     pub fn summary(&self) -> String {
         let pc = self.post_mortem.state.regs.pc;
-        let place = self.post_mortem.place(pc);
+        let place = self.post_mortem.locate(pc);
         let place = place.map(|place| format!(", in {}", Printable(&place.to_string())));
         let place = place.unwrap_or_default();
         match self.activity {

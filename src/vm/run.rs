@@ -24,7 +24,7 @@ impl Vm {
             },
             Outcome::Hang { pc, how } => {
                 // A kernel whose console is off halts without a word.
-                let place = self.symbols.as_ref().and_then(|symbols| symbols.place(pc));
+                let place = self.symbols.as_ref().and_then(|symbols| symbols.locate(pc));
                 match place.as_ref().map(|place| place.name.as_str()) {
                     Some("machine_hang" | "machine_halt" | "machine_power_off") => Outcome::Halted,
                     _ => Outcome::Hang { pc, how },

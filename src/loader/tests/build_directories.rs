@@ -51,7 +51,7 @@ fn a_lone_vmlinux_has_its_own_symbols() {
     let path = folder.path().join("vmlinux");
     let kernel = Kernel::read(&path, &options(), RAM).expect("it is good");
     assert_eq!(symbols_file(&kernel), Some(path));
-    let place = kernel.symbols.expect("it has some").place(0xC000_0002);
+    let place = kernel.symbols.expect("it has some").locate(0xC000_0002);
     assert_eq!(place.expect("it is code").to_string(), "f+0x2");
 }
 

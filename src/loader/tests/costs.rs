@@ -157,7 +157,7 @@ fn a_symbols_name_is_not_copied_for_each_that_has_it() {
         .symbols
         .expect("it has some");
     assert_eq!(spent, 0, "symbols that nobody asks for cost nothing");
-    let place = symbols.place(0xC000_0005).expect("it is code");
+    let place = symbols.locate(0xC000_0005).expect("it is code");
     assert_eq!((place.name.len(), place.offset), (512, 1));
 }
 

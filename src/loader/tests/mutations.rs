@@ -24,7 +24,7 @@ fn check(bytes: Vec<u8>, ram: u32) {
         return;
     };
     if let Some(symbols) = &kernel.symbols {
-        let _ = (symbols.place(0xC000_0010), symbols.address("start"));
+        let _ = (symbols.locate(0xC000_0010), symbols.address("start"));
     }
     // The initrd of zeros is none that Linux takes.
     let kernel = Kernel {

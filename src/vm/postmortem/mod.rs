@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ppckvm_api::{Access, GuestMemory, InterruptLog, State, Taken, Tlbe, Vcpu};
 use vm_memory::{Bytes, GuestAddress};
 
-pub use crate::loader::symbols::{Place, Symbols, SymbolsError};
+pub use crate::loader::symbols::{CodeLocation, Symbols, SymbolsError};
 pub use crate::vm::kernel_log::{KernelLog, Source};
 pub use backtrace::{Found, Frame};
 
@@ -65,18 +65,18 @@ pub struct PostMortem {
 
 impl PostMortem {
     /// The code that an address is in, when the kernel's symbols are known.
-    pub fn place(&self, address: u32) -> Option<Place> {
-        self.symbols.as_ref()?.place(address)
+    pub fn locate(&self, address: u32) -> Option<CodeLocation> {
+        self.symbols.as_ref()?.locate(address)
     }
 
     /// The function that a frame is in, and how far its address is into it.
-    pub fn function(&self, frame: &Frame) -> Option<Place> {
+    pub fn function(&self, frame: &Frame) -> Option<CodeLocation> {
         match frame.found {
-            Found::Pc | Found::Interrupted => self.place(frame.address),
+            Found::Pc | Found::Interrupted => self.locate(frame.address),
             // Behind a call, which may be its function's last instruction.
             Found::Lr | Found::Stack => {
-                let call = self.place(frame.address.wrapping_sub(4))?;
-                Some(Place {
+                let call = self.locate(frame.address.wrapping_sub(4))?;
+                Some(CodeLocation {
                     offset: call.offset + 4,
                     ..call
                 })
@@ -304,7 +304,7 @@ impl PostMortem {
             if taken.times > 1 {
                 write!(f, "  {} times", taken.times)?;
             }
-            match self.place(taken.address) {
+            match self.locate(taken.address) {
                 Some(place) => writeln!(f, "  {}", Printable(&place.to_string()))?,
                 None => writeln!(f)?,
             }
