@@ -28,7 +28,7 @@ use ppckvm_devices::virtio::console::WindowSize;
 use ppckvm_devices::{Reset, Unanswered};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
-use crate::host::console::{ConsoleInput, ConsoleOutput, Hub};
+use crate::host::console::{ConsoleHub, ConsoleInput, ConsoleOutput};
 use crate::host::events::EventThread;
 use crate::host::net::ForwardedPort;
 use crate::host::serial::Line;
@@ -265,7 +265,7 @@ impl Vm {
     }
 
     /// UART0's far end.
-    fn console(&self) -> &Arc<Hub> {
+    fn console(&self) -> &Arc<ConsoleHub> {
         &self.lines[0].hub
     }
 
@@ -305,7 +305,7 @@ impl Vm {
         line.map_or_else(Vec::new, |line| line.hub.output())
     }
 
-    fn virtio_console(&self, console: usize) -> Option<&Arc<Hub>> {
+    fn virtio_console(&self, console: usize) -> Option<&Arc<ConsoleHub>> {
         let line = self.lines.get(self.uarts.checked_add(console)?);
         line.map(|line| &line.hub)
     }

@@ -57,14 +57,18 @@ impl Owner for Port {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::console::Hub;
+    use crate::host::console::ConsoleHub;
     use crate::vm::outcome::OnPanic;
 
-    fn hub() -> (Arc<Control>, Arc<Watch>, Arc<Hub>) {
+    fn hub() -> (Arc<Control>, Arc<Watch>, Arc<ConsoleHub>) {
         let control = Arc::new(Control::default());
         let watch = Watch::new(control.clone(), OnPanic::Continue);
         let port = Port::new(control.clone(), watch.clone());
-        (control, watch, Hub::new(Arc::new(port), None, 64 << 10))
+        (
+            control,
+            watch,
+            ConsoleHub::new(Arc::new(port), None, 64 << 10),
+        )
     }
 
     #[test]

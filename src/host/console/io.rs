@@ -17,7 +17,7 @@ use rustix::time::{
 use vmm_sys_util::eventfd::EventFd;
 
 use super::escape::{Command, Escape, HELP, NO_BREAK};
-use super::{Hub, Owner};
+use super::{ConsoleHub, Owner};
 use crate::host::descriptors::{Reserve, is_exhausted};
 use crate::host::listener::{Listener, close};
 
@@ -73,7 +73,7 @@ pub(crate) struct Files {
 
 /// The two files of a console, which are one client's where there is a socket.
 pub(crate) struct ConsoleIo {
-    hub: Arc<Hub>,
+    hub: Arc<ConsoleHub>,
     owner: Arc<dyn Owner>,
     wake: EventFd,
     /// Tells when output has gathered.
@@ -149,7 +149,7 @@ impl ConsoleIo {
     /// When the host has no more descriptors.
     pub fn new(
         files: Files,
-        hub: Arc<Hub>,
+        hub: Arc<ConsoleHub>,
         owner: Arc<dyn Owner>,
         wake: EventFd,
     ) -> std::io::Result<Self> {

@@ -3,12 +3,12 @@
 //!
 //! Output is queued for its destination and kept for whoever waits for text; input is queued until
 //! the UART has room. Neither is dropped. The vcpu's thread waits where the queue of output is
-//! full (`Hub::settle`), at a point where it holds no lock, so that a slow reader slows the
+//! full (`ConsoleHub::settle`), at a point where it holds no lock, so that a slow reader slows the
 //! guest down and nothing else.
 //!
 //! A guest prints byte by byte, so a wake-up for each would cost more than the guest itself. The
 //! event thread is woken for the first byte, writes it at once, and then comes by again by itself
-//! until there was nothing for a moment (`Hub::peek`).
+//! until there was nothing for a moment (`ConsoleHub::peek`).
 //!
 //! What waits is bounded: output by the limit of its destination and what the guest sends at once,
 //! 64 KiB at most; input by 64 KiB and what one read of the far end has; the output that is kept for
@@ -82,8 +82,8 @@ struct State {
     /// Whether anything takes from `queue`: a file, or a [`ConsoleOutput`].
     taken: bool,
     /// The event thread was woken for what is in `queue`, or comes by again in any case.
-    told: bool,
-    /// How many threads wait for `Hub::changed`.
+    wake_sent: bool,
+    /// How many threads wait for `ConsoleHub::changed`.
     waiters: usize,
     /// Why the destination takes no more.
     lost: bool,
@@ -141,7 +141,7 @@ pub(crate) trait Port: Send + Sync {
 }
 
 /// One machine's console.
-pub(crate) struct Hub {
+pub(crate) struct ConsoleHub {
     state: Mutex<State>,
     /// Something left or entered a queue, or a request was made.
     changed: Condvar,
@@ -159,7 +159,7 @@ pub(crate) struct Hub {
     port: Mutex<Option<Arc<dyn Port>>>,
 }
 
-impl Hub {
+impl ConsoleHub {
     /// A console whose output has a destination of its own when `wake` is given; it may be `limit`
     /// bytes behind.
     pub fn new(owner: Arc<dyn Owner>, wake: Option<EventFd>, limit: usize) -> Arc<Self> {
@@ -167,7 +167,7 @@ impl Hub {
             taken: wake.is_some(),
             ..State::default()
         };
-        let hub = Arc::new(Hub {
+        let hub = Arc::new(ConsoleHub {
             state: Mutex::new(state),
             changed: Condvar::new(),
             owner: owner.clone(),
@@ -202,7 +202,7 @@ impl Hub {
         state
     }
 
-    /// As [`Hub::wait`], for at most so long.
+    /// As [`ConsoleHub::wait`], for at most so long.
     fn wait_for<'a>(
         &self,
         mut state: MutexGuard<'a, State>,
@@ -300,10 +300,10 @@ impl Hub {
         self.full.store(full, Ordering::SeqCst);
         self.notify(state);
         // The guest is about to wait, so the next time would be late.
-        !std::mem::replace(&mut state.told, true) || full && !was_full
+        !std::mem::replace(&mut state.wake_sent, true) || full && !was_full
     }
 
-    /// Whether [`Hub::settle`] has something to do; cheap.
+    /// Whether [`ConsoleHub::settle`] has something to do; cheap.
     #[inline]
     pub fn needs_settling(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) || self.full.load(Ordering::Relaxed)
@@ -392,7 +392,7 @@ impl Hub {
     pub fn peek(&self, chunk: &mut [u8], returns: bool) -> usize {
         let mut state = lock(&self.state);
         let count = chunk.len().min(state.queue.len());
-        state.told = returns || count > 0;
+        state.wake_sent = returns || count > 0;
         for (to, from) in chunk.iter_mut().zip(&state.queue) {
             *to = *from;
         }
@@ -523,7 +523,7 @@ impl Hub {
 
 /// What the guest prints, as a pipe: `read` waits for bytes and gives 0 once the guest has ended
 /// and all was read. A reader that does not read makes the guest wait.
-pub struct ConsoleOutput(Arc<Hub>);
+pub struct ConsoleOutput(Arc<ConsoleHub>);
 
 impl Read for ConsoleOutput {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
@@ -548,7 +548,7 @@ impl Drop for ConsoleOutput {
 
 /// What the guest reads, as a pipe: `write` waits while the guest is far behind.
 #[derive(Clone)]
-pub struct ConsoleInput(Arc<Hub>);
+pub struct ConsoleInput(Arc<ConsoleHub>);
 
 impl Write for ConsoleInput {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -582,13 +582,13 @@ mod tests {
 
     /// A machine that counts what it is told.
     #[derive(Default)]
-    struct Machine {
+    struct Recorder {
         found: AtomicUsize,
         wants_return: AtomicBool,
         hooks: Mutex<Vec<Hook>>,
     }
 
-    impl Machine {
+    impl Recorder {
         /// How often text was found since the last call.
         fn found(&self) -> usize {
             self.found.swap(0, Ordering::SeqCst)
@@ -600,7 +600,7 @@ mod tests {
         }
     }
 
-    impl Owner for Machine {
+    impl Owner for Recorder {
         fn printed(&self, _: &[u8], _: bool) {}
 
         fn text_found(&self) {
@@ -620,13 +620,13 @@ mod tests {
         fn output_lost(&self, _: String) {}
     }
 
-    fn hub_and_machine() -> (Arc<Hub>, Arc<Machine>) {
-        let machine = Arc::new(Machine::default());
-        (Hub::new(machine.clone(), None, OUTPUT_LIMIT), machine)
+    fn hub_and_owner() -> (Arc<ConsoleHub>, Arc<Recorder>) {
+        let owner = Arc::new(Recorder::default());
+        (ConsoleHub::new(owner.clone(), None, OUTPUT_LIMIT), owner)
     }
 
-    fn hub() -> Arc<Hub> {
-        hub_and_machine().0
+    fn hub() -> Arc<ConsoleHub> {
+        hub_and_owner().0
     }
 
     /// A guest with a FIFO that somebody empties.
@@ -643,41 +643,41 @@ mod tests {
 
     #[test]
     fn text_is_found_when_its_last_byte_comes() {
-        let (hub, machine) = hub_and_machine();
+        let (hub, owner) = hub_and_owner();
         hub.search(b"login: ");
         for piece in [&b"welcome\nlog"[..], b"in", b":"] {
             hub.transmit(piece);
-            assert_eq!(machine.found(), 0);
+            assert_eq!(owner.found(), 0);
         }
         hub.transmit(b" ");
-        assert_eq!(machine.found(), 1);
+        assert_eq!(owner.found(), 1);
         assert_eq!(hub.output(), b"welcome\nlogin: ");
     }
 
     #[test]
     fn a_search_begins_behind_the_last_match() {
-        let (hub, machine) = hub_and_machine();
+        let (hub, owner) = hub_and_owner();
         hub.transmit(b"# one\r\n# two\r\n");
         for _ in 0..2 {
             hub.search(b"# ");
-            assert_eq!(machine.found(), 1);
+            assert_eq!(owner.found(), 1);
         }
         hub.search(b"# ");
-        assert_eq!(machine.found(), 0);
+        assert_eq!(owner.found(), 0);
         hub.transmit(b"# ");
-        assert_eq!(machine.found(), 1);
+        assert_eq!(owner.found(), 1);
     }
 
     #[test]
     fn a_long_output_keeps_its_tail_and_is_searched_whole() {
-        let (hub, machine) = hub_and_machine();
+        let (hub, owner) = hub_and_owner();
         hub.search(b"the end");
         for _ in 0..3 * TRANSCRIPT_LIMIT / 1000 {
             hub.transmit(&[b'.'; 1000]);
         }
-        assert_eq!(machine.found(), 0);
+        assert_eq!(owner.found(), 0);
         hub.transmit(b"the end");
-        assert_eq!(machine.found(), 1);
+        assert_eq!(owner.found(), 1);
         let output = hub.output();
         assert!(output.len() <= 2 * TRANSCRIPT_LIMIT && output.ends_with(b".the end"));
     }
@@ -730,14 +730,14 @@ mod tests {
 
     #[test]
     fn a_wanted_return_ends_the_wait_for_room() {
-        let (hub, machine) = hub_and_machine();
+        let (hub, owner) = hub_and_owner();
         let _reader = hub.reader().unwrap();
         hub.transmit(&vec![b'x'; OUTPUT_LIMIT]);
         let guest = std::thread::spawn({
             let hub = hub.clone();
             move || hub.settle()
         });
-        machine.want_return();
+        owner.want_return();
         guest.join().unwrap();
         assert!(hub.needs_settling());
     }
@@ -754,7 +754,7 @@ mod tests {
     fn output_wakes_who_writes_it_once_and_not_while_it_returns() {
         let wake = EventFd::new(vmm_sys_util::eventfd::EFD_NONBLOCK).unwrap();
         let own = wake.try_clone().unwrap();
-        let hub = Hub::new(Arc::new(Machine::default()), Some(own), OUTPUT_LIMIT);
+        let hub = ConsoleHub::new(Arc::new(Recorder::default()), Some(own), OUTPUT_LIMIT);
         let mut chunk = [0; 16];
         let woken = || wake.read().is_ok();
 

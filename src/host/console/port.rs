@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, Weak};
 use ppckvm_devices::uart16550::Uart;
 use ppckvm_devices::{AccessError, MmioDevice};
 
-use super::{Hub, Port};
+use super::{ConsoleHub, Port};
 use crate::host::lock::lock;
 
 /// Loads of LSR in a row, with no store between, that tell a guest that waits for input without
@@ -33,14 +33,14 @@ pub(crate) struct ConsolePort(Arc<Shared>);
 
 struct Shared {
     uart: Uart,
-    hub: Weak<Hub>,
+    hub: Weak<ConsoleHub>,
     /// Held while bytes move between the console and the UART, either way.
     listening: Mutex<Listening>,
 }
 
 impl ConsolePort {
     /// Puts `uart` between the guest and the console.
-    pub fn new(uart: Uart, hub: &Arc<Hub>) -> Self {
+    pub fn new(uart: Uart, hub: &Arc<ConsoleHub>) -> Self {
         let listening = Mutex::new(Listening::default());
         ConsolePort(Arc::new(Shared {
             uart,
@@ -145,9 +145,9 @@ mod tests {
     const FCR: u32 = 2;
 
     /// A machine that runs on and does not listen.
-    struct Machine;
+    struct Recorder;
 
-    impl Owner for Machine {
+    impl Owner for Recorder {
         fn printed(&self, _: &[u8], _: bool) {}
 
         fn text_found(&self) {}
@@ -163,8 +163,8 @@ mod tests {
         fn output_lost(&self, _: String) {}
     }
 
-    fn port() -> (Arc<Hub>, ConsolePort) {
-        let hub = Hub::new(Arc::new(Machine), None, 1 << 16);
+    fn port() -> (Arc<ConsoleHub>, ConsolePort) {
+        let hub = ConsoleHub::new(Arc::new(Recorder), None, 1 << 16);
         let port = ConsolePort::new(Uart::new(IrqLine::detached(), Box::new(|_| {})), &hub);
         hub.connect(Arc::new(port.clone()));
         (hub, port)

@@ -1,6 +1,6 @@
 //! Where the serial ports lead: `--serial`, one destination for each UART in order.
 //!
-//! Each port has a console hub ([`crate::host::console::Hub`]), which queues and never drops; what
+//! Each port has a console hub ([`crate::host::console::ConsoleHub`]), which queues and never drops; what
 //! differs is the files behind it. Everything that can be in use is taken here, before the guest
 //! starts.
 
@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::host::console::io::{ConsoleIo, Files};
-use crate::host::console::{Hub, Owner};
+use crate::host::console::{ConsoleHub, Owner};
 use crate::host::listener::Listener;
 
 /// Bytes of output that may wait for a file or pipe before the guest waits too.
@@ -179,7 +179,7 @@ impl FromStr for Serial {
 
 /// A port's far end.
 pub(crate) struct Line {
-    pub hub: Arc<Hub>,
+    pub hub: Arc<ConsoleHub>,
     /// How a user finds it, if it has a name of its own.
     pub name: Option<String>,
     /// Somebody can see what the guest sends there.
@@ -248,7 +248,7 @@ pub(crate) fn open(
             .transpose()
             .map_err(SerialError::Events)?;
         let owner = owner();
-        let hub = Hub::new(owner.clone(), own, limit);
+        let hub = ConsoleHub::new(owner.clone(), own, limit);
         if let Some(wake) = wake {
             let io = ConsoleIo::new(files, hub.clone(), owner, wake);
             let io = io.map_err(SerialError::Events)?;

@@ -7,7 +7,7 @@ use ppckvm_api::GuestMemory;
 use ppckvm_devices::virtio::console::{Console, Sink, Turns, WindowSize};
 
 use super::VirtioBox;
-use crate::host::console::{Hub, Port};
+use crate::host::console::{ConsoleHub, Port};
 
 /// Bytes of the buffers in which Linux prints its own messages on a virtio console (`N_OUTBUF` of
 /// its `hvc_console.c`): all of a message but its end comes in full ones. What programs print comes
@@ -15,22 +15,22 @@ use crate::host::console::{Hub, Port};
 const KERNEL_BUFFER: usize = 16;
 
 /// The hub as the device's other end. The hub keeps the device, so this does not keep the hub.
-struct Far {
-    hub: Weak<Hub>,
+struct HubEnd {
+    hub: Weak<ConsoleHub>,
     /// The last buffer was a full one of the kernel's.
     was_full: AtomicBool,
 }
 
-impl Far {
-    fn new(hub: &Arc<Hub>) -> Self {
-        Far {
+impl HubEnd {
+    fn new(hub: &Arc<ConsoleHub>) -> Self {
+        HubEnd {
             hub: Arc::downgrade(hub),
             was_full: AtomicBool::new(false),
         }
     }
 }
 
-impl Sink for Far {
+impl Sink for HubEnd {
     fn send(&self, bytes: &[u8]) {
         let is_full = bytes.len() == KERNEL_BUFFER;
         let follows = self.was_full.swap(is_full, Ordering::Relaxed);
@@ -48,9 +48,9 @@ impl Sink for Far {
 }
 
 /// The device as the hub's port.
-struct Near(Console<GuestMemory>);
+struct DevicePort(Console<GuestMemory>);
 
-impl Port for Near {
+impl Port for DevicePort {
     fn fill(&self, source: &mut dyn FnMut(usize) -> Vec<u8>) {
         self.0.fill(source);
     }
@@ -61,9 +61,9 @@ impl Port for Near {
 }
 
 /// A device between the guest and a hub; the machine's consoles share `turns`.
-pub(crate) fn device(hub: &Arc<Hub>, turns: &Turns<GuestMemory>) -> VirtioBox {
-    let console = Console::new(Arc::new(Far::new(hub)), turns.clone());
-    hub.connect(Arc::new(Near(console.clone())));
+pub(crate) fn device(hub: &Arc<ConsoleHub>, turns: &Turns<GuestMemory>) -> VirtioBox {
+    let console = Console::new(Arc::new(HubEnd::new(hub)), turns.clone());
+    hub.connect(Arc::new(DevicePort(console.clone())));
     Box::new(console)
 }
 
@@ -79,19 +79,19 @@ mod tests {
     fn panic_in(sizes: &[usize]) -> Option<Outcome> {
         let control = Arc::new(Control::default());
         let watch = Watch::new(control.clone(), OnPanic::Continue);
-        let hub = Hub::new(
+        let hub = ConsoleHub::new(
             Arc::new(port::Port::new(control, watch.clone())),
             None,
             64 << 10,
         );
-        let far = Far::new(&hub);
+        let end = HubEnd::new(&hub);
         let mut text: &[u8] = b"[    0.512345] Kernel panic - not syncing: VFS: no root\r\n";
         for size in sizes.iter().cycle() {
             let (piece, rest) = text.split_at(text.len().min(*size));
             if piece.is_empty() {
                 break;
             }
-            far.send(piece);
+            end.send(piece);
             text = rest;
         }
         watch.panic()
