@@ -8,7 +8,7 @@ use smoltcp::wire::{
 };
 
 use super::address;
-use super::around::MTU;
+use super::environment::MTU;
 use super::link::Link;
 
 const IP_HEADER: usize = 20;

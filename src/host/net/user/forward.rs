@@ -12,8 +12,8 @@ use rustix::event::epoll::EventFlags;
 use smoltcp::time::Instant;
 
 use super::address;
-use super::around::Around;
 use super::datagram::{Datagram, Endpoint};
+use super::environment::Environment;
 use super::readiness::{Id, Readiness};
 use crate::host::descriptors::{Reserve, is_exhausted};
 use crate::host::net::NetError;
@@ -199,9 +199,9 @@ impl Forwards {
     /// A listener has clients or datagrams; `connect` gets the clients. False when it is none.
     pub fn ready(
         &mut self,
-        around: &mut Around,
+        environment: &mut Environment,
         id: Id,
-        mut connect: impl FnMut(&mut Around, TcpStream, Endpoint),
+        mut connect: impl FnMut(&mut Environment, TcpStream, Endpoint),
     ) -> bool {
         let Some(forward) = self.forwards.get_mut(&id) else {
             return false;
@@ -209,7 +209,7 @@ impl Forwards {
         match &mut forward.listener {
             Listener::Tcp(listener, reserve) => loop {
                 match listener.accept() {
-                    Ok((client, _)) => connect(around, client, forward.guest),
+                    Ok((client, _)) => connect(environment, client, forward.guest),
                     Err(error) => match error.kind() {
                         io::ErrorKind::WouldBlock => break,
                         io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
@@ -224,7 +224,7 @@ impl Forwards {
                                 && reserve.turn_away(&*listener, || listener.accept());
                             if !left {
                                 // No event tells of it again.
-                                self.again = Some(around.now + AGAIN.into());
+                                self.again = Some(environment.now + AGAIN.into());
                                 break;
                             }
                         }
@@ -242,7 +242,7 @@ impl Forwards {
                         to: forward.guest,
                         length,
                     };
-                    datagram.send(around.link, &self.buffer[..length]);
+                    datagram.send(environment.link, &self.buffer[..length]);
                 }
             }
         }
@@ -268,13 +268,13 @@ impl Forwards {
     /// Tries again, with `connect` as for [`Forwards::ready`].
     pub fn tick(
         &mut self,
-        around: &mut Around,
-        mut connect: impl FnMut(&mut Around, TcpStream, Endpoint),
+        environment: &mut Environment,
+        mut connect: impl FnMut(&mut Environment, TcpStream, Endpoint),
     ) {
         self.again = None;
         let ids: Vec<_> = self.forwards.keys().copied().collect();
         for id in ids {
-            self.ready(around, id, &mut connect);
+            self.ready(environment, id, &mut connect);
         }
     }
 

@@ -22,10 +22,10 @@
 //! ones among them, lead nowhere, as does ICMP other than echo requests.
 
 mod address;
-mod around;
 mod buffers;
 mod datagram;
 mod dhcp;
+mod environment;
 mod forward;
 mod fragments;
 mod link;
@@ -53,7 +53,7 @@ pub(super) use readiness::Readiness;
 pub use forward::{HostForward, ParseForwardError, Protocol};
 
 use self::address::Reach;
-use self::around::{Around, Bounds, Packet};
+use self::environment::{Bounds, Environment, Packet};
 use self::forward::Forwards;
 use self::fragments::Fragments;
 use self::link::Link;
@@ -176,7 +176,7 @@ impl User {
         self.link.learn(header.src_addr, from);
         match header.next_header {
             IpProtocol::Tcp => {
-                let around = &mut Around {
+                let environment = &mut Environment {
                     now: self.now,
                     bounds: self.bounds,
                     link: &mut self.link,
@@ -184,7 +184,7 @@ impl User {
                 };
                 let resolvers = &self.resolvers;
                 let first = || name_servers(self.bounds.reach, resolvers).first().copied();
-                self.tcp.receive(around, &packet, first);
+                self.tcp.receive(environment, &packet, first);
             }
             IpProtocol::Icmp => datagram::icmp(&mut self.link, &header, packet.payload, bytes),
             _ if address::is_ours(header.dst_addr) => {
@@ -222,7 +222,7 @@ impl User {
         if self.forwards.answer(guest, remote, udp.payload()) {
             return;
         }
-        let around = &mut Around {
+        let environment = &mut Environment {
             now: self.now,
             bounds: self.bounds,
             link: &mut self.link,
@@ -230,19 +230,19 @@ impl User {
         };
         let resolvers = &self.resolvers;
         let servers = || name_servers(self.bounds.reach, resolvers);
-        self.udp.receive(around, packet, &udp, servers);
+        self.udp.receive(environment, packet, &udp, servers);
     }
 
     /// Has the protocols send what they can.
     fn work(&mut self) {
         if std::mem::take(&mut self.busy) {
-            let around = &mut Around {
+            let environment = &mut Environment {
                 now: self.now,
                 bounds: self.bounds,
                 link: &mut self.link,
                 readiness: &mut self.readiness,
             };
-            self.tcp.work(around);
+            self.tcp.work(environment);
         }
     }
 }
@@ -328,20 +328,20 @@ impl Backend for User {
                 // Looked at again when a driver comes.
                 continue;
             }
-            let around = &mut Around {
+            let environment = &mut Environment {
                 now: self.now,
                 bounds: self.bounds,
                 link: &mut self.link,
                 readiness: &mut self.readiness,
             };
             let tcp = &mut self.tcp;
-            let connect = |around: &mut Around, client, guest| {
-                tcp.forward(around, client, guest);
+            let connect = |environment: &mut Environment, client, guest| {
+                tcp.forward(environment, client, guest);
             };
-            if !self.forwards.ready(around, id, connect) {
-                self.tcp.ready(around, id, events);
+            if !self.forwards.ready(environment, id, connect) {
+                self.tcp.ready(environment, id, events);
                 if events.intersects(EventFlags::IN | EventFlags::ERR | EventFlags::HUP) {
-                    self.udp.ready(around, id);
+                    self.udp.ready(environment, id);
                 }
             }
             self.busy = true;
@@ -355,16 +355,17 @@ impl Backend for User {
             self.busy = true;
         }
         if self.forwards.deadline().is_some_and(|at| at <= self.now) {
-            let around = &mut Around {
+            let environment = &mut Environment {
                 now: self.now,
                 bounds: self.bounds,
                 link: &mut self.link,
                 readiness: &mut self.readiness,
             };
             let tcp = &mut self.tcp;
-            self.forwards.tick(around, |around, client, guest| {
-                tcp.forward(around, client, guest)
-            });
+            self.forwards
+                .tick(environment, |environment, client, guest| {
+                    tcp.forward(environment, client, guest)
+                });
             self.busy = true;
         }
         if self.udp.deadline().is_some_and(|at| at <= self.now) {

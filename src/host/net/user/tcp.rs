@@ -30,9 +30,9 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, Icmpv4DstUnreachable, IpCidr, TcpPacket};
 
 use super::address;
-use super::around::{Around, MTU, Packet};
 use super::buffers::{Buffers, CONNECTIONS};
 use super::datagram::{self, Endpoint};
+use super::environment::{Environment, MTU, Packet};
 use super::link::Link;
 use super::readiness::{Id, Readiness};
 
@@ -154,7 +154,7 @@ impl Tcp {
     /// Takes a packet from the guest; `name_server` is the host's.
     pub fn receive(
         &mut self,
-        around: &mut Around,
+        environment: &mut Environment,
         packet: &Packet,
         name_server: impl FnOnce() -> Option<SocketAddr>,
     ) {
@@ -178,11 +178,11 @@ impl Tcp {
             let Stage::Open(handle) = connection.stage else {
                 // The SYN again, or what makes no sense before there was an answer.
                 if tcp.rst() {
-                    self.remove(id, around.readiness);
+                    self.remove(id, environment.readiness);
                 }
                 return;
             };
-            self.ingress(around, packet);
+            self.ingress(environment, packet);
             self.look(id);
             self.list(id);
             if self.sockets.get::<Socket>(handle).recv_queue() >= CHUNK {
@@ -191,31 +191,31 @@ impl Tcp {
             return;
         }
         if !tcp.syn() || tcp.ack() {
-            return self.ingress(around, packet);
+            return self.ingress(environment, packet);
         }
         let destination = if address::is_name_server(to, tcp.dst_port()) {
             name_server()
         } else {
-            around
+            environment
                 .bounds
                 .reach
                 .on_host(to)
                 .map(|ip| SocketAddr::new(ip, tcp.dst_port()))
         };
         match destination {
-            Some(destination) => self.connect(around, key, destination, packet),
-            None => self.ingress(around, packet),
+            Some(destination) => self.connect(environment, key, destination, packet),
+            None => self.ingress(environment, packet),
         }
     }
 
     /// Asks the host for a connection.
-    fn connect(&mut self, around: &mut Around, key: Key, to: SocketAddr, syn: &[u8]) {
-        if self.is_full(around) {
-            return self.ingress(around, syn);
+    fn connect(&mut self, environment: &mut Environment, key: Key, to: SocketAddr, syn: &[u8]) {
+        if self.is_full(environment) {
+            return self.ingress(environment, syn);
         }
         match connect(to).and_then(|host| {
-            let host = around.bounds.descriptors.admit(host)?;
-            let id = around.readiness.add(&host, EDGES)?;
+            let host = environment.bounds.descriptors.admit(host)?;
+            let id = environment.readiness.add(&host, EDGES)?;
             Ok((host, id))
         }) {
             Ok((host, id)) => {
@@ -223,33 +223,33 @@ impl Tcp {
                 let stage = Stage::Connecting { syn, is_up: false };
                 self.insert(id, key, host, stage);
             }
-            Err(error) => self.refuse(around, syn, &error),
+            Err(error) => self.refuse(environment, syn, &error),
         }
     }
 
     /// The host will not connect: tells the guest as far as it is the network's business.
-    fn refuse(&mut self, around: &mut Around, syn: &[u8], error: &io::Error) {
+    fn refuse(&mut self, environment: &mut Environment, syn: &[u8], error: &io::Error) {
         use Icmpv4DstUnreachable::{HostUnreachable, NetUnreachable};
         match Errno::from_io_error(error) {
-            Some(Errno::NETUNREACH) => datagram::unreachable(around.link, NetUnreachable, syn),
+            Some(Errno::NETUNREACH) => datagram::unreachable(environment.link, NetUnreachable, syn),
             Some(Errno::HOSTUNREACH | Errno::TIMEDOUT) => {
-                datagram::unreachable(around.link, HostUnreachable, syn);
+                datagram::unreachable(environment.link, HostUnreachable, syn);
             }
-            Some(Errno::CONNREFUSED | Errno::CONNRESET) => self.ingress(around, syn),
+            Some(Errno::CONNREFUSED | Errno::CONNRESET) => self.ingress(environment, syn),
             _ => {
                 if let Some(times) = self.refused.count() {
                     tracing::warn!(
                         "a connection of the guest's is refused ({times} so far): {error}"
                     );
                 }
-                self.ingress(around, syn);
+                self.ingress(environment, syn);
             }
         }
     }
 
     /// Connects a client of a forwarded port with the guest.
-    pub fn forward(&mut self, around: &mut Around, host: TcpStream, to: Endpoint) {
-        if self.is_full(around) || around.bounds.descriptors.admit(&host).is_err() {
+    pub fn forward(&mut self, environment: &mut Environment, host: TcpStream, to: Endpoint) {
+        if self.is_full(environment) || environment.bounds.descriptors.admit(&host).is_err() {
             return reset(&host);
         }
         let free = (0..=u16::MAX - FIRST_PORT).find_map(|_| {
@@ -269,7 +269,7 @@ impl Tcp {
         let prepared = host
             .set_nonblocking(true)
             .and_then(|()| host.set_nodelay(true));
-        let id = prepared.and_then(|()| around.readiness.add(&host, EDGES));
+        let id = prepared.and_then(|()| environment.readiness.add(&host, EDGES));
         match id {
             Ok(id) => {
                 socket
@@ -287,8 +287,8 @@ impl Tcp {
         }
     }
 
-    fn is_full(&mut self, around: &Around) -> bool {
-        let most = CONNECTIONS.min(around.bounds.descriptors.half());
+    fn is_full(&mut self, environment: &Environment) -> bool {
+        let most = CONNECTIONS.min(environment.bounds.descriptors.half());
         let full = self.connections.len() >= most;
         if full && let Some(times) = self.full.count() {
             tracing::warn!(
@@ -322,7 +322,7 @@ impl Tcp {
     }
 
     /// Something happened to a connection's host socket.
-    pub fn ready(&mut self, around: &mut Around, id: Id, events: EventFlags) {
+    pub fn ready(&mut self, environment: &mut Environment, id: Id, events: EventFlags) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
@@ -334,11 +334,11 @@ impl Tcp {
             Stage::Connecting { syn, is_up } => {
                 if let Some(error) = error {
                     let syn = std::mem::take(syn);
-                    self.remove(id, around.readiness);
-                    self.refuse(around, &syn, &error);
+                    self.remove(id, environment.readiness);
+                    self.refuse(environment, &syn, &error);
                 } else if events.intersects(EventFlags::OUT) {
                     *is_up = true;
-                    self.connected(around, id);
+                    self.connected(environment, id);
                 }
             }
             Stage::Open(handle) => {
@@ -355,14 +355,14 @@ impl Tcp {
     }
 
     /// Once the host has connected, the guest's SYN gets its answer, when that has room.
-    fn connected(&mut self, around: &mut Around, id: Id) {
+    fn connected(&mut self, environment: &mut Environment, id: Id) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
         let Stage::Connecting { syn, is_up: true } = &mut connection.stage else {
             return;
         };
-        if around.link.is_full() {
+        if environment.link.is_full() {
             return self.list(id);
         }
         let syn = std::mem::take(syn);
@@ -372,24 +372,24 @@ impl Tcp {
             .expect("a new socket listens at any port but 0");
         let handle = self.sockets.add(socket);
         connection.stage = Stage::Open(handle);
-        self.ingress(around, &syn);
+        self.ingress(environment, &syn);
         if self.sockets.get::<Socket>(handle).is_listening() {
             // The stack thinks nothing of this SYN.
-            self.remove(id, around.readiness);
+            self.remove(id, environment.readiness);
         } else {
             self.look(id);
             self.list(id);
         }
     }
 
-    fn ingress(&mut self, around: &mut Around, packet: &[u8]) {
+    fn ingress(&mut self, environment: &mut Environment, packet: &[u8]) {
         let mut phy = Phy {
-            link: around.link,
+            link: environment.link,
             incoming: Some(packet),
             capabilities: &self.capabilities,
         };
         self.interface
-            .poll_ingress_single(around.now, &mut phy, &mut self.sockets);
+            .poll_ingress_single(environment.now, &mut phy, &mut self.sockets);
     }
 
     fn list(&mut self, id: Id) {
@@ -484,20 +484,24 @@ impl Tcp {
     }
 
     /// Moves what can be moved: between sockets, and from the stack to the guest.
-    pub fn work(&mut self, around: &mut Around) {
+    pub fn work(&mut self, environment: &mut Environment) {
         for index in 0..self.listed.len() {
             self.serve(self.listed[index]);
         }
         let mut passed = false;
-        while !around.link.has_enough() {
+        while !environment.link.has_enough() {
             passed = true;
             let mut phy = Phy {
-                link: around.link,
+                link: environment.link,
                 incoming: None,
                 capabilities: &self.capabilities,
             };
             let sockets = &mut self.sockets;
-            if self.interface.poll_egress(around.now, &mut phy, sockets) == PollResult::None {
+            if self
+                .interface
+                .poll_egress(environment.now, &mut phy, sockets)
+                == PollResult::None
+            {
                 break;
             }
         }
@@ -509,7 +513,7 @@ impl Tcp {
             };
             connection.listed = false;
             let Stage::Open(handle) = connection.stage else {
-                self.connected(around, id);
+                self.connected(environment, id);
                 continue;
             };
             let socket = self.sockets.get::<Socket>(handle);
@@ -524,7 +528,7 @@ impl Tcp {
             };
             let delivered = !connection.in_order || connection.told_host;
             if closed && delivered {
-                self.remove(id, around.readiness);
+                self.remove(id, environment.readiness);
             } else if !closed {
                 kept.push(id);
             }

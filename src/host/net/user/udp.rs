@@ -11,8 +11,8 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{Icmpv4DstUnreachable, UdpPacket};
 
 use super::address;
-use super::around::{Around, Packet};
 use super::datagram::{self, Datagram, Endpoint};
+use super::environment::{Environment, Packet};
 use super::readiness::{Id, Readiness};
 
 /// Pairs at one time; the one that was silent for longest makes room for a new one.
@@ -72,7 +72,7 @@ impl Udp {
     /// Takes a datagram from the guest; `name_servers` are the host's.
     pub fn receive(
         &mut self,
-        around: &mut Around,
+        environment: &mut Environment,
         packet: &Packet,
         udp: &UdpPacket<&[u8]>,
         name_servers: impl FnOnce() -> Vec<SocketAddr>,
@@ -83,21 +83,21 @@ impl Udp {
         };
         let id = match self.ids.get(&key) {
             Some(&id) => Ok(id),
-            None => self.open(around, key, name_servers),
+            None => self.open(environment, key, name_servers),
         };
         match id {
-            Ok(id) => self.send(around, id, udp.payload()),
+            Ok(id) => self.send(environment, id, udp.payload()),
             Err(error) => {
                 tracing::debug!("a datagram of the guest's is refused: {error}");
                 let reason = Icmpv4DstUnreachable::HostUnreachable;
-                datagram::unreachable(around.link, reason, packet.bytes);
+                datagram::unreachable(environment.link, reason, packet.bytes);
             }
         }
     }
 
     fn open(
         &mut self,
-        around: &mut Around,
+        environment: &mut Environment,
         key: Key,
         name_servers: impl FnOnce() -> Vec<SocketAddr>,
     ) -> io::Result<Id> {
@@ -111,21 +111,21 @@ impl Udp {
             };
             (first, Some(question))
         } else {
-            let ip = around
+            let ip = environment
                 .bounds
                 .reach
                 .on_host(key.remote.0)
                 .ok_or(io::ErrorKind::HostUnreachable)?;
             (SocketAddr::new(ip, key.remote.1), None)
         };
-        if self.pairs.len() >= PAIRS.min(around.bounds.descriptors.half()) {
+        if self.pairs.len() >= PAIRS.min(environment.bounds.descriptors.half()) {
             let oldest = self.pairs.iter().min_by_key(|(_, pair)| pair.used);
             if let Some(id) = oldest.map(|(&id, _)| id) {
-                self.remove(id, around.readiness);
+                self.remove(id, environment.readiness);
             }
         }
-        let host = around.bounds.descriptors.admit(connect(to)?)?;
-        let id = around.readiness.add(&host, EventFlags::IN)?;
+        let host = environment.bounds.descriptors.admit(connect(to)?)?;
+        let id = environment.readiness.add(&host, EventFlags::IN)?;
         let ((guest, port), remote) = (key.guest, host.peer_addr());
         tracing::debug!("udp {guest}:{port}: opens to {remote:?}");
         self.ids.insert(key, id);
@@ -134,18 +134,18 @@ impl Udp {
             Pair {
                 key,
                 host,
-                used: around.now,
+                used: environment.now,
                 question,
             },
         );
         Ok(id)
     }
 
-    fn send(&mut self, around: &mut Around, id: Id, data: &[u8]) {
+    fn send(&mut self, environment: &mut Environment, id: Id, data: &[u8]) {
         let Some(pair) = self.pairs.get_mut(&id) else {
             return;
         };
-        pair.used = around.now;
+        pair.used = environment.now;
         // The guest asks again: perhaps another server answers.
         let again = pair
             .question
@@ -158,12 +158,12 @@ impl Udp {
         match sent {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => self.failed(around, id, &error),
+            Err(error) => self.failed(environment, id, &error),
         }
     }
 
     /// A socket has datagrams, or an error.
-    pub fn ready(&mut self, around: &mut Around, id: Id) {
+    pub fn ready(&mut self, environment: &mut Environment, id: Id) {
         self.buffer.resize(LARGEST, 0);
         for _ in 0..TURN {
             let Some(pair) = self.pairs.get_mut(&id) else {
@@ -171,23 +171,23 @@ impl Udp {
             };
             match pair.host.recv(&mut self.buffer) {
                 Ok(length) => {
-                    pair.used = around.now;
+                    pair.used = environment.now;
                     let datagram = Datagram {
                         from: pair.key.remote,
                         to: pair.key.guest,
                         length,
                     };
-                    datagram.send(around.link, &self.buffer[..length]);
+                    datagram.send(environment.link, &self.buffer[..length]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return self.failed(around, id, &error),
+                Err(error) => return self.failed(environment, id, &error),
             }
         }
     }
 
     /// The peer cannot be reached: asks the next name server, or tells the guest.
-    fn failed(&mut self, around: &mut Around, id: Id, error: &io::Error) {
+    fn failed(&mut self, environment: &mut Environment, id: Id, error: &io::Error) {
         let Some(pair) = self.pairs.get_mut(&id) else {
             return;
         };
@@ -202,14 +202,14 @@ impl Udp {
                 let server = question.servers[question.asked];
                 if connect(server).is_ok_and(|host| {
                     let sent = host.send(&question.text).is_ok();
-                    sent && replace(around.readiness, &mut pair.host, host, id)
+                    sent && replace(environment.readiness, &mut pair.host, host, id)
                 }) {
                     return;
                 }
             }
         }
         let key = pair.key;
-        self.remove(id, around.readiness);
+        self.remove(id, environment.readiness);
         let lost = Datagram {
             from: key.guest,
             to: key.remote,
@@ -218,7 +218,7 @@ impl Udp {
         let mut packet = vec![0; lost.packet_len()];
         lost.emit(&mut packet, |_| {});
         let reason = Icmpv4DstUnreachable::PortUnreachable;
-        datagram::unreachable(around.link, reason, &packet);
+        datagram::unreachable(environment.link, reason, &packet);
     }
 
     fn remove(&mut self, id: Id, readiness: &mut Readiness) {

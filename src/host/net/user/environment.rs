@@ -1,4 +1,4 @@
-//! What is around a protocol when it works: the time, the link to the guest, the host's sockets, and
+//! What a protocol works with: the time, the link to the guest, the host's sockets, and
 //! the packet that came.
 
 use smoltcp::wire::Ipv4Repr;
@@ -18,8 +18,8 @@ pub(super) struct Bounds {
     pub reach: Reach,
 }
 
-/// What is around a protocol when it works.
-pub(super) struct Around<'a> {
+/// What a protocol works with, lent to it for one packet, one event or one deadline.
+pub(super) struct Environment<'a> {
     pub now: smoltcp::time::Instant,
     pub bounds: Bounds,
     pub link: &'a mut Link,
