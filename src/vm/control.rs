@@ -36,14 +36,14 @@ pub enum Phase {
 }
 
 #[derive(Debug, Default)]
-struct Pending {
+struct Requests {
     end: Option<Outcome>,
     text: bool,
     deadline: bool,
     report: bool,
 }
 
-impl Pending {
+impl Requests {
     fn any(&self) -> bool {
         self.end.is_some() || self.text || self.deadline || self.report
     }
@@ -59,8 +59,8 @@ type Hook = Box<dyn Fn() + Send + Sync>;
 /// Requests to one machine, from whichever thread.
 #[derive(Default)]
 pub(crate) struct Control {
-    pending: Mutex<Pending>,
-    /// Whether anything is pending: what the vcpu loop looks at after each exit.
+    requests: Mutex<Requests>,
+    /// Whether there are any requests: what the vcpu loop looks at after each exit.
     raised: AtomicBool,
     /// A [`Phase`] that the vcpu's thread has come to by itself.
     phase: AtomicU8,
@@ -84,17 +84,17 @@ impl Control {
     /// Makes the vcpu loop return; of several ends the first counts.
     pub fn request(&self, request: Request) {
         {
-            let mut pending = lock(&self.pending);
+            let mut requests = lock(&self.requests);
             match request {
                 Request::End(outcome) => {
                     if !outcome.is_final() {
                         lock(&self.asked).get_or_insert_with(|| outcome.clone());
                     }
-                    pending.end.get_or_insert(outcome);
+                    requests.end.get_or_insert(outcome);
                 }
-                Request::TextSeen => pending.text = true,
-                Request::Deadline => pending.deadline = true,
-                Request::Report => pending.report = true,
+                Request::TextSeen => requests.text = true,
+                Request::Deadline => requests.deadline = true,
+                Request::Report => requests.report = true,
             }
             self.raised.store(true, Ordering::SeqCst);
         }
@@ -113,7 +113,7 @@ impl Control {
     pub fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::SeqCst);
         if phase == Phase::Runs {
-            *lock(&self.asked) = lock(&self.pending).asked_end();
+            *lock(&self.asked) = lock(&self.requests).asked_end();
         }
         self.call_hooks();
     }
@@ -141,28 +141,28 @@ impl Control {
 
     /// The next request: an end before text, text before the deadline, a report last.
     pub fn take(&self) -> Option<Request> {
-        let mut pending = lock(&self.pending);
-        let request = if let Some(outcome) = pending.end.take() {
+        let mut requests = lock(&self.requests);
+        let request = if let Some(outcome) = requests.end.take() {
             Some(Request::End(outcome))
-        } else if std::mem::take(&mut pending.text) {
+        } else if std::mem::take(&mut requests.text) {
             Some(Request::TextSeen)
-        } else if std::mem::take(&mut pending.deadline) {
+        } else if std::mem::take(&mut requests.deadline) {
             Some(Request::Deadline)
-        } else if std::mem::take(&mut pending.report) {
+        } else if std::mem::take(&mut requests.report) {
             Some(Request::Report)
         } else {
             None
         };
-        self.raised.store(pending.any(), Ordering::SeqCst);
+        self.raised.store(requests.any(), Ordering::SeqCst);
         request
     }
 
     /// Forgets what an earlier wait left behind.
     pub fn forget_waits(&self) {
-        let mut pending = lock(&self.pending);
-        pending.text = false;
-        pending.deadline = false;
-        self.raised.store(pending.any(), Ordering::SeqCst);
+        let mut requests = lock(&self.requests);
+        requests.text = false;
+        requests.deadline = false;
+        self.raised.store(requests.any(), Ordering::SeqCst);
     }
 }
 

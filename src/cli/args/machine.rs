@@ -26,7 +26,7 @@ pub enum Scope {
 
 /// A machine as the command line describes it.
 #[derive(Clone, Debug)]
-struct Machine {
+struct MachineArgs {
     config: Option<PathBuf>,
     settings: Vec<KeyList>,
     /// Devices in the order in which they were given.
@@ -190,14 +190,14 @@ fn read_settings(scope: Scope, matches: &ArgMatches) -> Result<Vec<KeyList>, Err
     Ok(lists)
 }
 
-impl Machine {
+impl MachineArgs {
     fn read(scope: Scope, matches: &ArgMatches) -> Result<Self, Error> {
         let devices = DEVICES.iter();
         let mut devices: Vec<(usize, DeviceSpec)> = devices
             .flat_map(|table| given(matches, table.option))
             .collect();
         devices.sort_by_key(|(index, _)| *index);
-        Ok(Machine {
+        Ok(MachineArgs {
             config: matches.get_one("config").cloned(),
             settings: read_settings(scope, matches)?,
             devices: devices.into_iter().map(|(_, device)| device).collect(),
@@ -256,7 +256,7 @@ macro_rules! options {
     ($($(#[doc = $doc:literal])* $name:ident => $scope:ident),*) => {$(
         $(#[doc = $doc])*
         #[derive(Clone, Debug)]
-        pub struct $name(Machine);
+        pub struct $name(MachineArgs);
 
         impl Args for $name {
             fn augment_args(command: Command) -> Command {
@@ -270,7 +270,7 @@ macro_rules! options {
 
         impl FromArgMatches for $name {
             fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-                Machine::read(Scope::$scope, matches).map($name)
+                MachineArgs::read(Scope::$scope, matches).map($name)
             }
 
             fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {

@@ -24,7 +24,7 @@ pub(super) unsafe extern "sysv64" fn interpret(
     let (context, regs) = unsafe { (&mut *context, &mut *regs) };
     if context.uses_float {
         // The host may have tried the operation, and found it inexact, before it came here.
-        settle(&mut context.pending, &mut regs.fpscr);
+        settle(&mut context.unsettled, &mut regs.fpscr);
         take_inexact();
     }
     run(context, regs, word, site, None)

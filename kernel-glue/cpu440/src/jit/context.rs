@@ -2,7 +2,7 @@
 
 use super::groups::WIDEST;
 use super::interp_ops::InterpOps;
-use super::status::Pending;
+use super::status::UnsettledFpscr;
 use super::window_backoff::WindowBackoff;
 use crate::interp::Exec;
 use crate::mmu::PinnedLoads;
@@ -75,7 +75,7 @@ pub(super) struct Context<'a> {
     /// Translated code does floating-point arithmetic or comparisons.
     pub uses_float: bool,
     /// What FPSCR lacks of the floating-point operations so far.
-    pub pending: Pending,
+    pub unsettled: UnsettledFpscr,
 }
 
 impl Context<'_> {

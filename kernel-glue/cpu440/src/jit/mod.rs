@@ -67,7 +67,7 @@ use hotness::{Hotness, Next};
 use interp_ops::InterpOps;
 use memory::CodeMemory;
 use signal::{Running, Sites};
-use status::Pending;
+use status::UnsettledFpscr;
 use stopwatch::{Start, ticks};
 use window_backoff::WindowBackoff;
 use x64::{Emitter, MOST_BYTES};
@@ -290,7 +290,7 @@ impl Jit {
                 summary: self.emitter.summary,
                 uncached,
                 uses_float: self.uses_float,
-                pending: Pending::NOTHING,
+                unsettled: UnsettledFpscr::NOTHING,
             };
             context.pin(pinned);
             if self.uses_float {
@@ -315,7 +315,7 @@ impl Jit {
                     &running,
                 )
             };
-            status::settle(&mut context.pending, &mut regs.fpscr);
+            status::settle(&mut context.unsettled, &mut regs.fpscr);
             let unused = context.budget - context.done as i32;
             *left -= slice - unused as u32;
             let trap = match why & 0xFF {

@@ -24,7 +24,7 @@ macro_rules! operations {
             const ALL: &[Arithmetic] = &[$(Arithmetic::$name),*];
 
             /// Does the operation for what it leaves in FPSCR.
-            fn redo(self, status: &mut u32, of: &Pending) {
+            fn redo(self, status: &mut u32, of: &UnsettledFpscr) {
                 match self {
                     $(Arithmetic::$name => {
                         fpu::$function(status, $(of.$operand),+);
@@ -61,7 +61,7 @@ const NONE: u32 = u32::MAX;
 /// What FPSCR still lacks.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub(super) struct Pending {
+pub(super) struct UnsettledFpscr {
     /// The last operation, an [`Arithmetic`], or all ones.
     pub operation: u32,
     /// FPCC of a comparison after it, or 0.
@@ -74,9 +74,9 @@ pub(super) struct Pending {
     pub b: u64,
 }
 
-impl Pending {
+impl UnsettledFpscr {
     /// Nothing.
-    pub const NOTHING: Pending = Pending {
+    pub const NOTHING: UnsettledFpscr = UnsettledFpscr {
         operation: NONE,
         fpcc: 0,
         a: 0,
@@ -87,15 +87,15 @@ impl Pending {
 
 /// Brings FPSCR up to date.
 #[inline]
-pub(super) fn settle(pending: &mut Pending, status: &mut u32) {
-    if pending.operation != NONE || pending.fpcc != 0 {
-        settle_now(pending, status);
+pub(super) fn settle(unsettled: &mut UnsettledFpscr, status: &mut u32) {
+    if unsettled.operation != NONE || unsettled.fpcc != 0 {
+        settle_now(unsettled, status);
     }
 }
 
 #[cold]
-fn settle_now(pending: &mut Pending, status: &mut u32) {
-    let last = Arithmetic::ALL.get(pending.operation as usize);
+fn settle_now(unsettled: &mut UnsettledFpscr, status: &mut u32) {
+    let last = Arithmetic::ALL.get(unsettled.operation as usize);
     if let Some(operation) = last {
         if take_inexact() {
             // FX tells of an exception bit that was 0 before.
@@ -104,12 +104,12 @@ fn settle_now(pending: &mut Pending, status: &mut u32) {
             }
             *status |= fpscr::XX;
         }
-        operation.redo(status, pending);
+        operation.redo(status, unsettled);
     }
-    if pending.fpcc != 0 {
-        *status = *status & !fpscr::FPCC | pending.fpcc << 12;
+    if unsettled.fpcc != 0 {
+        *status = *status & !fpscr::FPCC | unsettled.fpcc << 12;
     }
-    *pending = Pending::NOTHING;
+    *unsettled = UnsettledFpscr::NOTHING;
 }
 
 /// MXCSR: a result was inexact.

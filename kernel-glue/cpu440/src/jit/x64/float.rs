@@ -14,18 +14,19 @@ use ppc440_isa::{Insn, regs::fpscr};
 
 use super::super::context::Context;
 use super::super::exec::frame;
-use super::super::status::{Arithmetic, Pending};
+use super::super::status::{Arithmetic, UnsettledFpscr};
 use super::{Emitter, asm, at};
 
 /// The FPSCR bits that must be 0 for the usual case: exceptions enabled, other roundings.
 const UNUSUAL: u32 = fpscr::VE | fpscr::OE | fpscr::UE | fpscr::ZE | fpscr::XE | fpscr::RN;
 
 /// Offsets into [`Context`].
-const OPERATION: i32 = (offset_of!(Context, pending) + offset_of!(Pending, operation)) as i32;
-const FPCC: i32 = (offset_of!(Context, pending) + offset_of!(Pending, fpcc)) as i32;
-const FRA: i32 = (offset_of!(Context, pending) + offset_of!(Pending, a)) as i32;
-const FRC: i32 = (offset_of!(Context, pending) + offset_of!(Pending, c)) as i32;
-const FRB: i32 = (offset_of!(Context, pending) + offset_of!(Pending, b)) as i32;
+const OPERATION: i32 =
+    (offset_of!(Context, unsettled) + offset_of!(UnsettledFpscr, operation)) as i32;
+const FPCC: i32 = (offset_of!(Context, unsettled) + offset_of!(UnsettledFpscr, fpcc)) as i32;
+const FRA: i32 = (offset_of!(Context, unsettled) + offset_of!(UnsettledFpscr, a)) as i32;
+const FRC: i32 = (offset_of!(Context, unsettled) + offset_of!(UnsettledFpscr, c)) as i32;
+const FRB: i32 = (offset_of!(Context, unsettled) + offset_of!(UnsettledFpscr, b)) as i32;
 
 impl Emitter {
     /// A floating-point instruction; `false` when it is left to the interpreter.
