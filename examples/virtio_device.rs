@@ -11,22 +11,22 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use ppckvm::testing::Guest;
-use ppckvm::virtio_device::{ByteOrder, Link, QueueError, VirtioDevice};
+use ppckvm::virtio_device::{Activation, ByteOrder, QueueError, VirtioDevice};
 use ppckvm::{Bus, GuestMemory, Machine, Place};
 
 /// Answers each request with the same text, while the driver is there.
-struct Letters(Option<Link<GuestMemory>>);
+struct Letters(Option<Activation<GuestMemory>>);
 
 impl Letters {
     /// Serves what waits in the queue; whether the driver wants to hear of it.
-    fn serve(link: &mut Link<GuestMemory>) -> Result<bool, QueueError> {
-        while let Some(chain) = link.queues[0].pop(&link.memory)? {
-            let mut writer = chain.writer(&link.memory);
+    fn serve(activation: &mut Activation<GuestMemory>) -> Result<bool, QueueError> {
+        while let Some(chain) = activation.queues[0].pop(&activation.memory)? {
+            let mut writer = chain.writer(&activation.memory);
             // A buffer without room takes none of it, and the driver learns that from the length.
             let _ = writer.write_all(b"letters!");
-            link.queues[0].push(&link.memory, chain.head, writer.written())?;
+            activation.queues[0].push(&activation.memory, chain.head, writer.written())?;
         }
-        Ok(link.queues[0].needs_interrupt(&link.memory))
+        Ok(activation.queues[0].needs_interrupt(&activation.memory))
     }
 }
 
@@ -47,17 +47,19 @@ impl VirtioDevice<GuestMemory> for Letters {
         data.fill(0);
     }
 
-    fn activate(&mut self, link: Link<GuestMemory>) {
-        self.0 = Some(link);
+    fn activate(&mut self, activation: Activation<GuestMemory>) {
+        self.0 = Some(activation);
     }
 
     fn notify(&mut self, queue: u16) {
-        let Some(link) = &mut self.0 else { return };
-        match Letters::serve(link) {
-            Ok(true) => link.interrupt.used(),
+        let Some(activation) = &mut self.0 else {
+            return;
+        };
+        match Letters::serve(activation) {
+            Ok(true) => activation.interrupt.used(),
             Ok(false) => {}
             // The driver broke the rules: it is told to reset the device.
-            Err(error) => link.interrupt.queue_broken(queue, &error),
+            Err(error) => activation.interrupt.queue_broken(queue, &error),
         }
     }
 

@@ -108,7 +108,7 @@ pub use ppckvm_devices::{AccessError, DcrDevice, IrqLine, IrqSink, MmioDevice, R
 /// What a virtio device of the embedder's is made of, see [`Machine::virtio_device`].
 pub mod virtio_device {
     pub use ppckvm_devices::virtio::{
-        ByteOrder, Chain, Interrupt, Link, Queue, QueueError, Reader, VirtioDevice, Writer,
+        Activation, ByteOrder, Chain, Interrupt, Queue, QueueError, Reader, VirtioDevice, Writer,
         read_fields,
     };
 }

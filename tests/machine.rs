@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ppckvm::testing::PATIENCE;
-use ppckvm::virtio_device::{ByteOrder, Link, VirtioDevice};
+use ppckvm::virtio_device::{Activation, ByteOrder, VirtioDevice};
 use ppckvm::{
     Access, AccessError, BuildError, Bus, Clock, DcrDevice, GuestMemory, Interrupt, IrqLine,
     Machine, MemorySize, MmioDevice, OnReset, Outcome, Place, Reached, ResetKind, Stuck, Tree,
@@ -267,7 +267,7 @@ impl VirtioDevice<GuestMemory> for Busy {
         data.fill(0);
     }
 
-    fn activate(&mut self, _link: Link<GuestMemory>) {}
+    fn activate(&mut self, _link: Activation<GuestMemory>) {}
 
     fn notify(&mut self, _queue: u16) {}
 

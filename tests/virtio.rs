@@ -6,7 +6,7 @@ mod support;
 
 use std::io::Write;
 
-use ppckvm::virtio_device::{ByteOrder, Link, QueueError, VirtioDevice};
+use ppckvm::virtio_device::{Activation, ByteOrder, QueueError, VirtioDevice};
 use ppckvm::{Bus, Clock, Console, GuestMemory, OnReset, Outcome, Place, Vm, WindowSize};
 use support::linux::{Linux, PROMPT, machine};
 
@@ -222,16 +222,16 @@ fn four_devices_share_the_pci_bus_and_a_fifth_is_refused() {
 }
 
 /// An embedder's own device: an entropy device whose bytes are no surprise.
-struct Letters(Option<Link<GuestMemory>>);
+struct Letters(Option<Activation<GuestMemory>>);
 
 impl Letters {
-    fn serve(link: &mut Link<GuestMemory>) -> Result<bool, QueueError> {
-        while let Some(chain) = link.queues[0].pop(&link.memory)? {
-            let mut writer = chain.writer(&link.memory);
+    fn serve(activation: &mut Activation<GuestMemory>) -> Result<bool, QueueError> {
+        while let Some(chain) = activation.queues[0].pop(&activation.memory)? {
+            let mut writer = chain.writer(&activation.memory);
             writer.write_all(b"letters!").unwrap();
-            link.queues[0].push(&link.memory, chain.head, writer.written())?;
+            activation.queues[0].push(&activation.memory, chain.head, writer.written())?;
         }
-        Ok(link.queues[0].needs_interrupt(&link.memory))
+        Ok(activation.queues[0].needs_interrupt(&activation.memory))
     }
 }
 
@@ -252,16 +252,16 @@ impl VirtioDevice<GuestMemory> for Letters {
         data.fill(0);
     }
 
-    fn activate(&mut self, link: Link<GuestMemory>) {
-        self.0 = Some(link);
+    fn activate(&mut self, activation: Activation<GuestMemory>) {
+        self.0 = Some(activation);
     }
 
     fn notify(&mut self, queue: u16) {
-        let link = self.0.as_mut().unwrap();
-        match Letters::serve(link) {
-            Ok(true) => link.interrupt.used(),
+        let activation = self.0.as_mut().unwrap();
+        match Letters::serve(activation) {
+            Ok(true) => activation.interrupt.used(),
             Ok(false) => {}
-            Err(error) => link.interrupt.queue_broken(queue, &error),
+            Err(error) => activation.interrupt.queue_broken(queue, &error),
         }
     }
 

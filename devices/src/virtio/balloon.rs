@@ -13,7 +13,7 @@ use vm_memory::GuestMemory;
 use super::backlog::REQUESTS_AT_ONCE;
 use super::byte_order::ByteOrder;
 use super::chain::Chain;
-use super::device::{Link, VirtioDevice, read_fields};
+use super::device::{Activation, VirtioDevice, read_fields};
 use super::interrupt::Interrupt;
 use super::queue_error::QueueError;
 
@@ -126,7 +126,7 @@ struct UnderWay {
 pub struct Balloon<M> {
     discard: Box<dyn Discard>,
     target: Target,
-    link: Option<Link<M>>,
+    activation: Option<Activation<M>>,
     /// The request that is being done.
     under_way: Option<UnderWay>,
     /// Which queues may have more requests than were done.
@@ -153,7 +153,7 @@ impl<M: GuestMemory> Balloon<M> {
         Balloon {
             discard,
             target,
-            link: None,
+            activation: None,
             under_way: None,
             more: [false; 3],
             refused: false,
@@ -168,14 +168,14 @@ impl<M: GuestMemory> Balloon<M> {
     /// Does a bounded part of what waits: at most [`RANGES_AT_ONCE`] ranges of one request, or a
     /// few requests that need no host.
     fn serve(&mut self) -> Result<(), (u16, QueueError)> {
-        let Some(link) = &mut self.link else {
+        let Some(activation) = &mut self.activation else {
             return Ok(());
         };
         let mut requests = 0;
         while requests < REQUESTS_AT_ONCE {
             let request = match self.under_way.take() {
                 Some(request) => request,
-                None => match next(link, &mut self.more)? {
+                None => match next(activation, &mut self.more)? {
                     Some(request) => request,
                     None => break,
                 },
@@ -191,7 +191,7 @@ impl<M: GuestMemory> Balloon<M> {
                 let failed = self.discard.discard(range).err();
                 if let Some(error) = failed.filter(|_| !self.refused) {
                     self.refused = true;
-                    let name = link.interrupt.name();
+                    let name = activation.interrupt.name();
                     tracing::warn!("{name}: the host takes no memory back: {error}");
                 }
             }
@@ -203,7 +203,7 @@ impl<M: GuestMemory> Balloon<M> {
                 });
                 break;
             }
-            give_back(link, queue, head).map_err(|error| (queue, error))?;
+            give_back(activation, queue, head).map_err(|error| (queue, error))?;
             requests += 1;
             if given > 0 {
                 break;
@@ -215,7 +215,7 @@ impl<M: GuestMemory> Balloon<M> {
 
 /// Takes the next request out of the queues that may have some.
 fn next<M: GuestMemory>(
-    link: &mut Link<M>,
+    activation: &mut Activation<M>,
     more: &mut [bool; 3],
 ) -> Result<Option<UnderWay>, (u16, QueueError)> {
     for (number, more) in (0..).zip(more) {
@@ -224,15 +224,15 @@ fn next<M: GuestMemory>(
         }
         *more = false;
         let broken = |error| (number, error);
-        let Some(queue) = link.queues.get_mut(usize::from(number)) else {
+        let Some(queue) = activation.queues.get_mut(usize::from(number)) else {
             continue;
         };
-        let Some(chain) = queue.pop(&link.memory).map_err(broken)? else {
+        let Some(chain) = queue.pop(&activation.memory).map_err(broken)? else {
             continue;
         };
         *more = true;
         let ranges = match number {
-            INFLATE => named_pages(&chain, &link.memory, link.order).map_err(broken)?,
+            INFLATE => named_pages(&chain, &activation.memory, activation.order).map_err(broken)?,
             REPORTING => reported(&chain).collect(),
             // Pages that are taken again are there when they are touched.
             _ => Vec::new(),
@@ -246,11 +246,15 @@ fn next<M: GuestMemory>(
     Ok(None)
 }
 
-fn give_back<M: GuestMemory>(link: &mut Link<M>, queue: u16, head: u16) -> Result<(), QueueError> {
-    if let Some(queue) = link.queues.get_mut(usize::from(queue)) {
-        queue.push(&link.memory, head, 0)?;
-        if queue.needs_interrupt(&link.memory) {
-            link.interrupt.used();
+fn give_back<M: GuestMemory>(
+    activation: &mut Activation<M>,
+    queue: u16,
+    head: u16,
+) -> Result<(), QueueError> {
+    if let Some(queue) = activation.queues.get_mut(usize::from(queue)) {
+        queue.push(&activation.memory, head, 0)?;
+        if queue.needs_interrupt(&activation.memory) {
+            activation.interrupt.used();
         }
     }
     Ok(())
@@ -342,9 +346,9 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Balloon<M> {
         actual.store(u32::from_le_bytes(bytes), Ordering::SeqCst);
     }
 
-    fn activate(&mut self, link: Link<M>) {
-        *self.target.interrupt() = Some(link.interrupt.clone());
-        self.link = Some(link);
+    fn activate(&mut self, activation: Activation<M>) {
+        *self.target.interrupt() = Some(activation.interrupt.clone());
+        self.activation = Some(activation);
     }
 
     fn notify(&mut self, queue: u16) {
@@ -360,14 +364,14 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Balloon<M> {
 
     fn work_off(&mut self) {
         let served = self.serve();
-        if let (Some(link), Err((queue, error))) = (&mut self.link, served) {
-            link.break_queue(queue, &error);
+        if let (Some(activation), Err((queue, error))) = (&mut self.activation, served) {
+            activation.break_queue(queue, &error);
         }
     }
 
     fn reset(&mut self) {
         *self.target.interrupt() = None;
-        self.link = None;
+        self.activation = None;
         self.under_way = None;
         self.more = [false; 3];
         self.target.fields.actual.store(0, Ordering::SeqCst);
@@ -413,7 +417,7 @@ mod tests {
             .iter()
             .map(|driver| driver.queue(&memory).unwrap())
             .collect();
-        balloon.activate(Link {
+        balloon.activate(Activation {
             memory: memory.clone(),
             queues,
             features: 0,

@@ -30,7 +30,7 @@ pub trait VirtioDevice<M>: Send {
     fn config_write(&mut self, _offset: u32, _data: &[u8], _order: ByteOrder) {}
 
     /// The driver is ready (DRIVER_OK): the device may use the queues from now on.
-    fn activate(&mut self, link: Link<M>);
+    fn activate(&mut self, activation: Activation<M>);
 
     /// The driver says that a queue has buffers. It wakes whoever serves the queue and does not
     /// block. It comes only between `activate` and `reset`, for a queue that exists.
@@ -46,7 +46,7 @@ pub trait VirtioDevice<M>: Send {
     fn work_off(&mut self) {}
 
     /// Back to the state after power-on, the configuration fields too. When it returns, nothing
-    /// touches guest memory any more and the [`Link`] is dropped. It also comes when the device is
+    /// touches guest memory any more and the [`Activation`] is dropped. It also comes when the device is
     /// not active.
     fn reset(&mut self);
 }
@@ -72,8 +72,8 @@ impl<M, D: VirtioDevice<M> + ?Sized> VirtioDevice<M> for Box<D> {
         (**self).config_write(offset, data, order);
     }
 
-    fn activate(&mut self, link: Link<M>) {
-        (**self).activate(link);
+    fn activate(&mut self, activation: Activation<M>) {
+        (**self).activate(activation);
     }
 
     fn notify(&mut self, queue: u16) {
@@ -95,7 +95,7 @@ impl<M, D: VirtioDevice<M> + ?Sized> VirtioDevice<M> for Box<D> {
 
 /// What a device works with between `activate` and `reset`.
 #[derive(Debug)]
-pub struct Link<M> {
+pub struct Activation<M> {
     /// Guest memory.
     pub memory: M,
     /// The queues in their order. One that the driver did not set up is there too and stays empty.
@@ -108,7 +108,7 @@ pub struct Link<M> {
     pub interrupt: Interrupt,
 }
 
-impl<M> Link<M> {
+impl<M> Activation<M> {
     /// Gives a queue up for the reason `error` and tells the driver that the device needs a reset.
     ///
     /// For what a driver must not do, whether [`Queue::pop`] found it or the device in a request.

@@ -6,7 +6,7 @@
 //! stacks — is not here: a device that needs some defines a trait for it.
 //!
 //! A legacy driver and one that speaks VERSION_1 differ in the byte order of everything and in the
-//! place of the rings. A device sees only [`Link::order`]; the rest is the queue's.
+//! place of the rings. A device sees only [`Activation::order`]; the rest is the queue's.
 
 pub mod backlog;
 pub mod balloon;
@@ -32,7 +32,7 @@ pub mod vsock;
 pub use backlog::Backlog;
 pub use byte_order::ByteOrder;
 pub use chain::{Chain, Reader, Writer};
-pub use device::{Link, VirtioDevice, read_fields};
+pub use device::{Activation, VirtioDevice, read_fields};
 pub use interrupt::Interrupt;
 pub use queue::Queue;
 pub use queue_error::QueueError;

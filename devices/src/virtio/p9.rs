@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 
 use vm_memory::GuestMemory;
 
-use super::{ByteOrder, Chain, Link, QueueError, VirtioDevice, read_fields};
+use super::{Activation, ByteOrder, Chain, QueueError, VirtioDevice, read_fields};
 
 /// The device ID (virtio 1.2, chapter 5).
 pub const DEVICE_ID: u16 = 9;
@@ -55,22 +55,22 @@ pub trait Worker: Send {
 
 /// The queue of an active device.
 pub struct Requests<M> {
-    link: Link<M>,
+    activation: Activation<M>,
     request: Vec<u8>,
     reply: Vec<u8>,
 }
 
 impl<M: GuestMemory> Requests<M> {
-    fn new(link: Link<M>) -> Self {
+    fn new(activation: Activation<M>) -> Self {
         Requests {
-            link,
+            activation,
             request: Vec::new(),
             reply: Vec::new(),
         }
     }
 
     fn try_serve(&mut self, exchange: &mut dyn Exchange) -> Result<bool, QueueError> {
-        let Link { memory, queues, .. } = &mut self.link;
+        let Activation { memory, queues, .. } = &mut self.activation;
         let Some(queue) = queues.first_mut() else {
             return Ok(false);
         };
@@ -86,11 +86,11 @@ impl<M: GuestMemory> Requests<M> {
         let Some(written) = self.exchange(exchange, &chain)? else {
             return Ok(false);
         };
-        let Link { memory, queues, .. } = &mut self.link;
+        let Activation { memory, queues, .. } = &mut self.activation;
         let queue = &mut queues[0];
         queue.push(memory, chain.head, written)?;
         if queue.needs_interrupt(memory) {
-            self.link.interrupt.used();
+            self.activation.interrupt.used();
         }
         Ok(true)
     }
@@ -105,7 +105,7 @@ impl<M: GuestMemory> Requests<M> {
             head: chain.head,
             why,
         };
-        let memory = &self.link.memory;
+        let memory = &self.activation.memory;
         let length = chain.readable_len().min(exchange.longest());
         self.request.resize(length, 0);
         let read = chain.reader(memory).read_exact(&mut self.request);
@@ -129,14 +129,14 @@ impl<M: GuestMemory + Send> Serve for Requests<M> {
         match self.try_serve(exchange) {
             Ok(served) => served,
             Err(error) => {
-                self.link.break_queue(0, &error);
+                self.activation.break_queue(0, &error);
                 false
             }
         }
     }
 
     fn give_up(&self, why: &str) {
-        self.link.interrupt.needs_reset(why);
+        self.activation.interrupt.needs_reset(why);
     }
 }
 
@@ -182,8 +182,8 @@ where
         read_fields(&image, offset, data);
     }
 
-    fn activate(&mut self, link: Link<M>) {
-        self.worker.start(Box::new(Requests::new(link)));
+    fn activate(&mut self, activation: Activation<M>) {
+        self.worker.start(Box::new(Requests::new(activation)));
         self.active = true;
         // A driver may fill its queue before it is done with the device.
         self.worker.wake();
@@ -279,8 +279,13 @@ mod tests {
         GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x20000)]).unwrap()
     }
 
-    fn link(memory: &Memory, driver: &Driver, order: ByteOrder, irq: &IrqLine) -> Link<Memory> {
-        Link {
+    fn activation(
+        memory: &Memory,
+        driver: &Driver,
+        order: ByteOrder,
+        irq: &IrqLine,
+    ) -> Activation<Memory> {
+        Activation {
             memory: memory.clone(),
             queues: vec![driver.queue(memory).unwrap()],
             features: 0,
@@ -311,7 +316,7 @@ mod tests {
             let mut driver = Driver::new(order, 0x1000, 16, false);
             let worker = Idle::default();
             let mut device = P9::new("t", worker.clone());
-            device.activate(link(&memory, &driver, order, &irq));
+            device.activate(activation(&memory, &driver, order, &irq));
             let mut exchange = backwards();
             assert!(!worker.serve(&mut exchange));
 
@@ -335,7 +340,7 @@ mod tests {
     fn a_reply_for_which_nobody_waits_leaves_memory_as_it_is() {
         let (memory, irq) = (memory(), IrqLine::detached());
         let mut driver = Driver::new(ByteOrder::Little, 0x1000, 16, false);
-        let mut requests = Requests::new(link(&memory, &driver, ByteOrder::Little, &irq));
+        let mut requests = Requests::new(activation(&memory, &driver, ByteOrder::Little, &irq));
         let offer = driver.offer(&memory, &[b"header"], &[20]);
         let before = offer.written(&memory, 20);
         let mut exchange = Backwards {
@@ -353,7 +358,7 @@ mod tests {
     fn a_message_that_is_too_long_is_cut() {
         let (memory, irq) = (memory(), IrqLine::detached());
         let mut driver = Driver::new(ByteOrder::Little, 0x1000, 16, false);
-        let mut requests = Requests::new(link(&memory, &driver, ByteOrder::Little, &irq));
+        let mut requests = Requests::new(activation(&memory, &driver, ByteOrder::Little, &irq));
         let mut exchange = backwards();
         driver.offer(&memory, &[&[7; 900], &[8; 900]], &[1000]);
         assert!(requests.serve_next(&mut exchange));
@@ -364,9 +369,9 @@ mod tests {
     fn a_message_without_room_for_a_reply_breaks_the_device() {
         let (memory, irq) = (memory(), IrqLine::detached());
         let mut driver = Driver::new(ByteOrder::Little, 0x1000, 16, false);
-        let link = link(&memory, &driver, ByteOrder::Little, &irq);
-        let interrupt = link.interrupt.clone();
-        let mut requests = Requests::new(link);
+        let activation = activation(&memory, &driver, ByteOrder::Little, &irq);
+        let interrupt = activation.interrupt.clone();
+        let mut requests = Requests::new(activation);
         driver.offer(&memory, &[b"12345"], &[4]);
         assert!(!requests.serve_next(&mut backwards()));
         assert!(interrupt.is_reset_needed());
@@ -389,7 +394,7 @@ mod tests {
         ) {
             let (memory, irq) = (memory(), IrqLine::detached());
             let mut driver = Driver::new(order, 0x1000, 16, false);
-            let mut requests = Requests::new(link(&memory, &driver, order, &irq));
+            let mut requests = Requests::new(activation(&memory, &driver, order, &irq));
             // Byte by byte, proptest would take many times as long as the device.
             let mut dice = Dice::new(seed);
             let bytes = [(); 0x400].map(|()| dice.roll() as u8);

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use super::byte_order::ByteOrder;
-use super::device::{Link, VirtioDevice, read_fields};
+use super::device::{Activation, VirtioDevice, read_fields};
 
 pub(super) struct Calls<M> {
-    pub link: Option<Link<M>>,
+    pub activation: Option<Activation<M>>,
     pub activations: u32,
     pub notified: Vec<u16>,
     pub written: Vec<(u32, Vec<u8>, ByteOrder)>,
@@ -21,7 +21,7 @@ impl<M> Probe<M> {
     /// A device of any kind with feature 0, two queues and a field of 32 bits.
     pub fn new(device: u16) -> (Self, Arc<Mutex<Calls<M>>>) {
         let calls = Arc::new(Mutex::new(Calls {
-            link: None,
+            activation: None,
             activations: 0,
             notified: Vec::new(),
             written: Vec::new(),
@@ -56,10 +56,10 @@ impl<M: Send> VirtioDevice<M> for Probe<M> {
         calls.written.push((offset, data.to_vec(), order));
     }
 
-    fn activate(&mut self, link: Link<M>) {
+    fn activate(&mut self, activation: Activation<M>) {
         let mut calls = self.calls.lock().unwrap();
         calls.activations += 1;
-        calls.link = Some(link);
+        calls.activation = Some(activation);
     }
 
     fn notify(&mut self, queue: u16) {
@@ -67,6 +67,6 @@ impl<M: Send> VirtioDevice<M> for Probe<M> {
     }
 
     fn reset(&mut self) {
-        self.calls.lock().unwrap().link = None;
+        self.calls.lock().unwrap().activation = None;
     }
 }

@@ -7,7 +7,7 @@ use vm_memory::GuestMemory;
 
 use super::backlog::REQUESTS_AT_ONCE;
 use super::byte_order::ByteOrder;
-use super::device::{Link, VirtioDevice};
+use super::device::{Activation, VirtioDevice};
 use super::queue_error::QueueError;
 
 /// Which kind of device it is.
@@ -35,7 +35,7 @@ impl<F: FnMut(&mut [u8]) + Send> Entropy for F {
 /// The entropy device. It has no state: requests are answered before the guest goes on.
 pub struct Rng<M> {
     entropy: Box<dyn Entropy>,
-    link: Option<Link<M>>,
+    activation: Option<Activation<M>>,
     /// There may be more requests than were done.
     more: bool,
 }
@@ -45,7 +45,7 @@ impl<M> Rng<M> {
     pub fn new(entropy: Box<dyn Entropy>) -> Self {
         Rng {
             entropy,
-            link: None,
+            activation: None,
             more: false,
         }
     }
@@ -54,17 +54,17 @@ impl<M> Rng<M> {
 /// Fills buffers that wait; returns whether there may be more.
 fn serve<M: GuestMemory>(
     entropy: &mut dyn Entropy,
-    link: &mut Link<M>,
+    activation: &mut Activation<M>,
 ) -> Result<bool, QueueError> {
-    let Some(queue) = link.queues.first_mut() else {
+    let Some(queue) = activation.queues.first_mut() else {
         return Ok(false);
     };
     let mut filled = 0;
     while filled < REQUESTS_AT_ONCE
-        && let Some(chain) = queue.pop(&link.memory)?
+        && let Some(chain) = queue.pop(&activation.memory)?
     {
         let mut bytes = [0; MOST];
-        let mut writer = chain.writer(&link.memory);
+        let mut writer = chain.writer(&activation.memory);
         let count = writer.remaining().min(MOST);
         let head = chain.head;
         if count == 0 {
@@ -78,11 +78,11 @@ fn serve<M: GuestMemory>(
                 head,
                 why: "its buffer cannot be written",
             })?;
-        queue.push(&link.memory, head, writer.written())?;
+        queue.push(&activation.memory, head, writer.written())?;
         filled += 1;
     }
-    if filled > 0 && queue.needs_interrupt(&link.memory) {
-        link.interrupt.used();
+    if filled > 0 && queue.needs_interrupt(&activation.memory) {
+        activation.interrupt.used();
     }
     Ok(filled == REQUESTS_AT_ONCE)
 }
@@ -104,8 +104,8 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Rng<M> {
         data.fill(0);
     }
 
-    fn activate(&mut self, link: Link<M>) {
-        self.link = Some(link);
+    fn activate(&mut self, activation: Activation<M>) {
+        self.activation = Some(activation);
     }
 
     fn notify(&mut self, _queue: u16) {
@@ -118,17 +118,17 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Rng<M> {
 
     fn work_off(&mut self) {
         self.more = false;
-        let Some(link) = &mut self.link else {
+        let Some(activation) = &mut self.activation else {
             return;
         };
-        match serve(&mut *self.entropy, link) {
+        match serve(&mut *self.entropy, activation) {
             Ok(more) => self.more = more,
-            Err(error) => link.break_queue(0, &error),
+            Err(error) => activation.break_queue(0, &error),
         }
     }
 
     fn reset(&mut self) {
-        self.link = None;
+        self.activation = None;
         self.more = false;
     }
 }
@@ -153,7 +153,7 @@ mod tests {
             });
         }));
         let interrupt = Interrupt::new("rng", IrqLine::detached());
-        rng.activate(Link {
+        rng.activate(Activation {
             memory: memory.clone(),
             queues: vec![driver.queue(&memory).unwrap()],
             features: 0,

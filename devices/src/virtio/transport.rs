@@ -14,7 +14,7 @@ use vm_memory::GuestMemory;
 
 use super::backlog::Backlog;
 use super::byte_order::ByteOrder;
-use super::device::{Link, VirtioDevice};
+use super::device::{Activation, VirtioDevice};
 use super::interrupt::Interrupt;
 use super::queue::{Queue, SplitRing};
 use super::queue_error::QueueError;
@@ -263,7 +263,7 @@ impl<M: GuestMemory + Clone> Transport<M> {
             }));
         }
         let ready: Vec<bool> = queues.iter().map(Queue::is_ready).collect();
-        self.device.activate(Link {
+        self.device.activate(Activation {
             memory: self.memory.clone(),
             queues,
             features,

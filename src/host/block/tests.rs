@@ -9,7 +9,7 @@ use ppckvm_api::GuestMemory;
 use ppckvm_devices::IrqLine;
 use ppckvm_devices::test_support::driver::Driver;
 use ppckvm_devices::virtio::blk::Medium;
-use ppckvm_devices::virtio::{ByteOrder, Interrupt, Link};
+use ppckvm_devices::virtio::{Activation, ByteOrder, Interrupt};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileSlice};
 
 use super::image::Image;
@@ -592,7 +592,7 @@ fn requests_under_way_together_do_not_disturb_each_other() {
         let mut device = open(&disk, "test", Clock::Host).unwrap();
         let memory = GuestMemory::from_ranges(&[(GuestAddress(0), 4 << 20)]).unwrap();
         let mut driver = Driver::new(ByteOrder::Big, 0x1000, 256, true);
-        device.activate(Link {
+        device.activate(Activation {
             memory: memory.clone(),
             queues: vec![driver.queue(&memory).unwrap()],
             features: device.features(),

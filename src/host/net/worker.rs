@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use ppckvm_api::GuestMemory;
 use ppckvm_devices::virtio::net::{Net, Port};
-use ppckvm_devices::virtio::{ByteOrder, Link, VirtioDevice};
+use ppckvm_devices::virtio::{Activation, ByteOrder, VirtioDevice};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::{Backend, Mac, NetError};
@@ -182,8 +182,8 @@ impl VirtioDevice<GuestMemory> for NetDevice {
         self.net.config_write(offset, data, order);
     }
 
-    fn activate(&mut self, link: Link<GuestMemory>) {
-        self.net.activate(link);
+    fn activate(&mut self, activation: Activation<GuestMemory>) {
+        self.net.activate(activation);
     }
 
     fn notify(&mut self, queue: u16) {

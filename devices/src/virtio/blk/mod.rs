@@ -19,7 +19,7 @@ use virtio_bindings::virtio_blk as spec;
 use vm_memory::bitmap::BitmapSlice;
 use vm_memory::{GuestMemory, VolatileSlice};
 
-use super::{ByteOrder, Link, VirtioDevice, read_fields};
+use super::{Activation, ByteOrder, VirtioDevice, read_fields};
 
 pub use server::{Serve, Server};
 
@@ -199,13 +199,13 @@ where
         }
     }
 
-    fn activate(&mut self, link: Link<M>) {
+    fn activate(&mut self, activation: Activation<M>) {
         self.stopping = Arc::default();
         let server = Server::new(
             self.medium.clone(),
             self.writeback.clone(),
             self.stopping.clone(),
-            link,
+            activation,
         );
         self.workers.start(Arc::new(server));
         self.active = true;

@@ -9,7 +9,7 @@ use vm_memory::GuestMemory;
 use super::Medium;
 use super::request::{NoStatus, Status, answer, perform, status_address};
 use crate::virtio::chain::Chain;
-use crate::virtio::{ByteOrder, Interrupt, Link, Queue, QueueError};
+use crate::virtio::{Activation, ByteOrder, Interrupt, Queue, QueueError};
 
 /// Requests that wait to be done.
 pub trait Serve: Send + Sync {
@@ -44,18 +44,18 @@ impl<M, D> Server<M, D> {
         medium: Arc<D>,
         writeback: Arc<AtomicBool>,
         stopping: Arc<AtomicBool>,
-        link: Link<M>,
+        activation: Activation<M>,
     ) -> Self {
         Server {
             medium,
             writeback,
             stopping,
-            memory: link.memory,
-            queues: link.queues.into_iter().map(Mutex::new).collect(),
+            memory: activation.memory,
+            queues: activation.queues.into_iter().map(Mutex::new).collect(),
             turn: AtomicUsize::new(0),
-            order: link.order,
-            can_flush: link.features & 1 << spec::VIRTIO_BLK_F_FLUSH != 0,
-            interrupt: link.interrupt,
+            order: activation.order,
+            can_flush: activation.features & 1 << spec::VIRTIO_BLK_F_FLUSH != 0,
+            interrupt: activation.interrupt,
         }
     }
 

@@ -21,7 +21,7 @@ use vm_memory::GuestMemory;
 use super::backlog::REQUESTS_AT_ONCE;
 use super::byte_order::ByteOrder;
 use super::chain::Chain;
-use super::device::{Link, VirtioDevice, read_fields};
+use super::device::{Activation, VirtioDevice, read_fields};
 use super::queue_error::QueueError;
 
 pub use turns::Turns;
@@ -116,7 +116,7 @@ pub struct State {
 }
 
 struct Ports<M> {
-    link: Option<Link<M>>,
+    activation: Option<Activation<M>>,
     state: State,
     /// There may be more output than was taken.
     more_output: bool,
@@ -127,7 +127,7 @@ struct Ports<M> {
 impl<M> Default for Ports<M> {
     fn default() -> Self {
         Ports {
-            link: None,
+            activation: None,
             state: State::default(),
             more_output: false,
             more_control: false,
@@ -138,25 +138,25 @@ impl<M> Default for Ports<M> {
 impl<M: GuestMemory> Ports<M> {
     /// Moves input into the guest's buffers.
     fn fill(&mut self, source: &mut dyn FnMut(usize) -> Vec<u8>) -> Result<(), QueueError> {
-        let Some(link) = &mut self.link else {
+        let Some(activation) = &mut self.activation else {
             return Ok(());
         };
-        if link.features & F_MULTIPORT != 0 && !self.state.open {
+        if activation.features & F_MULTIPORT != 0 && !self.state.open {
             return Ok(());
         }
-        let Some(queue) = link.queues.get_mut(RECEIVE) else {
+        let Some(queue) = activation.queues.get_mut(RECEIVE) else {
             return Ok(());
         };
         let mut moved = false;
         loop {
             let chain = match self.state.waiting.take() {
                 Some(chain) => chain,
-                None => match queue.pop(&link.memory)? {
+                None => match queue.pop(&activation.memory)? {
                     Some(chain) => chain,
                     None => break,
                 },
             };
-            let mut writer = chain.writer(&link.memory);
+            let mut writer = chain.writer(&activation.memory);
             let head = chain.head;
             if writer.remaining() == 0 {
                 let why = "no room for input";
@@ -171,21 +171,21 @@ impl<M: GuestMemory> Ports<M> {
                 head,
                 why: "its buffer cannot be written",
             })?;
-            queue.push(&link.memory, head, writer.written())?;
+            queue.push(&activation.memory, head, writer.written())?;
             moved = true;
         }
-        if moved && queue.needs_interrupt(&link.memory) {
-            link.interrupt.used();
+        if moved && queue.needs_interrupt(&activation.memory) {
+            activation.interrupt.used();
         }
         Ok(())
     }
 
     /// Hands a bounded part of the guest's output to `send`.
     fn drain(&mut self, send: &mut dyn FnMut(&[u8])) -> Result<(), QueueError> {
-        let Some(link) = &mut self.link else {
+        let Some(activation) = &mut self.activation else {
             return Ok(());
         };
-        let Some(queue) = link.queues.get_mut(TRANSMIT) else {
+        let Some(queue) = activation.queues.get_mut(TRANSMIT) else {
             return Ok(());
         };
         self.more_output = false;
@@ -195,7 +195,7 @@ impl<M: GuestMemory> Ports<M> {
                 self.more_output = true;
                 break;
             }
-            let Some(chain) = queue.pop(&link.memory)? else {
+            let Some(chain) = queue.pop(&activation.memory)? else {
                 break;
             };
             let head = chain.head;
@@ -205,29 +205,29 @@ impl<M: GuestMemory> Ports<M> {
             }
             let mut bytes = Vec::new();
             chain
-                .reader(&link.memory)
+                .reader(&activation.memory)
                 .read_to_end(&mut bytes)
                 .map_err(|_| QueueError::Request {
                     head,
                     why: "its buffer cannot be read",
                 })?;
             send(&bytes);
-            queue.push(&link.memory, head, 0)?;
+            queue.push(&activation.memory, head, 0)?;
             requests += 1;
             moved += bytes.len();
         }
-        if requests > 0 && queue.needs_interrupt(&link.memory) {
-            link.interrupt.used();
+        if requests > 0 && queue.needs_interrupt(&activation.memory) {
+            activation.interrupt.used();
         }
         Ok(())
     }
 
     /// Takes a bounded number of the driver's control messages and answers them.
     fn control(&mut self) -> Result<(), QueueError> {
-        let Some(link) = &mut self.link else {
+        let Some(activation) = &mut self.activation else {
             return Ok(());
         };
-        let Some(queue) = link.queues.get_mut(CONTROL_TRANSMIT) else {
+        let Some(queue) = activation.queues.get_mut(CONTROL_TRANSMIT) else {
             return Ok(());
         };
         self.more_control = false;
@@ -237,19 +237,19 @@ impl<M: GuestMemory> Ports<M> {
                 self.more_control = true;
                 break;
             }
-            let Some(chain) = queue.pop(&link.memory)? else {
+            let Some(chain) = queue.pop(&activation.memory)? else {
                 break;
             };
             let head = chain.head;
-            let message = chain.reader(&link.memory).array::<8>();
+            let message = chain.reader(&activation.memory).array::<8>();
             let message = message.map_err(|_| QueueError::Request {
                 head,
                 why: "a control message is 8 bytes",
             })?;
             let [p0, p1, p2, p3, e0, e1, v0, v1] = message;
-            let port = link.order.read_u32([p0, p1, p2, p3]);
-            let event = link.order.read_u16([e0, e1]);
-            let value = link.order.read_u16([v0, v1]);
+            let port = activation.order.read_u32([p0, p1, p2, p3]);
+            let event = activation.order.read_u16([e0, e1]);
+            let value = activation.order.read_u16([v0, v1]);
             let answers: &[(u16, u16)] = match event {
                 DEVICE_READY if value == 1 => {
                     self.state.setting_up = !self.state.open;
@@ -274,61 +274,61 @@ impl<M: GuestMemory> Ports<M> {
             let answers = answers.iter().filter(|(event, _)| {
                 // A driver that knows of no sizes is not told of any, nor is one of no size.
                 *event != RESIZE
-                    || link.features & F_SIZE != 0 && self.state.size != WindowSize::default()
+                    || activation.features & F_SIZE != 0 && self.state.size != WindowSize::default()
             });
             if self.state.messages.len() + answers.clone().count() > MOST_MESSAGES {
                 let why = "a message whose answer there is no room for";
                 return Err(QueueError::Request { head, why });
             }
             self.state.messages.extend(answers);
-            queue.push(&link.memory, head, 0)?;
+            queue.push(&activation.memory, head, 0)?;
             requests += 1;
         }
-        if requests > 0 && queue.needs_interrupt(&link.memory) {
-            link.interrupt.used();
+        if requests > 0 && queue.needs_interrupt(&activation.memory) {
+            activation.interrupt.used();
         }
         Ok(())
     }
 
     /// Hands control messages to the driver as far as it has buffers.
     fn answer(&mut self) -> Result<(), QueueError> {
-        let Some(link) = &mut self.link else {
+        let Some(activation) = &mut self.activation else {
             return Ok(());
         };
-        let Some(queue) = link.queues.get_mut(CONTROL_RECEIVE) else {
+        let Some(queue) = activation.queues.get_mut(CONTROL_RECEIVE) else {
             return Ok(());
         };
         let mut moved = false;
         while let Some((event, value)) = self.state.messages.front().copied() {
-            let Some(chain) = queue.pop(&link.memory)? else {
+            let Some(chain) = queue.pop(&activation.memory)? else {
                 break;
             };
             // Port 0.
             let mut message = vec![0; 4];
-            message.extend(link.order.put_u16(event));
-            message.extend(link.order.put_u16(value));
+            message.extend(activation.order.put_u16(event));
+            message.extend(activation.order.put_u16(value));
             if event == RESIZE {
-                message.extend(self.state.size.to_bytes(link.order));
+                message.extend(self.state.size.to_bytes(activation.order));
             }
             let head = chain.head;
-            let written = chain.writer(&link.memory).write_all(&message);
+            let written = chain.writer(&activation.memory).write_all(&message);
             written.map_err(|_| QueueError::Request {
                 head,
                 why: "its buffer holds no control message",
             })?;
-            queue.push(&link.memory, head, message.len() as u32)?;
+            queue.push(&activation.memory, head, message.len() as u32)?;
             self.state.messages.pop_front();
             moved = true;
         }
-        if moved && queue.needs_interrupt(&link.memory) {
-            link.interrupt.used();
+        if moved && queue.needs_interrupt(&activation.memory) {
+            activation.interrupt.used();
         }
         Ok(())
     }
 
     fn report(&mut self, queue: usize, result: Result<(), QueueError>) {
-        if let (Some(link), Err(error)) = (&mut self.link, result) {
-            link.break_queue(queue as u16, &error);
+        if let (Some(activation), Err(error)) = (&mut self.activation, result) {
+            activation.break_queue(queue as u16, &error);
         }
     }
 }
@@ -339,13 +339,13 @@ impl<M: GuestMemory> Ports<M> {
         if std::mem::replace(&mut self.state.size, size) == size {
             return;
         }
-        let Some(link) = &self.link else {
+        let Some(activation) = &self.activation else {
             return;
         };
-        if link.features & F_SIZE == 0 {
+        if activation.features & F_SIZE == 0 {
             return;
         }
-        link.interrupt.config_changed();
+        activation.interrupt.config_changed();
         // A message that still waits will have the new size.
         let waits = self
             .state
@@ -467,8 +467,8 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Console<M> {
         }
     }
 
-    fn activate(&mut self, link: Link<M>) {
-        self.ports().link = Some(link);
+    fn activate(&mut self, activation: Activation<M>) {
+        self.ports().activation = Some(activation);
         self.sink.has_room();
     }
 

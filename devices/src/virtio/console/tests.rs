@@ -49,7 +49,7 @@ fn bench_among(features: u64, turns: Turns<GuestMemoryMmap>) -> Bench {
     let control = [0xA_0000, 0xC_0000].map(|base| Driver::new(ByteOrder::Little, base, 16, false));
     let queues =
         [&input, &output, &control[0], &control[1]].map(|driver| driver.queue(&memory).unwrap());
-    console.activate(Link {
+    console.activate(Activation {
         memory: memory.clone(),
         queues: queues.into(),
         features,

@@ -87,10 +87,10 @@ fn version_2_shows_what_linux_looks_for_and_starts() {
         let mut calls = slot.calls.lock().unwrap();
         // Once for what may have come before, once by the driver; never for what does not exist.
         assert_eq!(calls.notified, [0, 0]);
-        let link = calls.link.as_mut().unwrap();
-        assert!(link.queues[0].pop(&memory).unwrap().is_some());
-        link.interrupt.used();
-        link.interrupt.config_changed();
+        let activation = calls.activation.as_mut().unwrap();
+        assert!(activation.queues[0].pop(&memory).unwrap().is_some());
+        activation.interrupt.used();
+        activation.interrupt.config_changed();
     }
     assert_eq!(slot.read(regs::INTERRUPT_STATUS), 3);
     assert_eq!(slot.read(regs::CONFIG_GENERATION), 1);
@@ -104,7 +104,7 @@ fn version_2_shows_what_linux_looks_for_and_starts() {
     assert_eq!(slot.read(regs::QUEUE_READY), 1);
     slot.write(regs::STATUS, 0);
     assert_eq!(slot.read(regs::QUEUE_READY), 0);
-    assert!(slot.calls.lock().unwrap().link.is_none());
+    assert!(slot.calls.lock().unwrap().activation.is_none());
 }
 
 #[test]
@@ -126,7 +126,10 @@ fn features_that_were_not_offered_or_lack_version_1_are_refused() {
     slot.features(0);
     slot.write(regs::STATUS, 15);
     let calls = slot.calls.lock().unwrap();
-    assert_eq!(calls.link.as_ref().unwrap().features, transport::VERSION_1);
+    assert_eq!(
+        calls.activation.as_ref().unwrap().features,
+        transport::VERSION_1
+    );
 }
 
 #[test]
@@ -171,14 +174,14 @@ fn version_1_places_rings_by_pages() {
     let offer = driver.offer(&memory, &[], &[4]);
     {
         let mut calls = slot.calls.lock().unwrap();
-        let link = calls.link.as_mut().unwrap();
-        assert_eq!(link.order, ByteOrder::Big);
-        let chain = link.queues[0].pop(&memory).unwrap().unwrap();
-        link.queues[0].push(&memory, chain.head, 4).unwrap();
+        let activation = calls.activation.as_mut().unwrap();
+        assert_eq!(activation.order, ByteOrder::Big);
+        let chain = activation.queues[0].pop(&memory).unwrap().unwrap();
+        activation.queues[0].push(&memory, chain.head, 4).unwrap();
     }
     assert_eq!(driver.used(&memory), Some((offer.head, 4)));
     slot.write(regs::QUEUE_PFN, 0);
-    assert!(slot.calls.lock().unwrap().link.is_none());
+    assert!(slot.calls.lock().unwrap().activation.is_none());
 }
 
 #[test]
@@ -214,9 +217,9 @@ fn a_reset_of_any_reach_silences_a_device_that_writes_to_memory() {
         slot.write(regs::STATUS, 11);
         slot.place(&Driver::new(ByteOrder::Little, 0x2000, 8, false));
         slot.write(regs::STATUS, 15);
-        assert!(slot.calls.lock().unwrap().link.is_some());
+        assert!(slot.calls.lock().unwrap().activation.is_some());
         slot.mmio.reset_by(reset);
-        assert!(slot.calls.lock().unwrap().link.is_none(), "{reset:?}");
+        assert!(slot.calls.lock().unwrap().activation.is_none(), "{reset:?}");
         assert_eq!(slot.read(regs::STATUS), 0);
     }
 }

@@ -26,7 +26,7 @@ use virtio_bindings::virtio_net::{
 use crate::repeats::Repeats;
 
 use super::byte_order::ByteOrder;
-use super::device::{Link, VirtioDevice, read_fields};
+use super::device::{Activation, VirtioDevice, read_fields};
 
 pub use control::Filter;
 pub use port::Port;
@@ -174,8 +174,8 @@ impl<M: Send> VirtioDevice<M> for Net<M> {
         }
     }
 
-    fn activate(&mut self, link: Link<M>) {
-        lock(&self.shared.queues).set(Some(link));
+    fn activate(&mut self, activation: Activation<M>) {
+        lock(&self.shared.queues).set(Some(activation));
         (self.shared.wake)();
     }
 

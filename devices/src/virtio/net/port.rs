@@ -13,7 +13,7 @@ use super::wire::{LARGEST_FRAME, Offload, Offloads, SMALLEST_FRAME, Wire};
 use super::{Shared, bit, control, header, lock, taken};
 use crate::repeats::Repeats;
 use crate::virtio::byte_order::ByteOrder;
-use crate::virtio::device::Link;
+use crate::virtio::device::Activation;
 use crate::virtio::interrupt::Interrupt;
 use crate::virtio::queue::Queue;
 use crate::virtio::queue_error::QueueError;
@@ -67,18 +67,18 @@ impl<M> Queues<M> {
     }
 
     /// A driver is there, or gone.
-    pub fn set(&mut self, link: Option<Link<M>>) {
+    pub fn set(&mut self, activation: Option<Activation<M>>) {
         self.changed = true;
-        self.active = link.map(|link| {
-            let has = |number| link.features & bit(number) != 0;
+        self.active = activation.map(|activation| {
+            let has = |number| activation.features & bit(number) != 0;
             let merges = has(VIRTIO_NET_F_MRG_RXBUF);
             let long = merges || has(VIRTIO_F_VERSION_1);
             Active {
-                offloads: taken(link.features),
-                memory: link.memory,
-                queues: link.queues,
-                order: link.order,
-                interrupt: link.interrupt,
+                offloads: taken(activation.features),
+                memory: activation.memory,
+                queues: activation.queues,
+                order: activation.order,
+                interrupt: activation.interrupt,
                 header: if long { header::LONG } else { header::SHORT },
                 merges,
                 spare: VecDeque::new(),
@@ -121,7 +121,7 @@ impl<M: GuestMemory> Port<M> {
             wire.attach(queues.active.as_ref().map(|active| active.offloads));
         }
         let Some(active) = &mut queues.active else {
-            // Without a driver there is no link: what comes is lost.
+            // Without a driver there is nothing to put it into: what comes is lost.
             for _ in 0..TURN {
                 if wire.receive().is_none() {
                     return false;

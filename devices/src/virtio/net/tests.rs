@@ -106,7 +106,7 @@ impl Bench {
             ByteOrder::Big => 0,
         };
         let drivers = [&self.rx, &self.tx, &self.control];
-        self.net.activate(Link {
+        self.net.activate(Activation {
             memory: self.memory.clone(),
             queues: drivers
                 .map(|driver| driver.queue(&self.memory).unwrap())
@@ -501,7 +501,7 @@ fn a_notification_only_wakes() {
 fn queues_that_the_driver_did_not_set_up_are_empty() {
     let mut bench = Bench::new(ByteOrder::Big, 0, false);
     bench.net.reset();
-    bench.net.activate(Link {
+    bench.net.activate(Activation {
         memory: bench.memory.clone(),
         queues: vec![Queue::unused(), Queue::unused(), Queue::unused()],
         features: 0,
@@ -539,7 +539,7 @@ proptest! {
         let mut drivers = [0x1000, 0x4000, 0x7000].map(|at| Driver::new(order, at, 8, event_idx));
         let interrupt = Interrupt::new("net", IrqLine::detached());
         let queues = drivers.each_ref().map(|driver| driver.queue(&memory).unwrap());
-        net.activate(Link {
+        net.activate(Activation {
             memory: memory.clone(),
             queues: queues.into(),
             features,

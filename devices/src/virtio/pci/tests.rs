@@ -181,12 +181,12 @@ fn a_modern_driver_starts_the_device() {
     driver.offer(&memory, &[b"x"], &[]);
     {
         let mut calls = card.calls.lock().unwrap();
-        let link = calls.link.as_mut().unwrap();
-        assert_eq!(link.order, ByteOrder::Little);
-        assert_eq!(link.features, transport::VERSION_1);
-        assert!(link.queues[0].pop(&memory).unwrap().is_some());
-        assert!(!link.queues[1].is_ready());
-        link.interrupt.used();
+        let activation = calls.activation.as_mut().unwrap();
+        assert_eq!(activation.order, ByteOrder::Little);
+        assert_eq!(activation.features, transport::VERSION_1);
+        assert!(activation.queues[0].pop(&memory).unwrap().is_some());
+        assert!(!activation.queues[1].is_ready());
+        activation.interrupt.used();
     }
     assert!(card.irq.is_asserted());
     assert_eq!(
@@ -202,7 +202,7 @@ fn a_modern_driver_starts_the_device() {
     assert_eq!(card.read(regs::ISR, 1), 0);
 
     assert_eq!(card.status(0), 0);
-    assert!(card.calls.lock().unwrap().link.is_none());
+    assert!(card.calls.lock().unwrap().activation.is_none());
     assert_eq!(card.read(common::QUEUE_DESC, 4), 0);
 }
 
@@ -232,7 +232,10 @@ fn a_legacy_driver_starts_the_device_also_by_a_notification() {
     assert_eq!(card.port(0x0C, 2), 32);
     assert_eq!(card.port(legacy::QUEUE_ADDRESS, 4), 0);
     card.set_port(0x10, 0, 2);
-    assert!(card.calls.lock().unwrap().link.is_none(), "no ring yet");
+    assert!(
+        card.calls.lock().unwrap().activation.is_none(),
+        "no ring yet"
+    );
     card.set_port(legacy::QUEUE_ADDRESS, 3, 4);
     assert_eq!(card.port(legacy::QUEUE_ADDRESS, 4), 3);
 
@@ -246,18 +249,24 @@ fn a_legacy_driver_starts_the_device_also_by_a_notification() {
             (calls.activations, calls.notified.as_slice()),
             (1, &[0, 0][..])
         );
-        let link = calls.link.as_mut().unwrap();
-        assert_eq!((link.order, link.features), (ByteOrder::Big, 0x2000_0000));
+        let activation = calls.activation.as_mut().unwrap();
+        assert_eq!(
+            (activation.order, activation.features),
+            (ByteOrder::Big, 0x2000_0000)
+        );
         assert_eq!(driver.place().size, 32);
-        assert!(link.queues[0].is_ready());
-        link.interrupt.config_changed();
+        assert!(activation.queues[0].is_ready());
+        activation.interrupt.config_changed();
     }
     assert_eq!(card.port(0x12, 1), 7, "reading the status leaves the ISR");
     assert!(card.irq.is_asserted());
     assert_eq!(card.port(0x13, 1), 2);
     assert!(!card.irq.is_asserted());
     card.set_port(legacy::QUEUE_ADDRESS, 0, 4);
-    assert!(card.calls.lock().unwrap().link.is_none(), "page 0 resets");
+    assert!(
+        card.calls.lock().unwrap().activation.is_none(),
+        "page 0 resets"
+    );
     assert_eq!(card.port(0x12, 1), 0);
 }
 
@@ -295,14 +304,14 @@ fn a_bus_reset_forgets_everything() {
     card.calls
         .lock()
         .unwrap()
-        .link
+        .activation
         .as_ref()
         .unwrap()
         .interrupt
         .used();
     card.pci.reset();
     assert!(!card.irq.is_asserted());
-    assert!(card.calls.lock().unwrap().link.is_none());
+    assert!(card.calls.lock().unwrap().activation.is_none());
     assert_eq!(card.pci.config_read(pci::BAR1), 0);
     assert_eq!(card.pci.config_read(pci::COMMAND), 0x0010_0000);
 }

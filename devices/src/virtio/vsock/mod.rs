@@ -13,7 +13,7 @@ use std::io::{Read, Write};
 
 use vm_memory::GuestMemory;
 
-use super::{ByteOrder, Chain, Link, QueueError, VirtioDevice, read_fields};
+use super::{Activation, ByteOrder, Chain, QueueError, VirtioDevice, read_fields};
 
 pub use credit::{Credit, Overrun, ROOM};
 pub use packet::{HEADER, HOST_CID, Header, NO_RECEIVE, NO_SEND, Op, STREAM};
@@ -75,7 +75,7 @@ pub trait Host: Send {
 
 /// The queues of an active device.
 pub struct Rings<M> {
-    link: Link<M>,
+    activation: Activation<M>,
     /// A buffer of the driver's for its next packet.
     next: Option<Chain>,
     /// Which queues need a look at whether the driver wants to know.
@@ -83,9 +83,9 @@ pub struct Rings<M> {
 }
 
 impl<M: GuestMemory> Rings<M> {
-    fn new(link: Link<M>) -> Self {
+    fn new(activation: Activation<M>) -> Self {
         Rings {
-            link,
+            activation,
             next: None,
             used: [false; 2],
         }
@@ -93,7 +93,7 @@ impl<M: GuestMemory> Rings<M> {
 
     /// The next chain of a queue; without one, the driver says when there is one.
     fn pop(&mut self, number: usize) -> Result<Option<Chain>, QueueError> {
-        let Link { memory, queues, .. } = &mut self.link;
+        let Activation { memory, queues, .. } = &mut self.activation;
         let Some(queue) = queues.get_mut(number) else {
             return Ok(None);
         };
@@ -109,7 +109,7 @@ impl<M: GuestMemory> Rings<M> {
     }
 
     fn push(&mut self, number: usize, head: u16, written: u32) -> Result<(), QueueError> {
-        let Link { memory, queues, .. } = &mut self.link;
+        let Activation { memory, queues, .. } = &mut self.activation;
         if let Some(queue) = queues.get_mut(number) {
             queue.push(memory, head, written)?;
             self.used[number] = true;
@@ -120,7 +120,7 @@ impl<M: GuestMemory> Rings<M> {
     /// What a call says after it worked on a queue; one that failed is given up.
     fn checked<T>(&mut self, number: usize, result: Result<T, QueueError>) -> Result<T, Broken> {
         result.map_err(|error| {
-            self.link.break_queue(number as u16, &error);
+            self.activation.break_queue(number as u16, &error);
             Broken
         })
     }
@@ -133,7 +133,7 @@ impl<M: GuestMemory> Rings<M> {
             head: chain.head,
             why,
         };
-        let mut reader = chain.reader(&self.link.memory);
+        let mut reader = chain.reader(&self.activation.memory);
         let bytes = reader.array().map_err(|_| failed("it has no header"))?;
         let header = Header::from_bytes(&bytes);
         let length = usize::try_from(header.len).unwrap_or(usize::MAX);
@@ -168,7 +168,7 @@ impl<M: GuestMemory> Rings<M> {
             return Ok(());
         };
         header.len = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        let mut writer = chain.writer(&self.link.memory);
+        let mut writer = chain.writer(&self.activation.memory);
         let written = writer
             .write_all(&header.to_bytes())
             .and_then(|()| writer.write_all(data));
@@ -198,13 +198,13 @@ impl<M: GuestMemory + Send> Packets for Rings<M> {
     }
 
     fn flush(&mut self) {
-        let Link { memory, queues, .. } = &mut self.link;
+        let Activation { memory, queues, .. } = &mut self.activation;
         let mut wanted = false;
         for (queue, used) in queues.iter_mut().zip(&mut self.used) {
             wanted |= std::mem::take(used) && queue.needs_interrupt(memory);
         }
         if wanted {
-            self.link.interrupt.used();
+            self.activation.interrupt.used();
         }
     }
 }
@@ -250,8 +250,8 @@ where
         read_fields(&self.cid.to_le_bytes(), offset, data);
     }
 
-    fn activate(&mut self, link: Link<M>) {
-        self.host.start(Box::new(Rings::new(link)));
+    fn activate(&mut self, activation: Activation<M>) {
+        self.host.start(Box::new(Rings::new(activation)));
         self.active = true;
         self.host.wake();
     }

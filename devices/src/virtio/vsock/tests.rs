@@ -33,9 +33,9 @@ impl Guest {
         }
     }
 
-    fn link(&self, order: ByteOrder) -> Link<Memory> {
+    fn activation(&self, order: ByteOrder) -> Activation<Memory> {
         let queue = |driver: &Driver| driver.queue(&self.memory).unwrap();
-        Link {
+        Activation {
             memory: self.memory.clone(),
             queues: vec![queue(&self.rx), queue(&self.tx), Queue::unused()],
             features: 0,
@@ -64,7 +64,7 @@ fn header(op: Op, len: u32) -> Header {
 fn packets_come_and_go_over_either_ring() {
     for order in ORDERS {
         let mut guest = Guest::new(order);
-        let mut rings = Rings::new(guest.link(order));
+        let mut rings = Rings::new(guest.activation(order));
         let mut data = vec![9];
         assert_eq!(rings.receive(&mut data), Ok(None));
         assert_eq!(rings.room(), Ok(None));
@@ -114,7 +114,7 @@ fn lengths_that_are_none_break_the_device() {
     ];
     for packet in packets {
         let mut guest = Guest::new(ByteOrder::Little);
-        let mut rings = Rings::new(guest.link(ByteOrder::Little));
+        let mut rings = Rings::new(guest.activation(ByteOrder::Little));
         guest.tx.offer(&guest.memory, packet, &[]);
         let mut data = Vec::new();
         assert_eq!(rings.receive(&mut data), Err(Broken));
@@ -122,7 +122,7 @@ fn lengths_that_are_none_break_the_device() {
         assert_eq!(rings.receive(&mut data), Ok(None));
     }
     let mut guest = Guest::new(ByteOrder::Little);
-    let mut rings = Rings::new(guest.link(ByteOrder::Little));
+    let mut rings = Rings::new(guest.activation(ByteOrder::Little));
     guest.rx.offer(&guest.memory, &[], &[HEADER as u32 - 1]);
     assert_eq!(rings.room(), Err(Broken));
     assert!(guest.interrupt.is_reset_needed());
@@ -157,7 +157,7 @@ fn the_chip_has_a_cid_and_calls_its_host() {
         device.config_read(0, &mut data, order);
         assert_eq!(data, [4, 3, 2, 1, 0, 0, 0, 0, 0, 0]);
         device.reset();
-        device.activate(guest.link(order));
+        device.activate(guest.activation(order));
         device.notify(1);
         device.reset();
         device.reset();
@@ -182,7 +182,7 @@ proptest! {
         indices in (0..20_u16, 0..20_u16),
     ) {
         let mut guest = Guest::new(order);
-        let mut rings = Rings::new(guest.link(order));
+        let mut rings = Rings::new(guest.activation(order));
         // Byte by byte, proptest would take many times as long as the device.
         let mut dice = Dice::new(seed);
         for ring in [0x1000, 0x40000] {

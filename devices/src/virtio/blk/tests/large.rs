@@ -130,17 +130,17 @@ fn a_reset_says_that_requests_are_to_end_before_it_waits_for_them() {
         Waits(Arc::clone(&flag), told.clone()),
         1,
     );
-    let link = || Link {
+    let activation = || Activation {
         memory: Memory::from_ranges(&[(GuestAddress(0), RAM)]).unwrap(),
         queues: Vec::new(),
         features: 0,
         order: ByteOrder::Little,
         interrupt: Interrupt::new("disk", IrqLine::detached()),
     };
-    device.activate(link());
+    device.activate(activation());
     *flag.lock().unwrap() = Some(device.stopping.clone());
     VirtioDevice::<Memory>::reset(&mut device);
     assert!(told.load(Ordering::SeqCst));
-    device.activate(link());
+    device.activate(activation());
     assert!(!device.stopping.load(Ordering::SeqCst), "a new start");
 }

@@ -172,7 +172,7 @@ impl Bench {
             .write_slice(&[0; 0x3000], GuestAddress(BASE))
             .unwrap();
         let queue = self.driver.queue(&self.memory).unwrap();
-        self.device.activate(Link {
+        self.device.activate(Activation {
             memory: self.memory.clone(),
             queues: vec![queue],
             features,
@@ -495,7 +495,7 @@ fn every_queue_is_served() {
     let order = ByteOrder::Little;
     let mut drivers = [0x1000, 0x11000, 0x21000].map(|base| Driver::new(order, base, 16, false));
     let queues = drivers.iter().map(|driver| driver.queue(&memory).unwrap());
-    device.activate(Link {
+    device.activate(Activation {
         memory: memory.clone(),
         queues: queues.collect(),
         features,
