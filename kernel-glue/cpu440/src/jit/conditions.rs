@@ -5,7 +5,7 @@
 use ppc440_isa::{Flags, Insn};
 
 use super::flags::{self, records};
-use super::frontend::{Item, writes};
+use super::frontend::Item;
 
 /// What was compared with RA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,36 +28,39 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
-    fn uses(&self, item: &Item) -> bool {
+    /// The GPRs that are compared, one bit each.
+    fn operands(&self) -> u32 {
         let second = match self.with {
-            With::Register(register) => writes(item, register),
-            With::Number(_) => false,
+            With::Register(register) => 1 << register,
+            With::Number(_) => 0,
         };
-        second || writes(item, self.register)
+        second | 1 << self.register
     }
 }
 
-/// Finds, for each item of a block in which branches lead to `inside`, offsets in the page, the
-/// comparison that set the CR bit which it tests, if it is a branch and that can be made again.
+/// Finds the items of a block that are branches and can make the comparison again which set the CR bit
+/// that they test; gives their numbers, in order, with it. Branches of the block lead to `inside`, offsets
+/// in the page.
 pub(super) fn find(
     items: &[Item],
     inside: impl Fn(u32) -> bool,
-    found: &mut Vec<Option<Comparison>>,
+    found: &mut Vec<(usize, Comparison)>,
 ) {
     found.clear();
     // The last one, and its CR field.
-    let mut last = None;
+    let mut last: Option<(usize, Comparison)> = None;
     for (n, item) in items.iter().enumerate() {
-        if n > 0 && inside(item.offset) {
-            last = None;
+        if let Some((field, comparison)) = last {
+            if n > 0 && inside(item.offset) {
+                last = None;
+            } else if tested(item) == Some(field) {
+                found.push((n, comparison));
+            }
         }
-        let tested = tested(item);
-        let known = last.filter(|(field, _)| tested == Some(*field));
-        found.push(known.map(|(_, comparison)| comparison));
         if let Some(new) = made(item) {
             last = Some(new);
         } else if let Some((field, comparison)) = last
-            && (sets(item, field) || comparison.uses(item))
+            && (item.written & comparison.operands() != 0 || sets(item, field))
         {
             last = None;
         }
@@ -155,8 +158,8 @@ mod tests {
             |offset| inside.contains(&offset),
             &mut found,
         );
-        assert_eq!(found.len(), words.len());
-        found.pop().flatten()
+        let last = found.pop().filter(|(n, _)| n + 1 == words.len());
+        last.map(|(_, comparison)| comparison)
     }
 
     #[test]

@@ -50,24 +50,38 @@ pub(super) fn sets(insn: Insn, word: Word) -> Option<Flags> {
     effect(insn, word).map(|effect| effect.sets)
 }
 
-/// What an instruction does with flags; none when it may branch, access memory, trap or be left to
-/// the interpreter, all of which show every flag.
-fn effect(insn: Insn, word: Word) -> Option<Effect> {
-    use Insn::*;
-    if has_oe(insn) && word.oe() {
-        return None;
+/// What is known of an instruction's flags before its operands.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    effect: Effect,
+    /// Its operands say which CR fields it reads and sets.
+    asks: bool,
+    /// Bit 21 is OE, and with OE it is left to the interpreter.
+    has_oe: bool,
+}
+
+/// For each instruction what is known; none when it may branch, access memory, trap or be left to the
+/// interpreter, all of which show every flag.
+static KNOWN: [Option<Known>; Insn::ALL.len()] = {
+    let mut known = [None; Insn::ALL.len()];
+    let mut n = 0;
+    while n < known.len() {
+        known[n] = known_of(Insn::ALL[n]);
+        n += 1;
     }
-    let mut effect = Effect::default();
+    known
+};
+
+const fn known_of(insn: Insn) -> Option<Known> {
+    use Insn::*;
+    let mut effect = Effect { reads: 0, sets: 0 };
+    let mut asks = false;
     match insn {
         Addic | AddicDot | Subfic | Addc | Subfc | Sraw | Srawi => effect.sets = CA,
         Adde | Addze | Addme | Subfe | Subfze | Subfme => {
             (effect.reads, effect.sets) = (CA, CA);
         }
-        Cmp | Cmpi | Cmpl | Cmpli => effect.sets = field(word.crfd()),
-        Isel => effect.reads = field(word.bc() as usize / 4),
-        Mcrf => (effect.reads, effect.sets) = (field(word.crfs()), field(word.crfd())),
-        // CRM has field 0 at its upper end.
-        Mtcrf => effect.sets = (word.crm() as u8).reverse_bits().into(),
+        Cmp | Cmpi | Cmpl | Cmpli | Isel | Mcrf | Mtcrf => asks = true,
         Mfcr => effect.reads = CR,
         Addi | Addis | Add | Subf | Neg | Mulli | Mullw | Mulhw | Mulhwu | Andi | Andis | Ori
         | Oris | Xori | Xoris | And | Or | Xor | Nand | Nor | Eqv | Andc | Orc | Cntlzw | Extsb
@@ -75,14 +89,36 @@ fn effect(insn: Insn, word: Word) -> Option<Effect> {
         | Mulhhw | Mulhhwu | Maclhw | Maclhwu | Macchw | Macchwu | Machhw | Machhwu => {}
         _ => return None,
     }
-    if records(insn, word.rc()) {
+    Some(Known {
+        effect,
+        asks,
+        has_oe: has_oe(insn),
+    })
+}
+
+/// What an instruction does with flags; none when it shows them all.
+fn effect(insn: Insn, word: Word) -> Option<Effect> {
+    use Insn::*;
+    let known = KNOWN[insn as usize].as_ref()?;
+    if known.has_oe && word.oe() {
+        return None;
+    }
+    let mut effect = known.effect;
+    if known.asks {
+        match insn {
+            Isel => effect.reads = field(word.bc() as usize / 4),
+            Mcrf => (effect.reads, effect.sets) = (field(word.crfs()), field(word.crfd())),
+            // CRM has field 0 at its upper end.
+            Mtcrf => effect.sets = (word.crm() as u8).reverse_bits().into(),
+            _ => effect.sets = field(word.crfd()),
+        }
+    } else if records(insn, word.rc()) {
         effect.sets |= field(0);
     }
     Some(effect)
 }
-
 /// Whether bit 21 of the instruction is OE.
-pub(super) fn has_oe(insn: Insn) -> bool {
+pub(super) const fn has_oe(insn: Insn) -> bool {
     use Insn::*;
     matches!(
         insn,
@@ -108,14 +144,37 @@ pub(super) fn has_oe(insn: Insn) -> bool {
     )
 }
 
+/// When an integer instruction sets CR0 from its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Records {
+    Never,
+    Always,
+    /// Its lowest bit is Rc.
+    WithRc,
+}
+
+static RECORDS: [Records; Insn::ALL.len()] = {
+    use Insn::*;
+    let mut records = [Records::WithRc; Insn::ALL.len()];
+    let mut n = 0;
+    while n < records.len() {
+        records[n] = match Insn::ALL[n] {
+            AddicDot | Andi | Andis => Records::Always,
+            Addi | Addis | Addic | Subfic | Mulli | Ori | Oris | Xori | Xoris | Cmp | Cmpi
+            | Cmpl | Cmpli | Isel | Mcrf | Mtcrf | Mfcr => Records::Never,
+            _ => Records::WithRc,
+        };
+        n += 1;
+    }
+    records
+};
+
 /// Whether an integer instruction, `rc` its lowest bit, sets CR0 from its result.
 pub(super) fn records(insn: Insn, rc: bool) -> bool {
-    use Insn::*;
-    match insn {
-        AddicDot | Andi | Andis => true,
-        Addi | Addis | Addic | Subfic | Mulli | Ori | Oris | Xori | Xoris | Cmp | Cmpi | Cmpl
-        | Cmpli | Isel | Mcrf | Mtcrf | Mfcr => false,
-        _ => rc,
+    match RECORDS[insn as usize] {
+        Records::Never => false,
+        Records::Always => true,
+        Records::WithRc => rc,
     }
 }
 

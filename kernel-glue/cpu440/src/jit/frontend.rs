@@ -18,6 +18,21 @@ pub(super) struct Item {
     pub word: Word,
     /// Offset in its page.
     pub offset: u32,
+    /// The GPRs that it may write, one bit each, GPR 0 the lowest.
+    pub written: u32,
+}
+
+impl Item {
+    /// The item of a word at an offset in its page.
+    pub fn new(word: Word, offset: u32) -> Self {
+        let insn = decode(word.0);
+        Item {
+            insn,
+            word,
+            offset,
+            written: insn.map_or(0, |insn| written(insn, word)),
+        }
+    }
 }
 
 /// A stretch of code that is entered at its start and left at its end or by a branch in it.
@@ -35,22 +50,39 @@ impl Block {
         let page = ram & !(PAGE - 1);
         for at in (ram..page + PAGE).step_by(4).take(LONGEST) {
             let word = Word(memory.load(at).unwrap_or(0));
-            let insn = decode(word.0);
-            self.items.push(Item {
-                insn,
-                word,
-                offset: at & (PAGE - 1),
-            });
-            if insn.is_none_or(|insn| ends(insn, word)) {
+            let item = Item::new(word, at & (PAGE - 1));
+            self.items.push(item);
+            if item.insn.is_none_or(|insn| ends(insn, word)) {
                 break;
             }
         }
     }
 }
 
+/// Instructions after which the next one always follows, whatever their operands are; a look-up, because
+/// most are.
+const GOES_ON: [bool; Insn::ALL.len()] = {
+    use Insn::*;
+    let mut goes_on = [false; Insn::ALL.len()];
+    let mut n = 0;
+    while n < goes_on.len() {
+        let insn = Insn::ALL[n];
+        let asks = matches!(
+            insn,
+            B | Bc | Bclr | Bcctr | Sc | Rfi | Twi | Tw | Mfspr | Mtspr | Mftb
+        );
+        goes_on[n] = !asks && !insn.flags().contains(ppc440_isa::Flags::PRIVILEGED);
+        n += 1;
+    }
+    goes_on
+};
+
 /// Whether what follows the instruction is not, or hardly ever, the next one.
 fn ends(insn: Insn, word: Word) -> bool {
     use Insn::*;
+    if GOES_ON[insn as usize] {
+        return false;
+    }
     match insn {
         B | Sc | Rfi => true,
         Mtspr if word.spr() == spr::PID => true,
@@ -99,15 +131,13 @@ const fn written_by(insn: Insn) -> u8 {
     (if rt { RT } else { 0 }) | (if ra { RA } else { 0 })
 }
 
-/// Whether an instruction writes a GPR.
-pub(super) fn writes(item: &Item, gpr: usize) -> bool {
-    let Some(insn) = item.insn else {
-        return false;
-    };
-    let written = WRITTEN[insn as usize];
-    written & ANY != 0
-        || written & RT != 0 && gpr == item.word.rt()
-        || written & RA != 0 && gpr == item.word.ra()
+/// The GPRs that an instruction may write, one bit each.
+fn written(insn: Insn, word: Word) -> u32 {
+    let kinds = WRITTEN[insn as usize];
+    if kinds & ANY != 0 {
+        return u32::MAX;
+    }
+    u32::from(kinds & RT) << word.rt() | u32::from(kinds >> 1 & 1) << word.ra()
 }
 
 /// Whether the instruction gives RA the address that it accesses.
@@ -142,11 +172,10 @@ pub(super) const fn updates(insn: Insn) -> bool {
 /// The block of these words, at the start of a page.
 #[cfg(test)]
 pub(super) fn block(words: &[u32]) -> Block {
-    let items = (0..).step_by(4).zip(words).map(|(offset, word)| Item {
-        insn: decode(*word),
-        word: Word(*word),
-        offset,
-    });
+    let items = (0..)
+        .step_by(4)
+        .zip(words)
+        .map(|(offset, word)| Item::new(Word(*word), offset));
     Block {
         items: items.collect(),
     }

@@ -3,7 +3,7 @@
 
 use ppc440_isa::Insn;
 
-use super::frontend::{Block, Item, writes};
+use super::frontend::{Block, Item};
 
 /// Groups that may be in use at once.
 pub(super) const SLOTS: usize = 4;
@@ -44,6 +44,8 @@ struct Group {
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     open: Vec<Group>,
+    /// The GPRs that are the base of an open group, or were, one bit each.
+    bases: u32,
     closed: Vec<Group>,
     /// For each access, the group that it belongs to, by its first access.
     of: Vec<usize>,
@@ -58,6 +60,7 @@ impl Groups {
     /// No groups.
     pub fn clear(&mut self) {
         self.open.clear();
+        self.bases = 0;
         self.closed.clear();
         self.of.clear();
         self.members.clear();
@@ -67,7 +70,8 @@ impl Groups {
     pub fn find(&mut self, block: &Block, inside: impl Fn(u32) -> bool) {
         self.clear();
         // Most blocks are short.
-        if block.items.iter().filter_map(access).count() < FEWEST {
+        let accesses = block.items.iter().filter(|item| kind(item) != 0);
+        if accesses.count() < FEWEST {
             return;
         }
         for (n, item) in block.items.iter().enumerate() {
@@ -76,7 +80,9 @@ impl Groups {
             }
             let group = access(item).map(|access| self.join(n, access));
             self.of.push(group.unwrap_or(NONE));
-            self.close_written(item);
+            if item.written & self.bases != 0 {
+                self.close_written(item);
+            }
         }
         self.closed.append(&mut self.open);
         self.closed.retain(|group| group.count >= FEWEST);
@@ -114,6 +120,7 @@ impl Groups {
             .iter()
             .position(|group| group.base == new.base && group.store == new.store);
         let Some(position) = position else {
+            self.bases |= 1 << new.base;
             self.open.push(Group {
                 first: n,
                 last: n,
@@ -149,9 +156,10 @@ impl Groups {
 
     /// Ends the groups whose base an instruction writes.
     fn close_written(&mut self, item: &Item) {
+        self.bases &= !item.written;
         let mut n = 0;
         while let Some(group) = self.open.get(n).copied() {
-            if writes(item, group.base) {
+            if item.written >> group.base & 1 != 0 {
                 self.closed.push(group);
                 self.open.swap_remove(n);
             } else {
@@ -161,21 +169,44 @@ impl Groups {
     }
 }
 
+/// The flag in [`KINDS`] of a store.
+const STORE: u8 = 0x80;
+
+/// The bytes that each instruction which can share accesses, and [`STORE`]; 0 for all others.
+const KINDS: [u8; Insn::ALL.len()] = {
+    let mut kinds = [0; Insn::ALL.len()];
+    let mut n = 0;
+    while n < kinds.len() {
+        kinds[n] = match Insn::ALL[n] {
+            Insn::Lbz => 1,
+            Insn::Lhz | Insn::Lha => 2,
+            Insn::Lwz => 4,
+            Insn::Stb => 1 | STORE,
+            Insn::Sth => 2 | STORE,
+            Insn::Stw => 4 | STORE,
+            _ => 0,
+        };
+        n += 1;
+    }
+    kinds
+};
+
+/// What an item accesses, as in [`KINDS`].
+fn kind(item: &Item) -> u8 {
+    item.insn.map_or(0, |insn| KINDS[insn as usize])
+}
+
 /// A group of this access alone, if it is one that can share.
 fn access(item: &Item) -> Option<Group> {
-    let (bytes, store) = match item.insn? {
-        Insn::Lbz => (1, false),
-        Insn::Lhz | Insn::Lha => (2, false),
-        Insn::Lwz => (4, false),
-        Insn::Stb => (1, true),
-        Insn::Sth => (2, true),
-        Insn::Stw => (4, true),
-        _ => return None,
-    };
-    let (base, low) = (item.word.ra(), item.word.d());
-    (base != 0).then_some(Group {
+    let kind = kind(item);
+    let (bytes, base) = (i32::from(kind & !STORE), item.word.ra());
+    if kind == 0 || base == 0 {
+        return None;
+    }
+    let low = item.word.d();
+    Some(Group {
         base,
-        store,
+        store: kind & STORE != 0,
         low,
         end: low + bytes,
         alignment: bytes,

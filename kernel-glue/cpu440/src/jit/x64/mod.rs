@@ -248,8 +248,10 @@ pub(super) struct Emitter {
     unseen: Vec<Flags>,
     /// The flags that the current instruction sets and nobody can see.
     item_unseen: Flags,
-    /// For each instruction of the block, the comparison that it can make again.
-    comparisons: Vec<Option<Comparison>>,
+    /// The branches that can make a comparison again, by their numbers in the block, and that.
+    comparisons: Vec<(usize, Comparison)>,
+    /// How many of them are done.
+    compared: usize,
     /// The comparison that the current instruction can make again.
     comparison: Option<Comparison>,
     /// Instructions before the current one that `r14d` still counts.
@@ -298,14 +300,11 @@ impl Emitter {
             groups: Groups::default(),
             member: None,
             pointer: None,
-            item: Item {
-                insn: None,
-                word: Word(0),
-                offset: 0,
-            },
+            item: Item::new(Word(0), 0),
             unseen: Vec::new(),
             item_unseen: 0,
             comparisons: Vec::new(),
+            compared: 0,
             comparison: None,
             done: 0,
             counted: false,
@@ -331,7 +330,7 @@ impl Emitter {
         self.sites.clear();
         (self.done, self.counted) = (0, false);
         (self.flags, self.fp_checked, self.uses_float) = (None, false, false);
-        (self.pointer, self.ctr_copy) = (None, None);
+        (self.pointer, self.ctr_copy, self.compared) = (None, None, 0);
 
         flags::unseen(&block.items, &mut self.unseen);
         self.plan(block);
@@ -347,7 +346,13 @@ impl Emitter {
             assert!(self.asm.has_room(), "a block's code is bounded");
             (self.item, self.item_unseen) = (*item, self.unseen[n]);
             self.member = self.groups.member(n);
-            self.comparison = self.comparisons[n];
+            self.comparison = match self.comparisons.get(self.compared) {
+                Some((at, comparison)) if *at == n => {
+                    self.compared += 1;
+                    Some(*comparison)
+                }
+                _ => None,
+            };
             self.is_by_tables = self.by_tables >> n & 1 != 0;
             self.arrive();
             open = self.instruction();
