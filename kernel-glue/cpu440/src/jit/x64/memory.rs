@@ -212,19 +212,27 @@ impl Emitter {
             asm!(self, ; jz =>slow);
             return;
         }
-        let routines = match store {
-            false => &self.shared.find_load,
-            true => &self.shared.find_store,
-        };
-        let routine = routines[extent as usize];
         let [from, back] = [self.asm.new_dynamic_label(), self.asm.new_dynamic_label()];
         self.cold.push(Cold::LookUp {
             from,
             back,
             slow,
-            routine,
+            store,
+            extent,
         });
         asm!(self, ; jz =>from ; =>back);
+    }
+
+    /// Finds the access at the address in `eax` by its page's entry: calls [`Shared::find_load`], or its
+    /// like for stores.
+    ///
+    /// [`Shared::find_load`]: super::super::exec::Shared::find_load
+    pub(super) fn find(&mut self, store: bool, extent: Extent) {
+        let routines = match store {
+            false => &self.shared.find_load,
+            true => &self.shared.find_store,
+        };
+        self.call(routines[extent as usize]);
     }
 
     /// Whether the current access goes to the window.
@@ -452,7 +460,8 @@ impl Emitter {
         let done = self.asm.new_dynamic_label();
         let slow = self.access_cold(routine, done);
         self.address_of(Form::D);
-        self.look_up(store, unit.extent(), slow);
+        self.find(store, unit.extent());
+        asm!(self, ; jz =>slow);
         if store {
             let s = self.value(word.rs(), RDX);
             write!(self, unit, s, rcx + rax);

@@ -20,7 +20,7 @@ use ppc440_isa::{Insn, Regs, Word};
 use super::blocks::{Link, LinkId};
 use super::conditions::{self, Comparison};
 use super::context::stop;
-use super::exec::{BIAS, NOWHERE, PINNED, Shared, packed_site};
+use super::exec::{BIAS, Extent, NOWHERE, PINNED, Shared, packed_site};
 use super::flags::{self, Flags};
 use super::frontend::{Block, Item};
 use super::groups::{Groups, Member};
@@ -159,7 +159,8 @@ enum Cold {
         from: DynamicLabel,
         back: DynamicLabel,
         slow: DynamicLabel,
-        routine: u32,
+        store: bool,
+        extent: Extent,
     },
     /// Makes the effective address of an access that the window does not show, unless it is there
     /// already; calls a shared routine, and goes on.
@@ -712,10 +713,11 @@ impl Emitter {
                 from,
                 back,
                 slow,
-                routine,
+                store,
+                extent,
             } => {
                 asm!(self, ; =>from);
-                self.call(routine);
+                self.find(store, extent);
                 asm!(self, ; jnz =>back ; jmp =>slow);
             }
             Cold::Refused {
