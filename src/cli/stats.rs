@@ -64,7 +64,7 @@ fn write(to: &mut String, statistics: &Statistics, elapsed: Duration) -> fmt::Re
             to,
             "translated: {} blocks of {} instructions in {:.1} ms ({:.0} ns each), {} links, \
              {} forgotten, {} blocks given up; {} KiB of code, {} KiB of tables; entered {} times; \
-             {windows}",
+             {} instructions in first runs; {windows}",
             code.blocks,
             code.instructions,
             code.nanoseconds as f64 / 1e6,
@@ -75,6 +75,7 @@ fn write(to: &mut String, statistics: &Statistics, elapsed: Duration) -> fmt::Re
             code.code_bytes >> 10,
             code.table_bytes >> 10,
             code.entries,
+            code.first_runs,
         )?;
     }
     let seconds = elapsed.as_secs_f64();

@@ -81,6 +81,9 @@ pub struct TranslatorStatistics {
     pub links: u64,
     /// Times that translated code was entered.
     pub entries: u64,
+    /// Instructions that the interpreter ran, because their code had not run often enough to be worth a
+    /// translation.
+    pub first_runs: u64,
     /// Blocks that were made again because they run much.
     pub hot: u64,
     /// Pages of guest RAM that are mapped a second time, because such blocks load and store there;

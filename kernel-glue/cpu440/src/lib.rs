@@ -343,6 +343,14 @@ impl Cpu {
         }
     }
 
+    /// Has the translator, if there is one, translate all code before it runs for the first time, and not
+    /// only what runs again and again. It makes no difference to the guest.
+    pub fn translate_at_once(&mut self) {
+        if let Some(jit) = &mut self.jit {
+            jit.translate_at_once();
+        }
+    }
+
     /// Returns why the interpreter executes guest code, where [`EngineChoice::Auto`] had to take it.
     pub fn not_translator(&self) -> Option<&TranslatorError> {
         self.not_translator.as_ref()

@@ -30,6 +30,10 @@ impl Jit {
         Err(TranslatorError::Processor)
     }
 
+    pub fn translate_at_once(&mut self) {
+        match *self {}
+    }
+
     pub fn run(
         &mut self,
         _: &mut Exec,

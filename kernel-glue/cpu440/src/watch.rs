@@ -20,6 +20,8 @@ pub(crate) enum Keeper {
     Interpreter = 1,
     /// Translated code.
     Translator = 2,
+    /// A block that is not worth a translation yet, while it runs.
+    FirstRun = 4,
 }
 
 /// One byte per 4 KiB page of RAM: who keeps code made from it.

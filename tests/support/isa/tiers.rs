@@ -43,12 +43,27 @@ impl Tier for Interpreter {
     }
 }
 
-/// The translator, on hosts that have it.
+/// The translator, on hosts that have it. What runs at all is translated.
 pub struct Translator;
 
 impl Tier for Translator {
     fn name(&self) -> &'static str {
         "jit"
+    }
+
+    fn cpu(&self, ram: Arc<Region>, pins: Pins) -> Cpu {
+        let mut cpu = Mixed.cpu(ram, pins);
+        cpu.translate_at_once();
+        cpu
+    }
+}
+
+/// The translator as it comes: the interpreter does the first runs of code.
+pub struct Mixed;
+
+impl Tier for Mixed {
+    fn name(&self) -> &'static str {
+        "jit behind first runs"
     }
 
     fn cpu(&self, ram: Arc<Region>, pins: Pins) -> Cpu {
@@ -82,7 +97,7 @@ impl Tier for Windowed {
 
 /// Every tier.
 pub const TIERS: &[&dyn Tier] = if cfg!(target_arch = "x86_64") {
-    &[&Interpreter, &Translator, &Windowed]
+    &[&Interpreter, &Translator, &Windowed, &Mixed]
 } else {
     &[&Interpreter]
 };

@@ -23,7 +23,7 @@ pub(crate) use integer::rotate_mask;
 pub(crate) use predecode::{goes_to_core, predecode};
 pub(crate) use system::OWN_MSR;
 use thread::Thread;
-pub(crate) use thread::{PageOps, WORDS, run_one};
+pub(crate) use thread::{BlockOps, PageOps, WORDS, run_one};
 
 /// Does an operation, which changes registers and memory or traps and changes nothing; then those
 /// behind it, until one stops.

@@ -120,6 +120,31 @@ impl PageOps {
     }
 }
 
+/// The operations of a block that is in no page, and [`END`] behind them while they run.
+#[derive(Debug, Default)]
+pub(crate) struct BlockOps(Vec<Op>);
+
+impl BlockOps {
+    /// Begins another block.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Adds an operation.
+    pub fn push(&mut self, op: Op) {
+        self.0.push(op);
+    }
+
+    /// Runs the operations; gives why it stopped and the number of operations begun, the one that
+    /// stopped included.
+    pub fn run(&mut self, exec: &mut Exec, regs: &mut Regs) -> (Flow, u32) {
+        self.0.push(END);
+        let (flow, count) = Thread::run(&self.0, exec, regs);
+        self.0.pop();
+        (flow, count as u32 + u32::from(flow != Flow::Next))
+    }
+}
+
 /// Runs one operation that is in no page.
 pub(crate) fn run_one(op: Op, exec: &mut Exec, regs: &mut Regs) -> Flow {
     Thread::run(&[op, END], exec, regs).0

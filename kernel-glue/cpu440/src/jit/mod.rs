@@ -7,6 +7,7 @@
 //! | `conditions.rs` | which branches can compare again; likewise |
 //! | `loops.rs` | which registers a loop uses; likewise |
 //! | `groups.rs` | which accesses have one look-up in common; likewise |
+//! | `first_runs.rs` | code that has run once or twice, and is not worth a translation yet |
 //! | `x64/` | instructions to host code, one pass, one function for each kind; knows no cache |
 //! | `hotness.rs` | which code runs much |
 //! | `window_backoff.rs` | which accesses of it go by the tables all the same |
@@ -36,6 +37,7 @@ mod calls;
 mod conditions;
 mod context;
 mod exec;
+mod first_runs;
 mod flags;
 mod frontend;
 mod groups;
@@ -55,13 +57,14 @@ use ppc440_isa::{Regs, Trap, regs::msr};
 use crate::code::TranslatorStatistics;
 use crate::error::TranslatorError;
 use crate::fast::Fast;
-use crate::interp::Exec;
+use crate::interp::{Exec, Flow};
 use crate::pins::Pins;
 use crate::supervisor::{Answer, Entry};
 use crate::watch::Keeper;
 use blocks::{Blocks, Hot, Link, Made};
 use context::{Context, stop};
 use exec::Shared;
+use first_runs::FirstRuns;
 use frontend::Block;
 use hotness::{Hotness, Next};
 use interp_ops::InterpOps;
@@ -108,6 +111,7 @@ pub(crate) struct Jit {
     first: u32,
     blocks: Blocks,
     block: Block,
+    first_runs: FirstRuns,
     hotness: Hotness,
     sites: Sites,
     backoff: WindowBackoff,
@@ -174,6 +178,7 @@ impl Jit {
             ops: InterpOps::new(),
             shared,
             block: Block::default(),
+            first_runs: FirstRuns::new(),
             hotness: Hotness::new(),
             sites: Sites::default(),
             backoff: WindowBackoff::new(),
@@ -184,6 +189,11 @@ impl Jit {
             ticks: 0,
             start: Start::now(),
         })
+    }
+
+    /// Translates code before it runs for the first time.
+    pub fn translate_at_once(&mut self) {
+        self.first_runs.most = 0;
     }
 
     /// Runs translated code at `regs.pc` for at most `left` instructions; what ran is taken off.
@@ -252,6 +262,19 @@ impl Jit {
             }
             let code = match self.blocks.entry(ram_page, word) {
                 Some(code) => code,
+                None if self.first_runs.count((ram_page << 12) + 4 * word as u32) => {
+                    link = None;
+                    let at = (ram_page, word);
+                    match self.first_runs.run(exec, regs, at, left) {
+                        Flow::Next | Flow::Jump => {}
+                        Flow::CodeChanged => return Ran::CodeChanged,
+                        _ if entry.ask(&mut exec.mmu, regs, exec.trap, left) == Answer::Trap => {
+                            return Ran::Trapped(exec.trap);
+                        }
+                        _ => {}
+                    }
+                    continue;
+                }
                 None => self.translate(exec, ram_page, word),
             };
             let Some(fast) = &mut exec.mmu.fast else {
@@ -536,6 +559,7 @@ impl Jit {
         TranslatorStatistics {
             code_bytes: self.memory.held() as u64,
             table_bytes: (self.blocks.bytes() + self.sites.bytes()) as u64,
+            first_runs: self.first_runs.instructions,
             nanoseconds: (self.ticks as f64 * self.start.nanoseconds_per_tick()) as u64,
             ..self.statistics
         }
@@ -584,6 +608,13 @@ mod tests {
         exec
     }
 
+    /// A translator that translates at once.
+    fn jit(exec: &mut Exec) -> Jit {
+        let mut jit = Jit::new(exec, true).expect("code memory");
+        jit.translate_at_once();
+        jit
+    }
+
     fn run(jit: &mut Jit, exec: &mut Exec, regs: &mut Regs, left: &mut u32) -> Ran {
         let mut nobody = NoSupervisor;
         let mut entry = Entry::new(&mut nobody, u64::from(*left));
@@ -613,6 +644,7 @@ mod tests {
         // Room for less than all.
         let bytes = MOST_BYTES + 8192;
         let mut jit = Jit::with_code_memory(&mut exec, bytes, true).expect("code memory");
+        jit.translate_at_once();
         assert_eq!(lap(&mut jit, &mut exec, 50), 10_000);
         let first = jit.statistics();
         assert!(first.evicted > 5000, "{first:?}");
@@ -626,9 +658,50 @@ mod tests {
     }
 
     #[test]
-    fn jumps_are_linked_once_and_then_lead_on_without_coming_back() {
+    fn what_runs_twice_is_interpreted_and_what_runs_again_is_translated() {
         let mut exec = exec();
         let mut jit = Jit::new(&mut exec, true).expect("code memory");
+        assert_eq!(lap(&mut jit, &mut exec, 2), 400);
+        let cold = jit.statistics();
+        // Nearly: places may share a counter.
+        assert!(cold.blocks < 10 && cold.first_runs > 760, "{cold:?}");
+        assert_eq!(lap(&mut jit, &mut exec, 100), 20_000);
+        let warm = jit.statistics();
+        assert!(warm.blocks >= 200, "{warm:?}");
+        assert!(warm.first_runs <= cold.first_runs + 40, "{warm:?}");
+        let watched = (0..200).all(|page| exec.mmu.ram.watch().watched(page << 12));
+        assert!(watched, "all that was translated");
+    }
+
+    #[test]
+    fn a_first_run_that_writes_over_itself_sees_what_it_wrote_and_leaves_no_watch() {
+        let mut exec = exec();
+        // stw r4,8(0); nop; and here something else than addi r3,r3,1; then an illegal instruction.
+        for (at, word) in [
+            (0, 0x9080_0008),
+            (4, 0x6000_0000),
+            (8, 0x3863_0001),
+            (12, 0),
+        ] {
+            exec.mmu.ram.store::<u32>(at, word);
+        }
+        let mut jit = Jit::new(&mut exec, true).expect("code memory");
+        let mut regs = Regs::default();
+        regs.gpr[4] = 0x3863_0007; // addi r3,r3,7
+        let mut left = 100;
+        let ran = run(&mut jit, &mut exec, &mut regs, &mut left);
+        assert!(matches!(ran, Ran::CodeChanged), "{ran:?}");
+        assert_eq!((exec.changed, regs.pc, left), ((8, 4), 4, 99));
+        let ran = run(&mut jit, &mut exec, &mut regs, &mut left);
+        assert!(matches!(ran, Ran::Trapped(Trap::Program { .. })), "{ran:?}");
+        assert_eq!((regs.gpr[3], regs.pc, left), (7, 12, 97));
+        assert!(!exec.mmu.ram.watch().watched(0));
+    }
+
+    #[test]
+    fn jumps_are_linked_once_and_then_lead_on_without_coming_back() {
+        let mut exec = exec();
+        let mut jit = jit(&mut exec);
         assert_eq!(lap(&mut jit, &mut exec, 2), 400);
         let first = jit.statistics();
         assert_eq!(lap(&mut jit, &mut exec, 1000), 200_000);
@@ -641,7 +714,7 @@ mod tests {
     #[test]
     fn a_page_that_is_mapped_elsewhere_is_not_jumped_to() {
         let mut exec = exec();
-        let mut jit = Jit::new(&mut exec, true).expect("code memory");
+        let mut jit = jit(&mut exec);
         assert_eq!(lap(&mut jit, &mut exec, 2), 400);
         // Page 7 becomes what page 199 is: the laps are short, and the last ends in its trap.
         exec.mmu.unmap(0, 7 << 12, 4096);
@@ -672,7 +745,7 @@ mod tests {
         for (ea, ram) in [(0, 0), (0x8000_0000, 0x3000)] {
             exec.mmu.map(0, ea, &Mapping::page(ea, ram));
         }
-        let mut jit = Jit::new(&mut exec, true).expect("code memory");
+        let mut jit = jit(&mut exec);
         let mut regs = Regs {
             ctr: 200_000,
             ..Regs::default()
@@ -724,7 +797,7 @@ mod tests {
         for (ea, ram) in [(0, 0), (0x8000_0000, 0x3000), (0x8000_2000, 0x5000)] {
             exec.mmu.map(0, ea, &Mapping::page(ea, ram));
         }
-        let mut jit = Jit::new(&mut exec, true).expect("code memory");
+        let mut jit = jit(&mut exec);
         exec.mmu.fast.as_mut().expect("tables").windows.at_once = true;
         let mut regs = Regs::default();
         let mut laps = |exec: &mut Exec, second: u32, third: u32| {
@@ -776,7 +849,7 @@ mod tests {
             let ea = 0x8000_0000 + page;
             exec.mmu.map(0, ea, &Mapping::page(ea, page));
         }
-        let mut jit = Jit::new(&mut exec, true).expect("code memory");
+        let mut jit = jit(&mut exec);
         let mut regs = Regs {
             ctr: 1 << 20,
             ..Regs::default()

@@ -72,6 +72,7 @@ impl Machine {
         let pins = Pins::new();
         let cpu = Cpu::new(region.clone(), pins.clone(), Clock::Virtual, 1, ENGINE);
         let mut cpu = cpu.expect("a CPU");
+        cpu.translate_at_once();
         if let Some(windows) = WINDOWS {
             cpu.set_windows(windows);
         }
