@@ -53,6 +53,10 @@ for program in "$here"/programs/*.c; do
 done
 
 install -m 755 "$here/files/init" "$files/init"
+for name in halt poweroff reboot; do
+    ln -sf /bin/now "$files/sbin/$name"
+done
+install -m 755 "$here/files/now" "$files/bin/now"
 install -D -m 755 "$here/files/udhcpc.script" "$files/usr/share/udhcpc/default.script"
 echo 'root::0:0:root:/root:/bin/sh' >"$files/etc/passwd"
 echo 'root:x:0:' >"$files/etc/group"
