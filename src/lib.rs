@@ -96,6 +96,7 @@ pub use vm::control::{Phase, Stopper};
 pub use vm::outcome::{Hang, OnPanic, OnReset, Outcome};
 pub use vm::postmortem::{self, PostMortem};
 pub use vm::report::{Activity, LostOutput, Report};
+pub use vm::window::ConsoleWindow;
 pub use vm::{MemoryAccessError, Reached, Until, Vm};
 
 pub use ppckvm_api::{

@@ -15,12 +15,22 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Termios, tcgetattr};
+use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
 use support::asm::{Asm, echo};
+use support::guest;
+use support::linux::PROMPT;
 use tempfile::TempDir;
 
 /// No wait may take longer.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Of each terminal at first.
+const SIZE: Winsize = Winsize {
+    ws_row: 41,
+    ws_col: 97,
+    ws_xpixel: 0,
+    ws_ypixel: 0,
+};
 
 /// A terminal with the command in it.
 struct Session {
@@ -60,9 +70,28 @@ impl Session {
         session
     }
 
-    fn of(mut command: Command, program: Asm) -> Self {
+    /// Linux with its shell on the virtio console, which has the terminal of its session.
+    fn linux() -> Self {
+        let mut command = Command::new("setsid");
+        command
+            .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_ppckvm")])
+            .args(["run", "--timeout", "2m", "--console", "stdio"])
+            .args(["--append", "console=hvc0 loglevel=4"])
+            .arg("--kernel")
+            .arg(guest("KERNEL_UIMAGE"))
+            .arg("--initrd")
+            .arg(guest("ROOTFS"));
+        Session::in_folder(command, tempfile::tempdir().unwrap())
+    }
+
+    fn of(command: Command, program: Asm) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("guest"), program.elf(0, 0)).unwrap();
+        Session::in_folder(command, dir)
+    }
+
+    /// The command in this folder, and in a terminal of [`SIZE`].
+    fn in_folder(mut command: Command, dir: TempDir) -> Self {
         let person =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&person).unwrap();
@@ -70,6 +99,7 @@ impl Session {
         let name = ptsname(&person, Vec::new()).unwrap();
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let terminal = rustix::fs::open(name, flags, Mode::empty()).unwrap();
+        tcsetwinsize(&terminal, SIZE).unwrap();
         let before = tcgetattr(&terminal).unwrap();
         let end = || Stdio::from(terminal.try_clone().unwrap());
         let child = command
@@ -313,5 +343,24 @@ fn the_verdict_begins_a_line_and_the_cursor_is_shown_again() {
     session.expect(hides);
     session.type_keys(b"\x01x");
     session.expect("\x1B[0m\x1B[?25h\r\nppckvm: quit from the console");
+    assert_eq!(session.end(), 0);
+}
+
+#[test]
+fn the_guest_follows_the_size_of_the_window() {
+    let mut session = Session::linux();
+    session.expect(PROMPT);
+    session.type_keys(b"stty size\n");
+    session.expect("\n41 97\r");
+    let size = Winsize {
+        ws_row: 30,
+        ws_col: 100,
+        ..SIZE
+    };
+    tcsetwinsize(&session.person, size).unwrap();
+    session.type_keys(b"until stty size | grep '^30 100$'; do sleep 0; done\n");
+    session.expect("\n30 100\r");
+    session.type_keys(b"poweroff -f\n");
+    session.expect("the guest powered off");
     assert_eq!(session.end(), 0);
 }

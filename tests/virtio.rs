@@ -166,14 +166,15 @@ fn the_guest_knows_the_size_of_a_virtio_consoles_window() {
     let size = |columns, rows| WindowSize { columns, rows };
     for place in [MMIO, MMIO_LEGACY, PCI] {
         let mut vm = Linux::start(machine().virtio_console(Console::memory(), place));
-        assert!(vm.set_virtio_console_size(0, size(132, 50)));
-        assert!(!vm.set_virtio_console_size(1, size(132, 50)));
+        assert!(vm.virtio_console_window(1).is_none());
+        let window = vm.virtio_console_window(0).unwrap();
+        window.set_size(size(132, 50));
         vm.wait_for(PROMPT);
         let sized = |rows, columns| {
             format!("until stty size </dev/hvc0 | grep '^{rows} {columns}$'; do sleep 0; done")
         };
         assert_eq!(vm.command(&sized(50, 132)), "50 132\n");
-        assert!(vm.set_virtio_console_size(0, size(100, 30)));
+        window.set_size(size(100, 30));
         assert_eq!(vm.command(&sized(30, 100)), "30 100\n");
         vm.power_off();
     }

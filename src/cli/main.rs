@@ -11,6 +11,7 @@ mod signals;
 mod stats;
 mod supervise;
 mod terminal;
+mod window;
 
 use std::fs::File;
 use std::io::Write;
@@ -27,6 +28,7 @@ use log::Log;
 use signals::Signals;
 use supervise::{Finished, Guest, Kept};
 use terminal::RawTerminal;
+use window::TerminalWindow;
 
 /// The exit status of the launcher's own errors.
 const FAILED: u8 = 1;
@@ -87,7 +89,13 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
     let report = report.as_deref().map(ReportFile::create).transpose()?;
     let vm = Machine::from_spec(spec).build()?;
 
-    let signals = Signals::catch(vm.stopper(), log.clone()).map_err(|error| no_signals(&error))?;
+    let window = match port {
+        Some(args::StdioPort::Console(number)) => vm.virtio_console_window(number),
+        _ => None,
+    };
+    let window = window.map(TerminalWindow::of);
+    let signals = Signals::catch(vm.stopper(), log.clone(), window.clone());
+    let signals = signals.map_err(|error| no_signals(&error))?;
     log.say(vm.description());
     for (port, name) in vm.serial_names() {
         log.say(format_args!("{port} is {name}"));
@@ -99,7 +107,7 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
         }
     }
     let terminal = match port.is_some() {
-        true => RawTerminal::enter()
+        true => RawTerminal::enter(window)
             .map_err(|error| format!("the terminal cannot be made raw: {error}"))?,
         false => None,
     };

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use ppckvm::Stopper;
 use signal_hook::consts::{
-    SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGXFSZ,
+    SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGWINCH, SIGXFSZ,
 };
 use signal_hook::iterator;
 
 use crate::log::Log;
 use crate::terminal::TerminalHandle;
+use crate::window::TerminalWindow;
 
 /// What the exit status of a run that a signal ended is, less the signal's number.
 pub const STATUS: u8 = 128;
@@ -64,24 +65,29 @@ struct Shared {
     /// The first signal that asked for the end.
     caught: AtomicU8,
     terminal: Mutex<Option<TerminalHandle>>,
+    window: Option<TerminalWindow>,
 }
 
 impl Signals {
-    /// From now on, a signal that asks for an end stops the run, and SIGUSR1 asks where it is.
-    pub fn catch(stopper: Stopper, log: Log) -> io::Result<Self> {
+    /// From now on, a signal that asks for an end stops the run, SIGUSR1 asks where it is, and
+    /// SIGWINCH has the guest know the window's size.
+    pub fn catch(stopper: Stopper, log: Log, window: Option<TerminalWindow>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             stopper,
             log,
             caught: AtomicU8::new(0),
             terminal: Mutex::new(None),
+            window,
         });
-        let others = [SIGCONT, SIGUSR1];
+        let others = [SIGCONT, SIGUSR1, SIGWINCH];
         let mut signals = iterator::Signals::new(ENDING.iter().chain(&others))?;
         let thread = std::thread::Builder::new().name("signals".into());
         thread.spawn({
             let shared = shared.clone();
             move || signals.forever().for_each(|signal| shared.handle(signal))
         })?;
+        // No signal tells of the size that it has.
+        shared.look_at_window();
         Ok(Signals { shared })
     }
 
@@ -105,6 +111,7 @@ impl Shared {
     fn handle(&self, signal: i32) {
         match signal {
             SIGUSR1 => self.stopper.ask_for_report(),
+            SIGWINCH => self.look_at_window(),
             SIGCONT => {
                 if let Some(terminal) = &*self.terminal() {
                     // The shell had the terminal while this process was stopped.
@@ -112,6 +119,12 @@ impl Shared {
                 }
             }
             _ => self.end(u8::try_from(signal).unwrap_or(0)),
+        }
+    }
+
+    fn look_at_window(&self) {
+        if let Some(window) = &self.window {
+            window.look();
         }
     }
 

@@ -15,6 +15,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use rustix::termios::{isatty, tcgetattr, tcgetpgrp, tcsetattr};
 
+use crate::window::TerminalWindow;
+
 /// How often a job in the background looks whether it is in the foreground.
 const LOOK: Timespec = Timespec {
     tv_sec: 0,
@@ -34,6 +36,8 @@ pub struct TerminalHandle(Weak<Shared>);
 
 struct Shared {
     state: Mutex<State>,
+    /// Whose size the guest is to know.
+    window: Option<TerminalWindow>,
     /// Wakes the thread that looks for the foreground; closed at the end.
     wake: UnixStream,
 }
@@ -48,14 +52,16 @@ struct State {
 }
 
 impl RawTerminal {
-    /// Makes standard input raw whenever this job has it; `None` when it is no terminal.
-    pub fn enter() -> io::Result<Option<Self>> {
+    /// Makes standard input raw whenever this job has it; `None` when it is no terminal. A job in
+    /// the background does not hear of a new size: it is looked for when it comes back.
+    pub fn enter(window: Option<TerminalWindow>) -> io::Result<Option<Self>> {
         if !isatty(rustix::stdio::stdin()) {
             return Ok(None);
         }
         let (woken, wake) = UnixStream::pair()?;
         let shared = Arc::new(Shared {
             state: Mutex::default(),
+            window,
             wake,
         });
         let mut terminal = RawTerminal {
@@ -134,6 +140,9 @@ impl Shared {
                 set(&raw(before.clone()))?;
                 state.is_raw = true;
             }
+        }
+        if let Some(window) = self.window.as_ref().filter(|_| state.is_raw) {
+            window.look();
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ pub(crate) mod report;
 mod run;
 pub(crate) mod time_of_day;
 pub(crate) mod watch;
+pub(crate) mod window;
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,6 @@ use ppckvm_api::{
 };
 use ppckvm_devices::uic::Uic;
 use ppckvm_devices::virtio::balloon::Target;
-use ppckvm_devices::virtio::console::WindowSize;
 use ppckvm_devices::{Reset, Unanswered};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
@@ -42,6 +42,7 @@ use crate::vm::outcome::{OnPanic, OnReset, Outcome};
 use crate::vm::ram::Ram;
 use crate::vm::time_of_day::VirtualTime;
 use crate::vm::watch::Watch;
+use crate::vm::window::ConsoleWindow;
 
 /// What [`Vm::run_until`] waits for, besides the end of the run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -331,11 +332,11 @@ impl Vm {
         line.is_some_and(|line| line.hub.send_break())
     }
 
-    /// Tells the guest how large the window of a virtio console is; whether there is such a
-    /// console.
-    pub fn set_virtio_console_size(&mut self, console: usize, size: WindowSize) -> bool {
-        let hub = self.virtio_console(console);
-        hub.map(|hub| hub.set_size(size)).is_some()
+    /// The window of a virtio console, whose size can be set while the guest runs; `None` for a
+    /// console that was not attached.
+    pub fn virtio_console_window(&self, console: usize) -> Option<ConsoleWindow> {
+        let hub = self.virtio_console(console)?;
+        Some(ConsoleWindow(Arc::downgrade(hub)))
     }
 
     /// The host's side of the balloon; none when it was not attached.
