@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{DiskError, DiskFault};
 use super::format::{self, Foreign, Format};
-use super::lock::{Refused, lock};
+use super::lock::{ImageFile, Refused};
 
 pub(super) use super::lock::Use as Usage;
 
@@ -15,7 +15,7 @@ pub(super) use super::lock::Use as Usage;
 pub(super) struct Opened {
     /// As it was named.
     pub path: PathBuf,
-    pub file: File,
+    pub file: ImageFile,
     /// The same for all names of one file.
     pub identity: (u64, u64),
     pub usage: Usage,
@@ -60,7 +60,8 @@ impl Opened {
         if !is_image(&data) {
             return Err(fail(DiskFault::NotAnImage));
         }
-        match lock(&file, usage) {
+        let file = ImageFile::new(file);
+        match file.lock(usage) {
             Ok(()) => {}
             Err(Refused::Written) => return Err(fail(DiskFault::Written)),
             Err(Refused::Read) => return Err(fail(DiskFault::Read)),
@@ -83,7 +84,7 @@ impl Opened {
         let data = file.metadata()?;
         Ok(Opened {
             path: name.to_owned(),
-            file,
+            file: ImageFile::new(file),
             identity: identity_of(&data),
             usage: Usage::Write,
         })

@@ -8,6 +8,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Deref;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -46,8 +47,45 @@ pub(super) enum Refused {
     Host(io::Error),
 }
 
-/// Locks the file for as long as its open file description lives.
-pub(super) fn lock(file: &File, usage: Use) -> Result<(), Refused> {
+/// An image's file, whose lock ends with it.
+///
+/// The lock itself lives as long as any copy of the descriptor, and a process that another thread
+/// forks has one until it executes its program. So the lock is given up here and not by closing.
+#[derive(Debug)]
+pub(super) struct ImageFile(File);
+
+impl ImageFile {
+    /// A file that nobody else can reach, or that is not locked yet.
+    pub fn new(file: File) -> Self {
+        ImageFile(file)
+    }
+
+    /// Locks it.
+    pub fn lock(&self, usage: Use) -> Result<(), Refused> {
+        lock(&self.0, usage)
+    }
+}
+
+impl Deref for ImageFile {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for ImageFile {
+    fn drop(&mut self) {
+        let all = libc::flock {
+            l_len: 0,
+            ..byte(libc::F_UNLCK, 0)
+        };
+        // A file that cannot be locked cannot be unlocked either.
+        let _ = fcntl(&self.0, FcntlArg::F_OFD_SETLK(&all));
+    }
+}
+
+fn lock(file: &File, usage: Use) -> Result<(), Refused> {
     let used: &[i64] = match usage {
         Use::Read => &[CONSISTENT_READ],
         Use::Write => &[CONSISTENT_READ, WRITE, RESIZE],
@@ -105,22 +143,43 @@ mod tests {
         let image = tempfile::NamedTempFile::new().unwrap();
         let open = || File::options().read(true).write(true).open(&image).unwrap();
         let take = |usage| {
-            let file = open();
-            lock(&file, usage).map(|()| file)
+            let file = ImageFile::new(open());
+            file.lock(usage).map(|()| file)
         };
 
         let writer = take(Use::Write).unwrap();
         assert!(matches!(take(Use::Write), Err(Refused::Written)));
         assert!(matches!(take(Use::Read), Err(Refused::Written)));
-        // A duplicate keeps the lock; the last one gives it up.
-        let duplicate = writer.try_clone().unwrap();
         drop(writer);
-        assert!(matches!(take(Use::Read), Err(Refused::Written)));
-        drop(duplicate);
 
         let readers = [take(Use::Read).unwrap(), take(Use::Read).unwrap()];
         assert!(matches!(take(Use::Write), Err(Refused::Read)));
         drop(readers);
         take(Use::Write).unwrap();
+    }
+
+    #[test]
+    fn a_copy_that_a_forked_child_holds_keeps_no_lock() {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        let open = || {
+            let file = File::options().read(true).write(true).open(&image);
+            ImageFile::new(file.unwrap())
+        };
+        let (writer, other) = (open(), open());
+        writer.lock(Use::Write).unwrap();
+        // The same open file description, as after a fork.
+        let copy = writer.try_clone().unwrap();
+        assert!(other.lock(Use::Read).is_err());
+        drop(writer);
+        other.lock(Use::Read).unwrap();
+        drop(other);
+        // One that was refused leaves nothing behind.
+        let (reader, refused) = (open(), open());
+        reader.lock(Use::Read).unwrap();
+        let second = refused.try_clone().unwrap();
+        assert!(refused.lock(Use::Write).is_err());
+        drop((refused, reader));
+        open().lock(Use::Write).unwrap();
+        drop((copy, second));
     }
 }

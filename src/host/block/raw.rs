@@ -1,6 +1,5 @@
 //! Raw images: a file or block device that holds the disk byte for byte.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +9,7 @@ use rustix::io::Errno;
 
 use super::file::size;
 use super::format::QCOW2_MAGIC;
+use super::lock::ImageFile;
 use super::qcow2::storage::read_padded;
 
 /// Zeros that are written where the host cannot make any itself.
@@ -20,7 +20,7 @@ static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 /// The last sector of a file may end early. What the guest reads after the file's end is zeros, and
 /// the file becomes whole when the guest writes that sector.
 pub(super) struct Raw {
-    file: File,
+    file: ImageFile,
     /// The format was not given, so the first bytes must not become another format's.
     guarded: bool,
     /// The host cannot make holes in the file.
@@ -28,7 +28,7 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    pub fn new(file: File, guarded: bool) -> Self {
+    pub fn new(file: ImageFile, guarded: bool) -> Self {
         Raw {
             file,
             guarded,
@@ -66,7 +66,7 @@ impl Raw {
             return Ok(());
         }
         let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
-        match fallocate(&self.file, flags, offset, bytes) {
+        match fallocate(&*self.file, flags, offset, bytes) {
             Err(error) if !cannot(error) => return Err(error.into()),
             Err(_) => {}
             Ok(()) => return Ok(()),
@@ -85,7 +85,7 @@ impl Raw {
             return Ok(false);
         }
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match fallocate(&self.file, flags, offset, bytes) {
+        match fallocate(&*self.file, flags, offset, bytes) {
             Ok(()) => Ok(true),
             Err(error) if cannot(error) => {
                 // A block device refuses what is not aligned to its own blocks, and only that.

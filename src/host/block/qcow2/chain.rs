@@ -4,7 +4,6 @@
 //! its user allows ([`Backing`]), loops end, and errors say which file is meant.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -19,12 +18,13 @@ use crate::host::block::backing::{self, Backing, folder_of};
 use crate::host::block::error::{Chained, DiskError, DiskFault};
 use crate::host::block::file::{Opened, Usage, identity_of, size};
 use crate::host::block::format::{Foreign, Format};
+use crate::host::block::lock::ImageFile;
 
 /// How many files may be behind each other.
 const MAX_DEPTH: usize = 64;
 
 /// A file that holds the disk byte for byte, and its size.
-struct RawFile(File, u64);
+struct RawFile(ImageFile, u64);
 
 impl Behind for RawFile {
     fn size(&self) -> u64 {

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::host::block::file::size;
+use crate::host::block::lock::ImageFile;
 
 /// The bytes under an image. All methods may be called from several threads at a time.
 ///
@@ -34,7 +35,7 @@ pub(crate) trait Storage: Send + Sync {
 
 /// A file or a block device.
 pub(crate) struct FileStorage {
-    file: File,
+    file: ImageFile,
     grows: bool,
     /// Its contents end with this process, so nothing needs to be durable.
     temporary: bool,
@@ -42,7 +43,7 @@ pub(crate) struct FileStorage {
 
 impl FileStorage {
     /// An image's file.
-    pub fn new(file: File) -> io::Result<Self> {
+    pub fn new(file: ImageFile) -> io::Result<Self> {
         let grows = !file.metadata()?.file_type().is_block_device();
         Ok(FileStorage {
             file,
@@ -54,7 +55,7 @@ impl FileStorage {
     /// A file that nobody reads after this process.
     pub fn temporary(file: File) -> Self {
         FileStorage {
-            file,
+            file: ImageFile::new(file),
             grows: true,
             temporary: true,
         }
@@ -79,7 +80,7 @@ impl Storage for FileStorage {
 
     fn punch(&self, at: u64, bytes: u64) -> io::Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        Ok(fallocate(&self.file, flags, at, bytes)?)
+        Ok(fallocate(&*self.file, flags, at, bytes)?)
     }
 
     fn length(&self) -> io::Result<u64> {
