@@ -2,11 +2,13 @@
 //!
 //! What goes between guest memory and a file passes through a buffer of ours: what a guest writes
 //! cannot change any more once it was looked at, and no file is given pointers into guest memory.
-//! The buffer fits into a CPU's second cache, so the way round costs little.
+//! The buffer fits into a CPU's second cache, so the way round costs little. And what a host brings
+//! that hung for longer than the driver waited stays in it: see [`Lease`].
 
 use std::cell::RefCell;
 use std::io;
 
+use ppckvm_devices::virtio::blk::Lease;
 use vm_memory::VolatileSlice;
 use vm_memory::bitmap::BitmapSlice;
 
@@ -22,44 +24,54 @@ thread_local! {
 /// The buffers of one request, from the place where the last piece ended.
 pub(super) struct Buffers<'a, 'b, B> {
     slices: &'a [VolatileSlice<'b, B>],
+    lease: &'a Lease,
     /// Bytes of the first slice that are done.
     done: usize,
 }
 
 impl<'a, 'b, B: BitmapSlice> Buffers<'a, 'b, B> {
-    pub fn new(slices: &'a [VolatileSlice<'b, B>]) -> Self {
-        Buffers { slices, done: 0 }
+    pub fn new(slices: &'a [VolatileSlice<'b, B>], lease: &'a Lease) -> Self {
+        Buffers {
+            slices,
+            lease,
+            done: 0,
+        }
     }
 
     /// Hands pieces of our own to `fill`, with their offsets on the disk, and copies each to the
     /// guest.
     ///
     /// # Errors
-    /// What `fill` says; pieces before that are copied.
+    /// What `fill` says, or that the lease ended; pieces before that are copied.
     pub fn read_from(
         mut self,
         offset: u64,
         mut fill: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
     ) -> io::Result<()> {
+        let lease = self.lease;
         each_piece(offset, length(self.slices), |at, piece| {
             fill(at, piece)?;
-            self.each(piece.len(), |slice, range| slice.copy_from(&piece[range]))
+            let copy = || self.each(piece.len(), |slice, range| slice.copy_from(&piece[range]));
+            lease.during(copy)?
         })
     }
 
     /// Copies pieces from the guest and hands them to `store`, with their offsets on the disk.
     ///
     /// # Errors
-    /// What `store` says.
+    /// What `store` says, or that the lease ended.
     pub fn write_to(
         mut self,
         offset: u64,
         mut store: impl FnMut(u64, &[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
+        let lease = self.lease;
         each_piece(offset, length(self.slices), |at, piece| {
-            self.each(piece.len(), |slice, range| {
-                slice.copy_to(&mut piece[range]);
-            })?;
+            lease.during(|| {
+                self.each(piece.len(), |slice, range| {
+                    slice.copy_to(&mut piece[range]);
+                })
+            })??;
             store(at, piece)
         })
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ppckvm_devices::virtio::blk::{Medium, SECTOR};
+use ppckvm_devices::virtio::blk::{Lease, Medium, SECTOR};
 use vm_memory::VolatileSlice;
 use vm_memory::bitmap::BitmapSlice;
 
@@ -155,24 +155,34 @@ impl Medium for Image {
         &self.serial
     }
 
-    fn read<B: BitmapSlice>(&self, offset: u64, to: &[VolatileSlice<'_, B>]) -> io::Result<()> {
+    fn read<B: BitmapSlice>(
+        &self,
+        offset: u64,
+        to: &[VolatileSlice<'_, B>],
+        lease: &Lease,
+    ) -> io::Result<()> {
         self.check(offset, length(to))?;
         let read = |offset, piece: &mut [u8]| match &self.layers {
             Layers::Raw(raw) => raw.read(offset, piece),
             Layers::Qcow2(image) => image.read(offset, piece),
         };
-        let result = Buffers::new(to).read_from(offset, read);
+        let result = Buffers::new(to, lease).read_from(offset, read);
         result.map_err(|error| self.report("read", error))
     }
 
-    fn write<B: BitmapSlice>(&self, offset: u64, from: &[VolatileSlice<'_, B>]) -> io::Result<()> {
+    fn write<B: BitmapSlice>(
+        &self,
+        offset: u64,
+        from: &[VolatileSlice<'_, B>],
+        lease: &Lease,
+    ) -> io::Result<()> {
         self.check(offset, length(from))?;
         self.check_writable()?;
         let write = |offset, piece: &[u8]| match &self.layers {
             Layers::Raw(raw) => raw.write(offset, piece),
             Layers::Qcow2(image) => image.write(offset, piece),
         };
-        let result = Buffers::new(from).write_to(offset, write);
+        let result = Buffers::new(from, lease).write_to(offset, write);
         // Whatever of it was written is to be flushed. After the write, so that a flush that comes
         // between does not take it as done.
         self.unflushed.store(true, Ordering::SeqCst);

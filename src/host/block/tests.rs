@@ -8,7 +8,7 @@ use std::process::Command;
 use ppckvm_api::GuestMemory;
 use ppckvm_devices::IrqLine;
 use ppckvm_devices::test_support::driver::Driver;
-use ppckvm_devices::virtio::blk::Medium;
+use ppckvm_devices::virtio::blk::{Lease, Medium};
 use ppckvm_devices::virtio::{Activation, ByteOrder, Interrupt};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileSlice};
 
@@ -61,7 +61,7 @@ fn memory() -> GuestMemoryMmap<()> {
 fn read(image: &Image, offset: u64, bytes: usize) -> std::io::Result<Vec<u8>> {
     let memory = memory();
     let slice = memory.get_slice(GuestAddress(16), bytes).unwrap();
-    image.read(offset, &[slice])?;
+    image.read(offset, &[slice], &Lease::default())?;
     let mut read = vec![0; bytes];
     memory
         .get_slice(GuestAddress(16), bytes)
@@ -74,7 +74,7 @@ fn write(image: &Image, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
     let memory = memory();
     let slice = memory.get_slice(GuestAddress(16), bytes.len()).unwrap();
     slice.copy_from(bytes);
-    image.write(offset, &[slice])
+    image.write(offset, &[slice], &Lease::default())
 }
 
 fn refused(disk: &Disk) -> String {
@@ -326,6 +326,7 @@ fn a_guest_cannot_turn_its_raw_disk_into_a_qcow2_image() {
     sector[..4].copy_from_slice(b"QFI\xFB");
     let image = Disk::file(&path).open().unwrap();
     let memory = memory();
+    let lease = Lease::default();
     let whole = memory.get_slice(GuestAddress(0), 1024).unwrap();
     whole.copy_from(&sector);
     let at = |from: usize, to: usize| -> VolatileSlice<'_, _> {
@@ -336,20 +337,22 @@ fn a_guest_cannot_turn_its_raw_disk_into_a_qcow2_image() {
         vec![at(0, 1024)],
         vec![at(0, 1), at(1, 3), at(3, 512), at(512, 1024)],
     ] {
-        assert!(image.write(0, &parts).is_err());
+        assert!(image.write(0, &parts, &lease).is_err());
         assert!(fs::read(&path).unwrap() == pattern(MIB));
     }
     // Elsewhere these bytes are like any other, and so are others here.
-    image.write(512, &[at(0, 1024)]).unwrap();
+    image.write(512, &[at(0, 1024)], &lease).unwrap();
     image
-        .write(0, &[at(512, 513), at(513, 1024), at(0, 512)])
+        .write(0, &[at(512, 513), at(513, 1024), at(0, 512)], &lease)
         .unwrap();
     let expected = [&sector[512..], &sector[..512]].concat();
     assert!(fs::read(&path).unwrap()[..1024] == expected);
     drop(image);
     // The user may say that it is raw, whatever it holds.
     let disk = Disk::file(&path).format(Format::Raw);
-    disk.open().unwrap().write(0, &[at(0, 512)]).unwrap();
+    let image = disk.open().unwrap();
+    image.write(0, &[at(0, 512)], &lease).unwrap();
+    drop(image);
     assert!(disk.open().is_ok());
     let error = refused(&Disk::file(&path));
     assert!(error.contains("qcow2 image"), "{error}");

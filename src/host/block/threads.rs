@@ -5,7 +5,8 @@
 //! what waits for the host's disk waits together.
 //!
 //! A reset of the device, and the end of the machine, wait for what the threads are at, but not for
-//! ever: a host whose disk hangs (a dead network file system, a failing drive) is left with it.
+//! ever: a host whose disk hangs (a dead network file system, a failing drive) is left with it. What
+//! it brings later does not reach the guest.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -98,7 +99,7 @@ impl Workers for Threads {
 
     fn stop(&mut self) {
         let mut job = lock(&self.shared.job);
-        job.server = None;
+        let server = job.server.take();
         job.tokens = 0;
         let since = Instant::now();
         while job.busy > 0 {
@@ -111,6 +112,9 @@ impl Workers for Threads {
                 let patience = self.patience.as_secs();
                 drop(job);
                 self.left_behind = true;
+                if let Some(server) = server {
+                    server.abandon();
+                }
                 return tracing::error!(
                     "{name}: the host has not finished {busy} requests for {patience} s, and they \
                      are left behind"
@@ -221,6 +225,15 @@ impl Workers for InPlace {
 
 #[cfg(test)]
 mod tests {
+    use ppckvm_api::GuestMemory;
+    use ppckvm_devices::IrqLine;
+    use ppckvm_devices::test_support::driver::Driver;
+    use ppckvm_devices::virtio::blk::{Blk, Lease, Medium};
+    use ppckvm_devices::virtio::{Activation, ByteOrder, Interrupt, VirtioDevice};
+    use vm_memory::bitmap::BitmapSlice;
+    use vm_memory::{Bytes, GuestAddress, VolatileSlice};
+
+    use super::super::buffers::Buffers;
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::{Sender, channel};
@@ -252,6 +265,8 @@ mod tests {
         fn give_up(&self, _why: &str) {
             lock(&self.done).send(()).unwrap();
         }
+
+        fn abandon(&self) {}
     }
 
     fn fake(left: usize, panics: bool) -> (Arc<Fake>, std::sync::mpsc::Receiver<()>) {
@@ -296,6 +311,8 @@ mod tests {
         }
 
         fn give_up(&self, _why: &str) {}
+
+        fn abandon(&self) {}
     }
 
     fn slow() -> (Arc<Slow>, std::sync::mpsc::Receiver<()>) {
@@ -370,5 +387,126 @@ mod tests {
         threads.wake();
         given_up.recv().unwrap();
         threads.stop();
+    }
+
+    /// A disk whose host says that it is asked, and answers when it is let.
+    struct Hung {
+        asked: Mutex<Sender<()>>,
+        host: Arc<Mutex<()>>,
+    }
+
+    impl Hung {
+        fn wait(&self) {
+            lock(&self.asked).send(()).unwrap();
+            drop(lock(&self.host));
+        }
+    }
+
+    impl Medium for Hung {
+        fn sectors(&self) -> u64 {
+            1 << 20
+        }
+
+        fn readonly(&self) -> bool {
+            false
+        }
+
+        fn serial(&self) -> &str {
+            ""
+        }
+
+        fn read<B: BitmapSlice>(
+            &self,
+            offset: u64,
+            to: &[VolatileSlice<'_, B>],
+            lease: &Lease,
+        ) -> io::Result<()> {
+            Buffers::new(to, lease).read_from(offset, |_, piece| {
+                self.wait();
+                piece.fill(0xEE);
+                Ok(())
+            })
+        }
+
+        fn write<B: BitmapSlice>(
+            &self,
+            offset: u64,
+            from: &[VolatileSlice<'_, B>],
+            lease: &Lease,
+        ) -> io::Result<()> {
+            Buffers::new(from, lease).write_to(offset, |_, _| {
+                self.wait();
+                Ok(())
+            })
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn discard(&self, _offset: u64, _bytes: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_zeroes(&self, _offset: u64, _bytes: u64, _unmap: bool) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Leaves a request behind, lets the host answer it, and says how often the host was asked. No
+    /// byte of the guest's may change once the reset is done.
+    fn left_behind(request: impl Fn(&mut Driver, &GuestMemory)) -> usize {
+        const RAM: usize = 4 << 20;
+        let (sender, asked) = channel();
+        let host = Arc::<Mutex<()>>::default();
+        let medium = Hung {
+            asked: Mutex::new(sender),
+            host: host.clone(),
+        };
+        let mut threads = Threads::new("test").unwrap();
+        threads.patience = Duration::from_millis(10);
+        let shared = threads.shared.clone();
+        let mut device = Blk::new(medium, threads, 1);
+        let memory = GuestMemory::from_ranges(&[(GuestAddress(0), RAM)]).unwrap();
+        let mut driver = Driver::new(ByteOrder::Big, 0x1000, 16, true);
+        let features = VirtioDevice::<GuestMemory>::features(&device);
+        device.activate(Activation {
+            memory: memory.clone(),
+            queues: vec![driver.queue(&memory).unwrap()],
+            features,
+            order: ByteOrder::Big,
+            interrupt: Interrupt::new("test", IrqLine::detached()),
+        });
+        request(&mut driver, &memory);
+        let hangs = lock(&host);
+        VirtioDevice::<GuestMemory>::notify(&mut device, 0);
+        asked.recv().unwrap();
+        VirtioDevice::<GuestMemory>::reset(&mut device);
+        let contents = || {
+            let mut all = vec![0; RAM];
+            memory.read_slice(&mut all, GuestAddress(0)).unwrap();
+            all
+        };
+        let before = contents();
+        drop(hangs);
+        while lock(&shared.job).busy > 0 {
+            std::thread::yield_now();
+        }
+        assert!(contents() == before, "the guest's memory changed");
+        1 + asked.try_iter().count()
+    }
+
+    #[test]
+    fn what_a_host_brings_after_it_was_left_does_not_reach_the_guest() {
+        let header = |kind| [&[0, 0, 0, kind][..], &[0; 12]].concat();
+        let asked = left_behind(|driver, memory| {
+            driver.offer(memory, &[&header(0)], &[512 << 10, 1]);
+        });
+        assert_eq!(asked, 1, "reads that nobody waits for");
+        // Nor does what the guest has there by then reach the disk.
+        let asked = left_behind(|driver, memory| {
+            driver.offer(memory, &[&header(1), &[5; 512 << 10]], &[1]);
+        });
+        assert_eq!(asked, 1, "writes of what is no longer meant for the disk");
     }
 }

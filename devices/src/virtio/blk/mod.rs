@@ -6,6 +6,7 @@
 //! vcpu's. What holds the data is a [`Medium`] of the host's.
 
 mod fields;
+mod lease;
 mod request;
 mod server;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use vm_memory::{GuestMemory, VolatileSlice};
 
 use super::{Activation, ByteOrder, VirtioDevice, read_fields};
 
+pub use lease::Lease;
 pub use server::{Serve, Server};
 
 /// The device ID (virtio 1.2, 5.2.1).
@@ -51,7 +53,8 @@ const MAX_ZEROES_SECTORS: u32 = 1 << 18;
 ///
 /// Its methods wait for the host. They are called from several threads at a time, also for
 /// overlapping ranges, whose order is nobody's promise then. The device asks only for what is inside
-/// the disk; data goes to and from guest memory in place, and all of a buffer list or an error.
+/// the disk; all of a buffer list is done, or an error. The buffers are touched only during the lease
+/// ([`Lease::during`]), which may end while the host is waited for.
 pub trait Medium: Send + Sync {
     /// The size in sectors.
     fn sectors(&self) -> u64;
@@ -66,13 +69,23 @@ pub trait Medium: Send + Sync {
     ///
     /// # Errors
     /// What the host says; the guest sees an I/O error.
-    fn read<B: BitmapSlice>(&self, offset: u64, to: &[VolatileSlice<'_, B>]) -> io::Result<()>;
+    fn read<B: BitmapSlice>(
+        &self,
+        offset: u64,
+        to: &[VolatileSlice<'_, B>],
+        lease: &Lease,
+    ) -> io::Result<()>;
 
     /// Writes the buffers at `offset`.
     ///
     /// # Errors
     /// What the host says; the guest sees an I/O error.
-    fn write<B: BitmapSlice>(&self, offset: u64, from: &[VolatileSlice<'_, B>]) -> io::Result<()>;
+    fn write<B: BitmapSlice>(
+        &self,
+        offset: u64,
+        from: &[VolatileSlice<'_, B>],
+        lease: &Lease,
+    ) -> io::Result<()>;
 
     /// Returns when all writes that returned before are durable.
     ///
@@ -101,7 +114,8 @@ pub trait Workers: Send {
     /// The driver has requests: one more thread is to look. Does not wait.
     fn wake(&self);
 
-    /// Returns when no thread serves any more and none has the server.
+    /// Returns when no thread serves any more and none has the server; or, when the host keeps one
+    /// for too long, after [`Serve::abandon`].
     fn stop(&mut self);
 }
 
@@ -126,8 +140,8 @@ pub struct Blk<D, W> {
     queue_sizes: Vec<u16>,
     /// [`State::writeback`], which the server reads.
     writeback: Arc<AtomicBool>,
-    /// Set while the active server's requests are to end early.
-    stopping: Arc<AtomicBool>,
+    /// The active server's.
+    lease: Arc<Lease>,
     active: bool,
 }
 
@@ -139,7 +153,7 @@ impl<D: Medium, W: Workers> Blk<D, W> {
             workers,
             queue_sizes: vec![QUEUE_SIZE; queues.max(1).into()],
             writeback: Arc::new(AtomicBool::new(State::default().writeback)),
-            stopping: Arc::default(),
+            lease: Arc::default(),
             active: false,
         }
     }
@@ -200,11 +214,11 @@ where
     }
 
     fn activate(&mut self, activation: Activation<M>) {
-        self.stopping = Arc::default();
+        self.lease = Arc::default();
         let server = Server::new(
             self.medium.clone(),
             self.writeback.clone(),
-            self.stopping.clone(),
+            self.lease.clone(),
             activation,
         );
         self.workers.start(Arc::new(server));
@@ -219,7 +233,7 @@ where
 
     fn reset(&mut self) {
         if std::mem::take(&mut self.active) {
-            self.stopping.store(true, Ordering::Relaxed);
+            self.lease.recall();
             self.workers.stop();
         }
         self.set_state(State::default());

@@ -4,13 +4,12 @@
 //! the status the last writable one, wherever descriptors begin and end (VIRTIO_F_ANY_LAYOUT).
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use virtio_bindings::virtio_blk as spec;
 use vm_memory::bitmap::BS;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions, VolatileSlice};
 
-use super::{ID_BYTES, MAX_DISCARD_SECTORS, MAX_RANGES, MAX_ZEROES_SECTORS, Medium, SECTOR};
+use super::{ID_BYTES, Lease, MAX_DISCARD_SECTORS, MAX_RANGES, MAX_ZEROES_SECTORS, Medium, SECTOR};
 use crate::virtio::ByteOrder;
 use crate::virtio::chain::{Chain, Segment};
 
@@ -56,14 +55,14 @@ const PIECE: usize = 8 << 20;
 /// Does what a request asks for; all but its status is done when this returns.
 ///
 /// With `durable`, what it writes is on the host's disk by then. A request in several pieces fails
-/// between two of them when `stopping` is set.
+/// between two of them when the lease is recalled.
 pub fn perform<M: GuestMemory, D: Medium>(
     medium: &D,
     memory: &M,
     order: ByteOrder,
     chain: &Chain,
     durable: bool,
-    stopping: &AtomicBool,
+    lease: &Lease,
 ) -> Result<(), Status> {
     let mut reader = chain.reader(memory);
     let kind = order.read_u32(reader.array()?);
@@ -76,19 +75,19 @@ pub fn perform<M: GuestMemory, D: Medium>(
         spec::VIRTIO_BLK_T_IN => {
             let offset = on_disk(medium, sector, to_driver)?;
             let segments = chain.writable();
-            in_pieces(to_driver, stopping, |at, count| {
+            in_pieces(to_driver, lease, |at, count| {
                 let to = slices(memory, segments, at, count, Permissions::Write)?;
-                medium.read(offset + at as u64, &to)
+                medium.read(offset + at as u64, &to, lease)
             })
         }
         spec::VIRTIO_BLK_T_OUT => {
             check_writable(medium)?;
             let offset = on_disk(medium, sector, from_driver)?;
             let segments = chain.readable();
-            in_pieces(from_driver, stopping, |at, count| {
+            in_pieces(from_driver, lease, |at, count| {
                 let skip = HEADER_BYTES + at;
                 let from = slices(memory, segments, skip, count, Permissions::Read)?;
-                medium.write(offset + at as u64, &from)
+                medium.write(offset + at as u64, &from, lease)
             })?;
             settle(medium, durable)
         }
@@ -96,7 +95,7 @@ pub fn perform<M: GuestMemory, D: Medium>(
         spec::VIRTIO_BLK_T_GET_ID => {
             let serial = medium.serial().bytes().chain(std::iter::repeat(0));
             let id: Vec<u8> = serial.take(ID_BYTES.min(to_driver)).collect();
-            io::Write::write_all(&mut chain.writer(memory), &id)?;
+            lease.during(|| io::Write::write_all(&mut chain.writer(memory), &id))??;
             Ok(())
         }
         spec::VIRTIO_BLK_T_DISCARD | spec::VIRTIO_BLK_T_WRITE_ZEROES => {
@@ -115,7 +114,7 @@ pub fn perform<M: GuestMemory, D: Medium>(
                 ranges.push(range(medium, reader.array()?, zeroes)?);
             }
             for (offset, bytes, unmap) in ranges {
-                if stopping.load(Ordering::Relaxed) {
+                if lease.is_recalled() {
                     return Err(Status::IoErr);
                 }
                 if zeroes {
@@ -133,7 +132,7 @@ pub fn perform<M: GuestMemory, D: Medium>(
 /// Moves so many bytes in pieces, of which `step` is told the start and the length.
 fn in_pieces(
     bytes: usize,
-    stopping: &AtomicBool,
+    lease: &Lease,
     mut step: impl FnMut(usize, usize) -> io::Result<()>,
 ) -> Result<(), Status> {
     let mut at = 0;
@@ -144,7 +143,7 @@ fn in_pieces(
         if at == bytes {
             return Ok(());
         }
-        if stopping.load(Ordering::Relaxed) {
+        if lease.is_recalled() {
             return Err(Status::IoErr);
         }
     }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use virtio_bindings::virtio_blk as spec;
 use vm_memory::GuestMemory;
 
-use super::Medium;
 use super::request::{NoStatus, Status, answer, perform, status_address};
+use super::{Lease, Medium};
 use crate::virtio::chain::Chain;
 use crate::virtio::{Activation, ByteOrder, Interrupt, Queue, QueueError};
 
@@ -21,14 +21,17 @@ pub trait Serve: Send + Sync {
 
     /// Nobody can serve any more: the driver must reset the device.
     fn give_up(&self, why: &str);
+
+    /// The driver waits no longer for requests that the host has: once this returns, they touch
+    /// nothing of the guest's.
+    fn abandon(&self);
 }
 
 /// An active device's queues and all that their requests need.
 pub struct Server<M, D> {
     medium: Arc<D>,
     writeback: Arc<AtomicBool>,
-    /// Somebody waits for the requests to end.
-    stopping: Arc<AtomicBool>,
+    lease: Arc<Lease>,
     memory: M,
     queues: Vec<Mutex<Queue>>,
     /// Where to look first, so that no queue starves.
@@ -43,13 +46,13 @@ impl<M, D> Server<M, D> {
     pub(super) fn new(
         medium: Arc<D>,
         writeback: Arc<AtomicBool>,
-        stopping: Arc<AtomicBool>,
+        lease: Arc<Lease>,
         activation: Activation<M>,
     ) -> Self {
         Server {
             medium,
             writeback,
-            stopping,
+            lease,
             memory: activation.memory,
             queues: activation.queues.into_iter().map(Mutex::new).collect(),
             turn: AtomicUsize::new(0),
@@ -95,10 +98,31 @@ impl<M: GuestMemory, D: Medium> Server<M, D> {
             self.order,
             chain,
             durable,
-            &self.stopping,
+            &self.lease,
         );
-        answer(&self.memory, status_at, done.err().unwrap_or(Status::Ok));
+        let status = done.err().unwrap_or(Status::Ok);
+        let answered = self
+            .lease
+            .during(|| answer(&self.memory, status_at, status));
+        if let Err(error) = answered {
+            tracing::debug!("a request of an earlier driver ended: {error}");
+        }
         Ok(())
+    }
+
+    /// Says that a request is done, or why it gets no answer.
+    fn finish(&self, number: usize, chain: &Chain, served: Result<(), NoStatus>) {
+        match served {
+            Ok(()) => {
+                if let Err(error) = self.give_back(number, chain) {
+                    self.interrupt.queue_broken(number as u16, &error);
+                }
+            }
+            Err(error) => {
+                self.queue(number).give_up();
+                self.interrupt.needs_reset(error);
+            }
+        }
     }
 
     fn give_back(&self, number: usize, chain: &Chain) -> Result<(), QueueError> {
@@ -119,27 +143,21 @@ impl<M: GuestMemory + Send + Sync, D: Medium> Serve for Server<M, D> {
         let count = self.queues.len();
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         for number in (0..count).map(|queue| (first.wrapping_add(queue)) % count) {
-            let broken = |error| self.interrupt.queue_broken(number as u16, &error);
-            match self.take(number) {
+            let Ok(taken) = self.lease.during(|| self.take(number)) else {
+                return false;
+            };
+            match taken {
                 Ok(None) => {}
                 Ok(Some((chain, others))) => {
                     if others {
                         more();
                     }
-                    match self.serve(&chain) {
-                        Ok(()) => {
-                            if let Err(error) = self.give_back(number, &chain) {
-                                broken(error);
-                            }
-                        }
-                        Err(error) => {
-                            self.queue(number).give_up();
-                            self.interrupt.needs_reset(error);
-                        }
-                    }
+                    let served = self.serve(&chain);
+                    // A driver that did not wait is not told.
+                    let _ = self.lease.during(|| self.finish(number, &chain, served));
                     return true;
                 }
-                Err(error) => broken(error),
+                Err(error) => self.interrupt.queue_broken(number as u16, &error),
             }
         }
         false
@@ -147,5 +165,9 @@ impl<M: GuestMemory + Send + Sync, D: Medium> Serve for Server<M, D> {
 
     fn give_up(&self, why: &str) {
         self.interrupt.needs_reset(why);
+    }
+
+    fn abandon(&self) {
+        self.lease.end();
     }
 }

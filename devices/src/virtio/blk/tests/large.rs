@@ -8,7 +8,7 @@ const MIB: usize = 1 << 20;
 /// Notes the pieces that it is asked for, and has the request stopped after some.
 struct Pieces<'a> {
     asked: Mutex<Vec<(u64, usize)>>,
-    stopping: &'a AtomicBool,
+    lease: &'a Lease,
     stop_after: usize,
 }
 
@@ -17,7 +17,7 @@ impl Pieces<'_> {
         let mut asked = self.asked.lock().unwrap();
         asked.push((offset, slices.iter().map(VolatileSlice::len).sum()));
         if asked.len() == self.stop_after {
-            self.stopping.store(true, Ordering::SeqCst);
+            self.lease.recall();
         }
     }
 }
@@ -35,12 +35,22 @@ impl Medium for Pieces<'_> {
         ""
     }
 
-    fn read<B: BitmapSlice>(&self, offset: u64, to: &[VolatileSlice<'_, B>]) -> io::Result<()> {
+    fn read<B: BitmapSlice>(
+        &self,
+        offset: u64,
+        to: &[VolatileSlice<'_, B>],
+        _lease: &Lease,
+    ) -> io::Result<()> {
         self.asked(offset, to);
         Ok(())
     }
 
-    fn write<B: BitmapSlice>(&self, offset: u64, from: &[VolatileSlice<'_, B>]) -> io::Result<()> {
+    fn write<B: BitmapSlice>(
+        &self,
+        offset: u64,
+        from: &[VolatileSlice<'_, B>],
+        _lease: &Lease,
+    ) -> io::Result<()> {
         self.asked(offset, from);
         Ok(())
     }
@@ -79,13 +89,13 @@ fn large(kind: u32, stop_after: usize) -> (Result<(), Status>, Vec<(u64, usize)>
     driver.describe(&memory, BASE, 5, (0x9000, 1, 2, 0));
     driver.make_available(&memory, 0);
     let chain = queue.pop(&memory).unwrap().unwrap();
-    let stopping = AtomicBool::new(false);
+    let lease = Lease::default();
     let medium = Pieces {
         asked: Mutex::default(),
-        stopping: &stopping,
+        lease: &lease,
         stop_after,
     };
-    let done = perform(&medium, &memory, order, &chain, false, &stopping);
+    let done = perform(&medium, &memory, order, &chain, false, &lease);
     (done, medium.asked.into_inner().unwrap())
 }
 
@@ -110,7 +120,7 @@ fn a_large_request_ends_early_when_the_device_is_reset() {
 
 #[test]
 fn a_reset_says_that_requests_are_to_end_before_it_waits_for_them() {
-    struct Waits(Arc<Mutex<Option<Arc<AtomicBool>>>>, Arc<AtomicBool>);
+    struct Waits(Arc<Mutex<Option<Arc<Lease>>>>, Arc<AtomicBool>);
 
     impl Workers for Waits {
         fn start(&mut self, _server: Arc<dyn Serve>) {}
@@ -118,9 +128,8 @@ fn a_reset_says_that_requests_are_to_end_before_it_waits_for_them() {
         fn wake(&self) {}
 
         fn stop(&mut self) {
-            let stopping = self.0.lock().unwrap().clone().unwrap();
-            self.1
-                .store(stopping.load(Ordering::SeqCst), Ordering::SeqCst);
+            let lease = self.0.lock().unwrap().clone().unwrap();
+            self.1.store(lease.is_recalled(), Ordering::SeqCst);
         }
     }
 
@@ -138,9 +147,9 @@ fn a_reset_says_that_requests_are_to_end_before_it_waits_for_them() {
         interrupt: Interrupt::new("disk", IrqLine::detached()),
     };
     device.activate(activation());
-    *flag.lock().unwrap() = Some(device.stopping.clone());
+    *flag.lock().unwrap() = Some(device.lease.clone());
     VirtioDevice::<Memory>::reset(&mut device);
     assert!(told.load(Ordering::SeqCst));
     device.activate(activation());
-    assert!(!device.stopping.load(Ordering::SeqCst), "a new start");
+    assert!(!device.lease.is_recalled(), "a new start");
 }

@@ -80,11 +80,16 @@ impl Medium for Arc<Disk> {
         self.serial
     }
 
-    fn read<B: BitmapSlice>(&self, offset: u64, to: &[VolatileSlice<'_, B>]) -> io::Result<()> {
+    fn read<B: BitmapSlice>(
+        &self,
+        offset: u64,
+        to: &[VolatileSlice<'_, B>],
+        lease: &Lease,
+    ) -> io::Result<()> {
         let bytes = self.bytes.lock().unwrap();
         let mut at = offset as usize;
         for slice in to {
-            slice.copy_from(&bytes[at..at + slice.len()]);
+            lease.during(|| slice.copy_from(&bytes[at..at + slice.len()]))?;
             at += slice.len();
         }
         match self.fails.load(Ordering::SeqCst) {
@@ -93,11 +98,16 @@ impl Medium for Arc<Disk> {
         }
     }
 
-    fn write<B: BitmapSlice>(&self, offset: u64, from: &[VolatileSlice<'_, B>]) -> io::Result<()> {
+    fn write<B: BitmapSlice>(
+        &self,
+        offset: u64,
+        from: &[VolatileSlice<'_, B>],
+        lease: &Lease,
+    ) -> io::Result<()> {
         let mut bytes = self.bytes.lock().unwrap();
         let mut at = offset as usize;
         for slice in from {
-            slice.copy_to(&mut bytes[at..at + slice.len()]);
+            lease.during(|| slice.copy_to(&mut bytes[at..at + slice.len()]))?;
             at += slice.len();
         }
         self.done(Event::Write(offset, at - offset as usize))
