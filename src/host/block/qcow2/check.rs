@@ -7,8 +7,9 @@
 
 use std::io;
 
-use super::geometry::{ClusterSet, Extent, damaged, from_bytes};
+use super::geometry::{COPIED, ClusterSet, Extent, Mapping, damaged, from_bytes};
 use super::header::Header;
+use super::refcounts;
 use super::storage::Storage;
 use super::tables::Tables;
 use crate::host::block::error::DiskFault;
@@ -147,5 +148,107 @@ fn entries(storage: &dyn Storage, tables: &mut Tables, all: &[TableAt]) -> io::R
 fn relieve(tables: &mut Tables) {
     if tables.crowded() {
         tables.forget_old();
+    }
+}
+
+/// What is known of 64 clusters that follow each other: entries that follow each other mostly lead
+/// to neighbours, so it is looked up once for all of them.
+struct Group {
+    number: u64,
+    /// Bits of those that hold tables.
+    metadata: u64,
+    /// Bits of those whose only reference was found.
+    seen: u64,
+    /// Their counts, as in their block; empty where no block says anything.
+    counts: Vec<u8>,
+}
+
+impl Tables {
+    /// Refuses an L2 table with entries that lead where no data can be, or, if the image is written
+    /// to, with references that are not counted. `own` says that the disk's own L1 table leads to it, and
+    /// `seen` has the clusters whose only reference was found before.
+    pub fn check_table(
+        &mut self,
+        storage: &dyn Storage,
+        at: u64,
+        entries: &[u64],
+        own: bool,
+        mut seen: Option<&mut ClusterSet>,
+    ) -> io::Result<()> {
+        let length = storage.length()?;
+        let order = self.geometry.refcount_order;
+        let mut group: Option<Group> = None;
+        for (number, entry) in entries.iter().enumerate() {
+            let entry = *entry;
+            if entry == 0 {
+                continue;
+            }
+            let mapping = self.geometry.mapping(entry)?;
+            let fail = |what: &str| {
+                let place = format!("entry {number} of the L2 table at {at:#x}");
+                Err(damaged(format!("{place}, {entry:#x}, {what}")))
+            };
+            if let Mapping::Data { at, .. } | Mapping::Compressed { at, .. } = mapping
+                && at >= length
+            {
+                return fail("leads out of the file");
+            }
+            for cluster in self.geometry.references(mapping) {
+                let near = match &mut group {
+                    Some(near) if near.number == cluster / 64 => near,
+                    _ => {
+                        let next = self.group(storage, cluster / 64, seen.as_deref())?;
+                        if let (Some(before), Some(seen)) = (group.take(), &mut seen) {
+                            seen.add(before.number, before.seen);
+                        }
+                        group.insert(next)
+                    }
+                };
+                let bit = 1 << (cluster % 64);
+                if cluster == 0 || near.metadata & bit != 0 {
+                    return fail("leads to a table of the image's own");
+                }
+                if !self.counted {
+                    continue;
+                }
+                let count = match near.counts.is_empty() {
+                    true => 0,
+                    false => refcounts::get(&near.counts, order, cluster % 64),
+                };
+                if count == 0 {
+                    return fail("leads to a cluster with reference count 0");
+                }
+                if count == 1 && seen.is_some() && near.seen & bit != 0 {
+                    return fail(
+                        "leads to a cluster that another entry has, with reference count 1",
+                    );
+                }
+                near.seen |= if count == 1 { bit } else { 0 };
+                if count > 1 && own && entry & COPIED != 0 {
+                    return fail("counts as the only reference and is not");
+                }
+            }
+        }
+        if let (Some(last), Some(seen)) = (group, seen) {
+            seen.add(last.number, last.seen);
+        }
+        Ok(())
+    }
+
+    fn group(
+        &mut self,
+        storage: &dyn Storage,
+        number: u64,
+        seen: Option<&ClusterSet>,
+    ) -> io::Result<Group> {
+        Ok(Group {
+            number,
+            metadata: self.metadata.group(number),
+            seen: seen.map_or(0, |seen| seen.group(number)),
+            counts: match self.counted {
+                true => self.refcounts.group(storage, number)?,
+                false => Vec::new(),
+            },
+        })
     }
 }

@@ -183,9 +183,19 @@ impl ClusterSet {
     }
 
     pub fn contains(&self, cluster: u64) -> bool {
-        self.0
-            .get(&(cluster / 64))
-            .is_some_and(|word| word & 1 << (cluster % 64) != 0)
+        self.group(cluster / 64) & 1 << (cluster % 64) != 0
+    }
+
+    /// A bit for each of 64 clusters that follow each other, of which this is group `number`.
+    pub fn group(&self, number: u64) -> u64 {
+        self.0.get(&number).copied().unwrap_or(0)
+    }
+
+    /// Adds those of a group whose bits are set.
+    pub fn add(&mut self, number: u64, bits: u64) {
+        if bits != 0 {
+            *self.0.entry(number).or_default() |= bits;
+        }
     }
 }
 

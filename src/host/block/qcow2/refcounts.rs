@@ -131,6 +131,17 @@ impl Refcounts {
         Ok(block.map_or(0, |block| get(&block.bytes, order, at)))
     }
 
+    /// The counts of 64 clusters that follow each other, of which this is group `number`, as they
+    /// stand in their block; nothing where no block says anything.
+    pub fn group(&mut self, storage: &dyn Storage, number: u64) -> io::Result<Vec<u8>> {
+        let bytes = 8 << self.geometry.refcount_order;
+        // No block is smaller than that, so a group is never in two.
+        let (block, at) = self.position(number * 64);
+        let at = at as usize / 64 * bytes;
+        let block = self.block(storage, block)?;
+        Ok(block.map_or_else(Vec::new, |block| block.bytes[at..at + bytes].to_vec()))
+    }
+
     /// Sets a cluster's count, in memory; a block must hold it.
     pub fn set(&mut self, storage: &dyn Storage, cluster: u64, count: u64) -> io::Result<()> {
         let order = self.geometry.refcount_order;
