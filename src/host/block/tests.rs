@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ppckvm_api::GuestMemory;
@@ -356,6 +356,82 @@ fn a_guest_cannot_turn_its_raw_disk_into_a_qcow2_image() {
     assert!(disk.open().is_ok());
     let error = refused(&Disk::file(&path));
     assert!(error.contains("qcow2 image"), "{error}");
+}
+
+/// `qemu-io` with these commands on a qcow2 image.
+fn qemu_io(path: &Path, commands: &[&str]) {
+    let mut io = Command::new("qemu-io");
+    io.args(["-f", "qcow2"]);
+    commands.iter().for_each(|command| {
+        io.args(["-c", command]);
+    });
+    let output = io.arg(path).output();
+    let output = output.expect("qemu-io (Debian: qemu-utils) runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{commands:?}: {said}");
+}
+
+#[test]
+fn extended_l2_entries_are_read_and_not_written() {
+    let folder = Folder::new();
+    let contents = pattern(3 * MIB);
+    let base = folder.raw("base.img", &contents);
+    for cluster in ["16k", "64k", "2M"] {
+        let options = format!("extended_l2=on,cluster_size={cluster}");
+        let front = ["-o", &options, "-F", "raw", "-b", "base.img", "3M"];
+        let front = folder.qcow2("front.qcow2", &front);
+        // Parts of clusters: written, zeros, and what is behind.
+        let commands = [
+            "write -P 1 512 1k",
+            "write -P 2 33k 40k",
+            "write -z 36k 4k",
+            "write -z 1M 192k",
+            "write -P 3 1100k 3k",
+            "discard 2100k 64k",
+            "write -P 4 3071k 1k",
+        ];
+        qemu_io(&front, &commands);
+        let packed = folder.path("packed.qcow2");
+        let name = packed.to_str().unwrap();
+        let convert = ["convert", "-c", "-o", &options, "-O", "qcow2"];
+        qemu_img(&[&convert[..], &[base.to_str().unwrap(), name]].concat());
+        // A part of it is no longer compressed.
+        qemu_io(&packed, &["write -P 5 70k 1k"]);
+        for path in [front, packed] {
+            let name = path.to_str().unwrap();
+            let raw = folder.path("converted.img");
+            qemu_img(&["convert", "-O", "raw", name, raw.to_str().unwrap()]);
+            let expected = fs::read(&raw).unwrap();
+            let before = fs::read(&path).unwrap();
+            let error = refused(&Disk::file(&path));
+            assert!(error.contains("writing to extended L2 entries"), "{error}");
+            assert!(error.contains("add readonly or overlay"), "{error}");
+            let image = Disk::file(&path).readonly().open().unwrap();
+            assert!(read(&image, 0, expected.len()).unwrap() == expected);
+            for (at, bytes) in [(1024, 512), (35 << 10, 6 << 10), (MIB - 512, 1024)] {
+                let part = &expected[at as usize..at as usize + bytes];
+                assert!(
+                    read(&image, at, bytes).unwrap() == part,
+                    "{cluster} {at:#x}"
+                );
+            }
+            drop(image);
+            works(&Disk::file(&path).overlay().open().unwrap(), expected);
+            assert!(fs::read(&path).unwrap() == before);
+        }
+    }
+    // What its parts say must make sense.
+    let path = folder.qcow2("bad.qcow2", &["-o", "extended_l2=on", "1M"]);
+    qemu_io(&path, &["write 0 64k"]);
+    let mut bytes = fs::read(&path).unwrap();
+    let l1 = u64::from_be_bytes(bytes[40..48].try_into().unwrap()) as usize;
+    let l2 = u64::from_be_bytes(bytes[l1..l1 + 8].try_into().unwrap()) & ((1 << 56) - 1);
+    // Zeros that are also here.
+    bytes[l2 as usize + 8 + 3] = 1;
+    fs::write(&path, bytes).unwrap();
+    let image = Disk::file(&path).readonly().open().unwrap();
+    assert!(read(&image, 0, 512).is_err());
+    assert_eq!(read(&image, 4096, 512).unwrap(), [0xCD; 512]);
 }
 
 #[test]

@@ -178,8 +178,8 @@ impl Tables {
         let length = storage.length()?;
         let order = self.geometry.refcount_order;
         let mut group: Option<Group> = None;
-        for (number, entry) in entries.iter().enumerate() {
-            let entry = *entry;
+        for (number, entry) in entries.chunks(self.geometry.entry_words()).enumerate() {
+            let entry = entry[0];
             if entry == 0 {
                 continue;
             }

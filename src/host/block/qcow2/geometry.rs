@@ -14,6 +14,8 @@ const COMPRESSED: u64 = 1 << 62;
 pub(super) const ZERO: u64 = 1;
 /// The host offset in an entry.
 const OFFSET: u64 = 0x00FF_FFFF_FFFF_FE00;
+/// Parts of a cluster that an extended L2 entry knows each for itself.
+const SUBCLUSTERS: u64 = 32;
 /// Unit of a compressed cluster's length.
 const COMPRESSED_UNIT: u64 = 512;
 
@@ -31,6 +33,8 @@ pub(super) struct Geometry {
     pub cluster_bits: u32,
     /// A reference count has 2 to the power of this many bits; 0 to 6.
     pub refcount_order: u32,
+    /// L2 entries have a second word, which says of each subcluster where it is.
+    pub extended_l2: bool,
     /// The disk's size in bytes.
     pub size: u64,
 }
@@ -61,9 +65,24 @@ impl Geometry {
         1 << self.cluster_bits
     }
 
+    /// Words of an L2 entry.
+    pub fn entry_words(self) -> usize {
+        if self.extended_l2 { 2 } else { 1 }
+    }
+
     /// Entries of an L2 table.
     pub fn table_entries(self) -> u64 {
-        self.cluster() / ENTRY
+        self.cluster() / ENTRY / self.entry_words() as u64
+    }
+
+    /// Parts of a cluster that are each in one place.
+    pub fn units_per_cluster(self) -> u64 {
+        if self.extended_l2 { SUBCLUSTERS } else { 1 }
+    }
+
+    /// Bytes of such a part.
+    pub fn unit(self) -> u64 {
+        self.cluster() / self.units_per_cluster()
     }
 
     /// Bytes of the disk that one L2 table maps.
@@ -133,7 +152,7 @@ impl Geometry {
         let zero = entry & ZERO != 0;
         if entry & !(OFFSET | COPIED | ZERO) != 0
             || !self.aligned(at)
-            || zero && self.version < 3
+            || zero && (self.version < 3 || self.extended_l2)
             || at == 0 && copied
         {
             return Err(wrong());

@@ -27,6 +27,9 @@ pub(super) const REFCOUNT_TABLE: u64 = 48;
 /// The autoclear features, which a writer that does not know them clears.
 pub(super) const AUTOCLEAR: u64 = 88;
 
+/// The smallest clusters with extended L2 entries: their parts are whole sectors.
+const LEAST_EXTENDED: u32 = 14;
+
 // Incompatible features, by bit.
 const DIRTY: u32 = 0;
 const CORRUPT: u32 = 1;
@@ -141,14 +144,14 @@ impl Header {
             2 => 0,
             _ => fields.double(72),
         };
-        let (unsound, compressed) = features(incompatible, &extensions.features)?;
+        let features = features(incompatible, &extensions.features)?;
         if fields.word(32) != 0 {
             return Err(DiskFault::unsupported(
                 "encryption",
                 "decrypt it with `qemu-img convert`",
             ));
         }
-        let compression = match (compressed, header_bytes > 104, fields.0[104]) {
+        let compression = match (features.compressed, header_bytes > 104, fields.0[104]) {
             (false, false, _) | (false, true, 0) => Compression::Deflate,
             (true, true, 1) => Compression::Zstd,
             (_, _, kind) => {
@@ -168,8 +171,15 @@ impl Header {
             version,
             cluster_bits: fields.word(20),
             refcount_order,
+            extended_l2: features.extended_l2,
             size: fields.double(24),
         };
+        if geometry.extended_l2 && geometry.cluster_bits < LEAST_EXTENDED {
+            return Err(damaged(format!(
+                "it has extended L2 entries for clusters of {} bytes",
+                geometry.cluster()
+            )));
+        }
         let header = Header {
             geometry,
             compression,
@@ -186,7 +196,7 @@ impl Header {
             backing: backing_name(fields, geometry)?,
             backing_format: extensions.backing_format,
             autoclear: if version == 2 { 0 } else { fields.double(88) },
-            unsound,
+            unsound: features.unsound,
         };
         header.check_places(length)?;
         Ok(header)
@@ -292,18 +302,20 @@ fn backing_name(fields: &Fields<'_>, geometry: Geometry) -> Result<Option<Vec<u8
     }
 }
 
-/// Why the image must not be written, and whether another compression than deflate is named.
-fn features(
-    incompatible: u64,
-    names: &[(u32, String)],
-) -> Result<(Option<&'static str>, bool), DiskFault> {
+/// What the incompatible features say.
+struct Features {
+    /// Why the image must not be written.
+    unsound: Option<&'static str>,
+    /// Another compression than deflate is named.
+    compressed: bool,
+    extended_l2: bool,
+}
+
+fn features(incompatible: u64, names: &[(u32, String)]) -> Result<Features, DiskFault> {
     let convert = "convert it with `qemu-img convert -O qcow2`";
     let has = |bit: u32| incompatible & 1 << bit != 0;
     if has(DATA_FILE) {
         return Err(DiskFault::unsupported("an external data file", convert));
-    }
-    if has(EXTENDED_L2) {
-        return Err(DiskFault::unsupported("extended L2 entries", convert));
     }
     if let Some(bit) = (EXTENDED_L2 + 1..64).find(|bit| has(*bit)) {
         let name = names.iter().find(|(known, _)| *known == bit);
@@ -318,7 +330,11 @@ fn features(
         (false, true) => Some("its reference counts were not written when it was last used"),
         (false, false) => None,
     };
-    Ok((unsound, has(COMPRESSION)))
+    Ok(Features {
+        unsound,
+        compressed: has(COMPRESSION),
+        extended_l2: has(EXTENDED_L2),
+    })
 }
 
 /// What the header extensions say, as far as it matters here.

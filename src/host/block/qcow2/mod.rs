@@ -79,6 +79,12 @@ impl Qcow2 {
     ) -> Result<Self, DiskFault> {
         let mut tables = Tables::read(&*storage, header)?;
         if writable {
+            if header.geometry.extended_l2 {
+                return Err(DiskFault::unsupported(
+                    "writing to extended L2 entries",
+                    "add readonly or overlay, or convert it with `qemu-img convert -O qcow2`",
+                ));
+            }
             if let Some(why) = header.unsound {
                 return Err(DiskFault::Damaged(why.into()));
             }
@@ -116,6 +122,7 @@ impl Qcow2 {
             version: 3,
             cluster_bits,
             refcount_order: 4,
+            extended_l2: false,
             size,
         };
         header::create(&*storage, geometry)?;

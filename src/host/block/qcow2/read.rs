@@ -52,13 +52,20 @@ impl Qcow2 {
             let span = geometry.table_span();
             return Ok((Source::Behind, most.min(span - offset % span)));
         };
-        let first = source_of(geometry, table.entries[l2], inside)?;
-        let mut bytes = cluster - inside;
-        for entry in &table.entries[l2 + 1..] {
+        let unit = geometry.unit();
+        let entries = &table.entries;
+        let number = l2 as u64 * geometry.units_per_cluster() + inside / unit;
+        let first = source_of(geometry, entries, number, inside % unit)?;
+        let mut bytes = match first {
+            Source::Packed { .. } => cluster - inside,
+            _ => unit - inside % unit,
+        };
+        let units = geometry.table_entries() * geometry.units_per_cluster();
+        for number in number + 1..units {
             if bytes >= most {
                 break;
             }
-            let follows = match (first, source_of(geometry, *entry, 0)?) {
+            let follows = match (first, source_of(geometry, entries, number, 0)?) {
                 (Source::File(at), Source::File(next)) => at + bytes == next,
                 (Source::Packed { .. }, _) => false,
                 (first, next) => first == next,
@@ -66,7 +73,7 @@ impl Qcow2 {
             if !follows {
                 break;
             }
-            bytes += cluster;
+            bytes += unit;
         }
         Ok((first, bytes.min(most)))
     }
@@ -128,8 +135,29 @@ impl Qcow2 {
     }
 }
 
-fn source_of(geometry: Geometry, entry: u64, inside: u64) -> io::Result<Source> {
-    Ok(source_of_mapping(geometry.mapping(entry)?, inside))
+/// Where a cluster or subcluster of an L2 table's part of the disk is, by its number there; `inside`
+/// counts from its start.
+fn source_of(geometry: Geometry, entries: &[u64], number: u64, inside: u64) -> io::Result<Source> {
+    let (words, units) = (geometry.entry_words(), geometry.units_per_cluster());
+    let (at, part) = ((number / units) as usize * words, number % units);
+    let mapping = geometry.mapping(entries[at])?;
+    if !geometry.extended_l2 || matches!(mapping, Mapping::Compressed { .. }) {
+        return Ok(source_of_mapping(mapping, inside));
+    }
+    // Which subclusters are here, and which are zeros, whatever is here.
+    let bitmap = entries[at + 1];
+    let (here, zero) = (bitmap >> part & 1 != 0, bitmap >> (units + part) & 1 != 0);
+    match (here, zero, mapping) {
+        (true, false, Mapping::Data { at, .. }) => {
+            Ok(Source::File(at + part * geometry.unit() + inside))
+        }
+        (false, true, _) => Ok(Source::Zeros),
+        (false, false, _) => Ok(Source::Behind),
+        _ => Err(damaged(format!(
+            "an extended L2 entry is {:#x} {bitmap:#x}",
+            entries[at]
+        ))),
+    }
 }
 
 fn source_of_mapping(mapping: Mapping, inside: u64) -> Source {

@@ -45,6 +45,7 @@ impl Kind {
             version: self.version,
             cluster_bits: self.cluster_bits,
             refcount_order: self.refcount_order,
+            extended_l2: false,
             size: self.sectors * SECTOR,
         };
         create(&memory, geometry).unwrap();
