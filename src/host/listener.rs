@@ -133,12 +133,22 @@ fn refuses(path: &Path) -> bool {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Listener::Unix { path, made, .. } = self
-            && identity(path).is_ok_and(|now| now == *made)
-        {
-            let _ = std::fs::remove_file(path);
+        match self {
+            Listener::Unix { path, made, .. } => {
+                if identity(path).is_ok_and(|now| now == *made) {
+                    let _ = std::fs::remove_file(path);
+                }
+            }
+            Listener::Tcp(socket) => stop_listening(socket),
         }
     }
+}
+
+/// Frees a socket's port now. Closing does so only with the last copy of the descriptor, and a process
+/// that another thread forks has one until it executes its program.
+pub(crate) fn stop_listening(socket: &TcpListener) {
+    // One that is not listening has nothing to free.
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
 }
 
 /// Ends a connection in order: the client gets all that was written, and then the end.
@@ -168,6 +178,17 @@ mod tests {
         assert!(listener.accept().is_ok());
         drop(listener);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_port_is_free_although_a_forked_child_has_a_copy() {
+        let listener = Listener::tcp("127.0.0.1:0").unwrap();
+        let address = listener.name().strip_prefix("tcp=").unwrap().to_owned();
+        // As after a fork.
+        let _copy = rustix::io::fcntl_dupfd_cloexec(&listener, 0).unwrap();
+        assert!(Listener::tcp(&address).is_err());
+        drop(listener);
+        Listener::tcp(&address).unwrap();
     }
 
     #[test]

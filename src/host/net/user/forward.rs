@@ -16,6 +16,7 @@ use super::datagram::{Datagram, Endpoint};
 use super::environment::Environment;
 use super::readiness::{Id, Readiness};
 use crate::host::descriptors::{Reserve, is_exhausted};
+use crate::host::listener::stop_listening;
 use crate::host::net::NetError;
 
 /// What a forwarded port carries.
@@ -141,6 +142,14 @@ struct Senders {
 struct Forward {
     listener: Listener,
     guest: Endpoint,
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        if let Listener::Tcp(socket, _) = &self.listener {
+            stop_listening(socket);
+        }
+    }
 }
 
 /// All forwarded ports.
