@@ -77,8 +77,11 @@ fn help_lists_every_key_of_every_device() {
         let stderr = text(&ppckvm.run(&["run", &format!("--{option}=nokey")]).stderr);
         let known = stderr.split("there are ").nth(1).unwrap();
         let known = known.lines().next().unwrap();
-        let about = help.split(&format!("      --{option}")).nth(1).unwrap();
-        let about = about.split("\n      --").next().unwrap();
+        let is_about = |about: &&str| {
+            let rest = about.strip_prefix(option);
+            rest.is_some_and(|rest| rest.starts_with([' ', '[']))
+        };
+        let about = help.split("\n      --").find(is_about).unwrap();
         for key in known.split(", ") {
             assert!(about.contains(key), "{key} of --{option}: {about}");
         }

@@ -377,3 +377,50 @@ fn what_is_in_use_is_refused_in_one_line_before_the_start() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("tcp=HOST:PORT"));
 }
+
+#[test]
+fn the_console_log_has_what_the_console_prints_byte_for_byte() {
+    let ppckvm = Ppckvm::new(print_long());
+    let log = ppckvm.path("log");
+    // What an earlier run left is gone.
+    std::fs::write(&log, vec![b'x'; 2 * LONG]).unwrap();
+    let mut command = ppckvm.command(&[]);
+    command.args(["--console-log", "log"]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(output.stdout.len(), LONG);
+    assert!(std::fs::read(&log).unwrap() == output.stdout);
+    // Of several ports, the one with standard output.
+    let ppckvm = Ppckvm::new(print_on_each(&["zero", "one"]));
+    let mut command = ppckvm.command(&["file=first", "stdio"]);
+    command.args(["--console-log", "log"]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.stdout, b"one");
+    assert_eq!(std::fs::read(ppckvm.path("log")).unwrap(), b"one");
+    // Without any, UART0; nobody else need take what it sends.
+    let mut command = ppckvm.command(&["null"]);
+    command.args(["--console-log", "log"]);
+    command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(std::fs::read(ppckvm.path("log")).unwrap(), b"zero");
+}
+
+#[test]
+fn a_console_outlives_its_log() {
+    let ppckvm = Ppckvm::new(print_long());
+    let mut command = ppckvm.command(&[]);
+    command.args(["--console-log", "/dev/full"]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(output.stdout.len(), LONG);
+    assert_eq!(said.matches("is incomplete").count(), 1, "{said}");
+    assert!(
+        said.contains("/dev/full is incomplete: No space left"),
+        "{said}"
+    );
+    let mut command = ppckvm.command(&[]);
+    command.args(["--console-log", "missing/log"]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("console log missing/log cannot be written"));
+}

@@ -15,7 +15,7 @@ use ppckvm_fdt::board::{Board, Interrupt};
 use crate::host::console::Owner;
 use crate::host::events::EventThread;
 use crate::host::net::ForwardedPort;
-use crate::host::serial::{self, Line, Lines};
+use crate::host::serial::{self, Line, Lines, Serial};
 use crate::loader::Placement;
 use crate::loader::symbols::Symbols;
 use crate::machine::custom::{Additions, Wiring};
@@ -69,6 +69,7 @@ pub(crate) fn assemble(
         ram,
         uics: [wires.uic0, wires.uic1],
         lines: ends.lines,
+        console_log: ends.console_log,
         uarts: board.uarts.len(),
         watch: ends.watch,
         symbols: given.symbols,
@@ -192,6 +193,7 @@ struct Ends {
     control: Arc<Control>,
     watch: Arc<Watch>,
     lines: Vec<Line>,
+    console_log: Option<Line>,
     deadlines: Arc<Deadlines>,
     events: EventThread,
 }
@@ -213,7 +215,16 @@ impl Ends {
         let virtio = std::mem::take(&mut additions.virtio_consoles);
         let virtio = virtio.consoles(virtio::console_destinations(spec));
         let owner = || -> Arc<dyn Owner> { Arc::new(Port::new(control.clone(), watch.clone())) };
-        let Lines { lines, subscribers } = serial::open(serial, board.uarts.len(), virtio, owner)?;
+        let uarts = board.uarts.len();
+        let mut ends = serial::open(serial, uarts, virtio, owner)?;
+        if let Some(file) = &spec.console_log {
+            ends.log(first_console(spec, uarts), file, owner())?;
+        }
+        let Lines {
+            lines,
+            log,
+            subscribers,
+        } = ends;
         let deadlines = Arc::new(Deadlines::default());
         let tick = {
             let (deadlines, control, watch) = (deadlines.clone(), control.clone(), watch.clone());
@@ -233,10 +244,21 @@ impl Ends {
             control,
             watch,
             lines,
+            console_log: log,
             deadlines,
             events,
         })
     }
+}
+
+/// The console that a person looks at: where standard output is, or else UART0.
+fn first_console(spec: &Spec, uarts: usize) -> usize {
+    let serial = spec.serial.iter().position(|it| *it == Serial::Stdio);
+    let virtio = virtio::console_destinations(spec);
+    let virtio = virtio.iter().position(|it| *it == Serial::Stdio);
+    serial
+        .or(virtio.map(|number| uarts + number))
+        .unwrap_or_default()
 }
 
 /// All devices, on their buses.

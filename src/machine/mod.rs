@@ -214,6 +214,13 @@ impl Machine {
         self
     }
 
+    /// A file that has everything that the console prints too, byte for byte: the port that has
+    /// standard output, or UART0 where none has. The file is emptied when the machine is built.
+    pub fn console_log(mut self, path: impl Into<PathBuf>) -> Self {
+        self.spec.console_log = Some(path.into());
+        self
+    }
+
     /// The kernel's symbols: an ELF file with a symbol table, or a `System.map`.
     pub fn symbols(mut self, path: impl Into<PathBuf>) -> Self {
         self.spec.symbols = Some(path.into());

@@ -130,6 +130,8 @@ pub struct Vm {
     pub(crate) uics: [Uic; 2],
     /// The serial ports' far ends; the first is the console. Behind them, the virtio consoles'.
     pub(crate) lines: Vec<Line>,
+    /// The file that has what a console sends too.
+    pub(crate) console_log: Option<Line>,
     /// How many serial ports there are.
     pub(crate) uarts: usize,
     pub(crate) watch: Arc<Watch>,
@@ -220,6 +222,9 @@ impl Vm {
         let patience = (!outcome.is_final()).then_some(DRAIN_PATIENCE);
         for (index, line) in self.lines.iter().enumerate() {
             line.drain(&self.port_name(index), patience);
+        }
+        if let Some(log) = &self.console_log {
+            log.drain("the console log", patience);
         }
         self.control.set_phase(Phase::Over);
     }

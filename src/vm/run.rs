@@ -134,7 +134,7 @@ impl Vm {
 
     /// Lets the consoles' far ends catch up with what a device sent.
     fn settle_lines(&self) {
-        for line in &self.lines {
+        for line in self.lines.iter().chain(&self.console_log) {
             if line.hub.needs_settling() {
                 line.hub.settle();
             }

@@ -23,7 +23,7 @@ mod screen;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use vmm_sys_util::eventfd::EventFd;
@@ -157,6 +157,8 @@ pub(crate) struct ConsoleHub {
     /// The guest's driver prints without interrupts, as kernels do for their own messages.
     polled: AtomicBool,
     port: Mutex<Option<Arc<dyn Port>>>,
+    /// A hub whose destination gets all output too.
+    copy: OnceLock<Arc<ConsoleHub>>,
 }
 
 impl ConsoleHub {
@@ -177,6 +179,7 @@ impl ConsoleHub {
             limit,
             polled: AtomicBool::new(true),
             port: Mutex::new(None),
+            copy: OnceLock::new(),
         });
         let weak = Arc::downgrade(&hub);
         owner.on_return_wanted(Box::new(move || {
@@ -246,6 +249,9 @@ impl ConsoleHub {
         if wake {
             self.wake();
         }
+        if let Some(copy) = self.copy.get() {
+            copy.forward(bytes);
+        }
         if let Some(port) = unseen.flatten() {
             tracing::warn!(
                 "the guest writes to {port}, which leads nowhere; give {port} a destination, or the \
@@ -256,6 +262,19 @@ impl ConsoleHub {
             .printed(bytes, self.polled.load(Ordering::Relaxed));
         if found {
             self.owner.text_found();
+        }
+    }
+
+    /// Has all output from now on go to another hub's destination too; the first such hub stays.
+    pub fn copy_to(&self, hub: Arc<ConsoleHub>) {
+        let _ = self.copy.set(hub);
+    }
+
+    /// Queues output that another hub took.
+    fn forward(&self, bytes: &[u8]) {
+        let wake = self.enqueue(&mut lock(&self.state), bytes);
+        if wake {
+            self.wake();
         }
     }
 

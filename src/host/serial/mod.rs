@@ -4,12 +4,13 @@
 //! differs is the files behind it. Everything that can be in use is taken here, before the guest
 //! starts.
 
+mod log;
 mod pty;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -114,6 +115,14 @@ pub enum SerialError {
         /// What the host said.
         error: std::io::Error,
     },
+    /// A log of the console that cannot be opened.
+    #[error("the console log {} cannot be written: {error}", .file.display())]
+    Log {
+        /// The log.
+        file: PathBuf,
+        /// What the host said.
+        error: std::io::Error,
+    },
     /// More destinations than ports.
     #[error("{given} serial destinations were given, and the board has {uarts} ports")]
     TooMany {
@@ -204,6 +213,8 @@ impl Line {
 #[derive(Default)]
 pub(crate) struct Lines {
     pub lines: Vec<Line>,
+    /// The file that has what one of them sends too.
+    pub log: Option<Line>,
     pub subscribers: Vec<Box<dyn MutEventSubscriber + Send>>,
 }
 
@@ -300,13 +311,8 @@ fn far_end(console: Console) -> Result<FarEnd, SerialError> {
             Ok((files, None, None))
         }
         Serial::File(path) => {
-            // A pipe without a reader must not hold up the start without a word.
-            let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
-            let mut options = std::fs::OpenOptions::new();
-            options.write(true).create(true).truncate(true);
-            let file = options.custom_flags(nonblocking).open(path);
             let files = Files {
-                output: Some(file.map_err(failed)?.into()),
+                output: Some(create(path).map_err(failed)?),
                 ..Files::default()
             };
             Ok((files, None, None))
@@ -326,6 +332,15 @@ fn far_end(console: Console) -> Result<FarEnd, SerialError> {
         Serial::Unix(path) => Ok(listening(Listener::unix(path).map_err(failed)?)),
         Serial::Tcp(address) => Ok(listening(Listener::tcp(address).map_err(failed)?)),
     }
+}
+
+/// Makes a file for output, or empties it.
+fn create(path: &Path) -> std::io::Result<OwnedFd> {
+    // A pipe without a reader must not hold up the start without a word.
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    Ok(options.custom_flags(nonblocking).open(path)?.into())
 }
 
 fn listening(listener: Listener) -> FarEnd {

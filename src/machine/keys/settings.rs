@@ -116,6 +116,12 @@ pub static RUN: Table = Table {
         )
         .many(),
         Key::new(
+            "console-log",
+            Takes::Path("FILE"),
+            "a file that has everything that the console prints too, byte for byte: what goes to \
+             standard output, or UART0's where nothing does. It is emptied first",
+        ),
+        Key::new(
             "clock",
             Takes::Choice(CLOCK),
             "what drives the guest's time base: the host's clock, or executed instructions, which \
@@ -280,6 +286,7 @@ impl Spec {
                 self.serial
                     .push(serial.map_err(|error| bad(key.name, value, error))?);
             }
+            "console-log" => self.console_log = Some(value.into()),
             "clock" => self.clock = chosen(key, value)?,
             "stats" => self.timed = true,
             "no-rng" => self.rng = None,
@@ -318,7 +325,10 @@ impl Spec {
             }
             run = run.with("serial", serial);
         }
+        let log = self.console_log.as_deref();
+        let log = log.map(|path| text_of("console-log", path)).transpose()?;
         let run = run
+            .with_some("console-log", log)
             .with("clock", self.clock.word())
             .with_flag("stats", self.timed)
             .with_flag("no-rng", self.rng.is_none());

@@ -67,6 +67,9 @@ pub struct Spec {
     pub timed: bool,
     /// Where UART0, UART1 and so on lead; ports beyond the list are unconnected.
     pub serial: Vec<Serial>,
+    /// A file that has everything that the console prints too: the port that has standard output, or
+    /// UART0 where none has. It is emptied first.
+    pub console_log: Option<PathBuf>,
     /// Virtio devices in the order of their slots.
     pub devices: Vec<DeviceSpec>,
     /// Where the guest has an entropy device, if it has one; its slot is after all others.
@@ -88,6 +91,7 @@ impl Default for Spec {
             timeout: None,
             timed: false,
             serial: Vec::new(),
+            console_log: None,
             devices: Vec::new(),
             rng: Some(Place::default()),
         }
