@@ -424,3 +424,21 @@ fn a_console_outlives_its_log() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("console log missing/log cannot be written"));
 }
+
+#[test]
+fn the_log_tells_of_clients_that_come_and_go() {
+    let ppckvm = Ppckvm::new(Asm::new().print("hi").append(echo()));
+    let mut command = ppckvm.command(&["unix=s"]);
+    let mut running = Running::of(command.env("PPCKVM_LOG", "debug"));
+    running.announced("ppckvm: uart0 is ");
+    let mut first = UnixStream::connect(ppckvm.path("s")).unwrap();
+    first.read_exact(&mut [0; 2]).unwrap();
+    drop(first);
+    let mut second = UnixStream::connect(ppckvm.path("s")).unwrap();
+    second.write_all(b"\0").unwrap();
+    second.read_to_end(&mut Vec::new()).unwrap();
+    let log = running.end();
+    let times = |what: &str| log.lines().filter(|line| line.ends_with(what)).count();
+    assert_eq!(times("unix=s: a client is there"), 2, "{log}");
+    assert!(times("unix=s: the client is gone") >= 1, "{log}");
+}

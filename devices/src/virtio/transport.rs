@@ -263,6 +263,7 @@ impl<M: GuestMemory + Clone> Transport<M> {
             }));
         }
         let ready: Vec<bool> = queues.iter().map(Queue::is_ready).collect();
+        self.say_active(interface, features, &ready);
         self.device.activate(Activation {
             memory: self.memory.clone(),
             queues,
@@ -275,6 +276,19 @@ impl<M: GuestMemory + Clone> Transport<M> {
             self.device.notify(index);
         }
         self.follow_backlog();
+    }
+
+    /// Logs what the driver and the device agreed on.
+    fn say_active(&self, interface: Interface, features: u64, ready: &[bool]) {
+        let used = self.state.queues.iter().zip(ready);
+        let sizes = used.map(|(regs, ready)| if *ready { regs.ring.size } else { 0 });
+        tracing::debug!(
+            "{}: a driver is there: features {features:#x} of {:#x}, {interface:?} interface, \
+             queues of {:?}",
+            self.interrupt.name(),
+            self.offered(interface),
+            sizes.collect::<Vec<u16>>()
+        );
     }
 
     fn make_queue(
@@ -332,6 +346,9 @@ impl<M: GuestMemory + Clone> Transport<M> {
 
     /// Puts the device and its registers back to the state after power-on.
     pub fn reset(&mut self) {
+        if self.active {
+            tracing::debug!("{}: is reset", self.interrupt.name());
+        }
         self.stop();
         self.interrupt.clear();
         self.state = fresh(&*self.device);

@@ -228,6 +228,7 @@ impl ConsoleIo {
         });
         match accepted {
             Ok((output, input)) => {
+                tracing::debug!("{}: a client is there", listener.name());
                 self.leave(ops);
                 let input = File::from(input);
                 if let Err(error) = ops.add(Events::with_data(&input, INPUT, EventSet::IN)) {
@@ -281,6 +282,9 @@ impl ConsoleIo {
             let _ = ops.remove(Events::empty(&input));
         }
         if let Some(output) = self.output.take() {
+            if let Some((listener, _)) = &self.listener {
+                tracing::debug!("{}: the client is gone", listener.name());
+            }
             if std::mem::take(&mut self.armed) {
                 let _ = ops.remove(Events::empty(&output.file));
             }
