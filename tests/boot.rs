@@ -186,3 +186,17 @@ fn a_tree_of_the_users_is_honoured() {
     assert!(answer.contains("console=ttyS0 from.the.tree"), "{answer}");
     assert!(answer.contains("04 00 00 00"), "{answer}");
 }
+
+#[test]
+fn what_a_person_types_first_works_in_the_test_guests() {
+    let mut vm = Linux::boot(support::linux::machine());
+    let free = vm.output_of("df -h /dev");
+    assert!(free.contains("Use% Mounted on"), "{free}");
+    vm.output_of("sleep 0.01");
+    vm.type_line("top");
+    vm.wait_for("Load average");
+    vm.write("q");
+    vm.wait_for(PROMPT);
+    vm.type_line("poweroff");
+    assert_eq!(vm.end(), Outcome::PoweredOff);
+}
