@@ -16,8 +16,6 @@ use std::str::FromStr;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, open, openat, openat2};
 use rustix::io::Errno;
 
-use super::error::ParseBackingError;
-
 /// Which backing files a disk's images may have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backing {
@@ -39,6 +37,11 @@ impl fmt::Display for Backing {
         })
     }
 }
+
+/// Why a text is no rule for backing files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("use none, beside or any")]
+pub struct ParseBackingError;
 
 impl FromStr for Backing {
     type Err = ParseBackingError;

@@ -9,10 +9,8 @@ use std::sync::Arc;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::backing::Backing;
-use super::error::{DiskError, SerialNumberError};
 use super::file::size;
 use super::format::Format;
-use super::image::Image;
 
 /// Characters that a serial number may have (virtio 1.2, 5.2.6).
 const SERIAL_BYTES: usize = 20;
@@ -151,12 +149,12 @@ impl Disk {
     pub fn serial_number(&self) -> &str {
         &self.serial
     }
-
-    /// Opens, checks and locks it.
-    pub(super) fn open(&self) -> Result<Image, DiskError> {
-        Image::open(self)
-    }
 }
+
+/// Why a text is no serial number of a disk.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a serial number has 1 to 20 printable ASCII characters")]
+pub struct SerialNumberError;
 
 /// Bytes that are a disk: shared with the machine that it is attached to, whose guest's writes are
 /// seen here. Clones are the same disk.

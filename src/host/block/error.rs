@@ -182,18 +182,3 @@ impl fmt::Display for Chained {
         }
     }
 }
-
-/// Why a text is no serial number of a disk.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a serial number has 1 to 20 printable ASCII characters")]
-pub struct SerialNumberError;
-
-/// Why a text is no rule for backing files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("use none, beside or any")]
-pub struct ParseBackingError;
-
-/// Why a text names no format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("use raw or qcow2")]
-pub struct ParseFormatError;

@@ -9,8 +9,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::error::ParseFormatError;
-
 /// How an image holds the disk's contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -58,6 +56,11 @@ impl fmt::Display for Format {
         })
     }
 }
+
+/// Why a text names no format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("use raw or qcow2")]
+pub struct ParseFormatError;
 
 impl FromStr for Format {
     type Err = ParseFormatError;

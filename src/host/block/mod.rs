@@ -1,7 +1,7 @@
 //! Disks: the host's side of virtio-blk.
 //!
-//! A [`Disk`] is options; [`Disk::open`] checks and locks the image and gives an [`image::Image`],
-//! which reads and writes for the device. Below it, `raw` has files and block devices, `qcow2` has
+//! A [`Disk`] is options; [`image::Image::open`] checks and locks what they name, and the image
+//! reads and writes for the device. Below it, `raw` has files and block devices, `qcow2` has
 //! images with backing files, and the overlay that spares an image is a temporary qcow2 file in front
 //! of it. `backing` says which backing files an image may have; `lock` keeps two machines from one
 //! image.
@@ -24,11 +24,12 @@ use ppckvm_api::{Clock, GuestMemory};
 use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::virtio::blk::Blk;
 
-pub use backing::Backing;
-pub use disk::{Disk, MemoryDisk};
-pub use error::{DiskError, DiskFault, ParseBackingError, ParseFormatError, SerialNumberError};
-pub use format::{Foreign, Format};
+pub use backing::{Backing, ParseBackingError};
+pub use disk::{Disk, MemoryDisk, SerialNumberError};
+pub use error::{DiskError, DiskFault};
+pub use format::{Foreign, Format, ParseFormatError};
 
+use image::Image;
 use threads::{InPlace, Threads};
 
 /// Queues of a device: the board has one CPU, which fills one.
@@ -42,7 +43,7 @@ type Device = Box<dyn VirtioDevice<GuestMemory>>;
 /// # Errors
 /// An image that cannot be used.
 pub(crate) fn open(disk: &Disk, name: &str, clock: Clock) -> Result<Device, DiskError> {
-    let image = disk.open()?;
+    let image = Image::open(disk)?;
     Ok(match clock {
         Clock::Virtual => Box::new(Blk::new(image, InPlace::default(), QUEUES)),
         Clock::Host => {

@@ -78,7 +78,7 @@ fn write(image: &Image, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 fn refused(disk: &Disk) -> String {
-    disk.open().unwrap_err().to_string()
+    Image::open(disk).unwrap_err().to_string()
 }
 
 /// Bytes that differ from sector to sector.
@@ -127,7 +127,7 @@ fn a_raw_image_is_the_disk_byte_for_byte() {
     let folder = Folder::new();
     let path = folder.raw("raw.img", pattern(3 * MIB));
     let before = fs::metadata(&path).unwrap().blocks();
-    let image = Disk::file(&path).open().unwrap();
+    let image = Image::open(&Disk::file(&path)).unwrap();
     let model = works(&image, pattern(3 * MIB));
     drop(image);
     let mut now = fs::read(&path).unwrap();
@@ -142,7 +142,7 @@ fn a_raw_image_is_the_disk_byte_for_byte() {
 #[test]
 fn a_disk_in_memory_is_seen_from_outside() {
     let disk = MemoryDisk::new(pattern(3 * MIB)).unwrap();
-    let image = Disk::memory(&disk).open().unwrap();
+    let image = Image::open(&Disk::memory(&disk)).unwrap();
     let model = works(&image, pattern(3 * MIB));
     let mut now = disk.contents().unwrap();
     now[(MIB + (512 << 10)) as usize..(MIB + (640 << 10)) as usize].fill(0);
@@ -160,13 +160,13 @@ fn a_file_that_ends_in_a_sector_is_read_with_zeros_and_made_whole_by_a_write() {
         Disk::file(&path).overlay(),
         Disk::file(&path),
     ] {
-        let image = disk.open().unwrap();
+        let image = Image::open(&disk).unwrap();
         assert_eq!(image.sectors(), 2);
         assert!(read(&image, 0, 1024).unwrap() == model);
         assert!(read(&image, 512, 512).unwrap() == model[512..]);
         assert!(read(&image, 1024, 512).is_err());
     }
-    let image = Disk::file(&path).open().unwrap();
+    let image = Image::open(&Disk::file(&path)).unwrap();
     write(&image, 0, &model[..512]).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().len(), 1000);
     // Nothing that the guest wrote is cut off.
@@ -178,7 +178,7 @@ fn a_file_that_ends_in_a_sector_is_read_with_zeros_and_made_whole_by_a_write() {
     let base = folder.raw("base.img", pattern(1000));
     let name = base.to_str().unwrap();
     let top = folder.qcow2("top.qcow2", &["-F", "raw", "-b", name, "1024"]);
-    let image = Disk::file(&top).open().unwrap();
+    let image = Image::open(&Disk::file(&top)).unwrap();
     assert!(read(&image, 0, 1024).unwrap() == model);
 }
 
@@ -192,7 +192,7 @@ fn a_qcow2_image_of_ours_is_one_of_qemus() {
         "refcount_bits=1",
     ] {
         let path = folder.qcow2("disk.qcow2", &["-o", options, "3M"]);
-        let image = Disk::file(&path).open().unwrap();
+        let image = Image::open(&Disk::file(&path)).unwrap();
         let model = works(&image, vec![0; 3 << 20]);
         drop(image);
         let name = path.to_str().unwrap();
@@ -214,16 +214,16 @@ fn backing_files_are_read_through_and_stay_as_they_are() {
     qemu_img(&["convert", "-c", "-O", "qcow2", base_name, middle_name]);
     let middle_bytes = fs::read(&middle).unwrap();
     let top = folder.qcow2("top.qcow2", &["-F", "qcow2", "-b", "middle.qcow2", "3M"]);
-    let image = Disk::file(&top).open().unwrap();
+    let image = Image::open(&Disk::file(&top)).unwrap();
     let model = works(&image, contents.clone());
     // Another may read the backing file meanwhile, and nobody may write it.
-    Disk::file(&middle).overlay().open().unwrap();
+    Image::open(&Disk::file(&middle).overlay()).unwrap();
     let error = refused(&Disk::file(&middle));
     assert!(error.contains("another machine reads it"), "{error}");
     drop(image);
     assert!(fs::read(&middle).unwrap() == middle_bytes);
     qemu_img(&["check", "-q", top.to_str().unwrap()]);
-    let image = Disk::file(&top).readonly().open().unwrap();
+    let image = Image::open(&Disk::file(&top).readonly()).unwrap();
     assert!(read(&image, 0, model.len()).unwrap() == model);
 }
 
@@ -236,12 +236,12 @@ fn snapshots_inside_an_image_stay_as_they_were() {
     let name = path.to_str().unwrap();
     qemu_img(&["convert", "-O", "qcow2", raw.to_str().unwrap(), name]);
     qemu_img(&["snapshot", "-c", "before", name]);
-    let image = Disk::file(&path).open().unwrap();
+    let image = Image::open(&Disk::file(&path)).unwrap();
     works(&image, contents.clone());
     drop(image);
     qemu_img(&["check", "-q", name]);
     qemu_img(&["snapshot", "-a", "before", name]);
-    let image = Disk::file(&path).open().unwrap();
+    let image = Image::open(&Disk::file(&path)).unwrap();
     assert!(read(&image, 0, contents.len()).unwrap() == contents);
 }
 
@@ -257,7 +257,7 @@ fn an_overlay_takes_what_is_written() {
         let before = fs::read(&path).unwrap();
         let disk = Disk::file(&path).overlay();
         // Several at a time, each for itself.
-        let (first, second) = (disk.open().unwrap(), disk.open().unwrap());
+        let (first, second) = (Image::open(&disk).unwrap(), Image::open(&disk).unwrap());
         assert!(!first.readonly());
         works(&first, contents.clone());
         assert!(read(&second, 0, contents.len()).unwrap() == contents);
@@ -275,7 +275,7 @@ fn a_read_only_image_is_opened_for_reading_only() {
     for path in [raw, qcow2] {
         let before = fs::read(&path).unwrap();
         let disk = Disk::file(&path).readonly();
-        let (image, _other) = (disk.open().unwrap(), disk.open().unwrap());
+        let (image, _other) = (Image::open(&disk).unwrap(), Image::open(&disk).unwrap());
         assert!(image.readonly());
         read(&image, 0, 512).unwrap();
         assert!(write(&image, 0, &[1; 512]).is_err());
@@ -294,7 +294,7 @@ fn two_machines_do_not_write_to_one_image() {
     let qcow2 = folder.qcow2("disk.qcow2", &["1M"]);
     for path in [raw, qcow2] {
         let disk = Disk::file(&path);
-        let writer = disk.open().unwrap();
+        let writer = Image::open(&disk).unwrap();
         for other in [
             disk.clone(),
             disk.clone().readonly(),
@@ -311,7 +311,7 @@ fn two_machines_do_not_write_to_one_image() {
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(error.contains("lock"), "{error}");
         drop(writer);
-        let _reader = disk.clone().readonly().open().unwrap();
+        let _reader = Image::open(&disk.clone().readonly()).unwrap();
         qemu_img(&command);
         let error = refused(&disk);
         assert!(error.contains("another machine reads it"), "{error}");
@@ -324,7 +324,7 @@ fn a_guest_cannot_turn_its_raw_disk_into_a_qcow2_image() {
     let path = folder.raw("raw.img", pattern(MIB));
     let mut sector = pattern(1024);
     sector[..4].copy_from_slice(b"QFI\xFB");
-    let image = Disk::file(&path).open().unwrap();
+    let image = Image::open(&Disk::file(&path)).unwrap();
     let memory = memory();
     let lease = Lease::default();
     let whole = memory.get_slice(GuestAddress(0), 1024).unwrap();
@@ -350,10 +350,10 @@ fn a_guest_cannot_turn_its_raw_disk_into_a_qcow2_image() {
     drop(image);
     // The user may say that it is raw, whatever it holds.
     let disk = Disk::file(&path).format(Format::Raw);
-    let image = disk.open().unwrap();
+    let image = Image::open(&disk).unwrap();
     image.write(0, &[at(0, 512)], &lease).unwrap();
     drop(image);
-    assert!(disk.open().is_ok());
+    assert!(Image::open(&disk).is_ok());
     let error = refused(&Disk::file(&path));
     assert!(error.contains("qcow2 image"), "{error}");
 }
@@ -406,7 +406,7 @@ fn extended_l2_entries_are_read_and_not_written() {
             let error = refused(&Disk::file(&path));
             assert!(error.contains("writing to extended L2 entries"), "{error}");
             assert!(error.contains("add readonly or overlay"), "{error}");
-            let image = Disk::file(&path).readonly().open().unwrap();
+            let image = Image::open(&Disk::file(&path).readonly()).unwrap();
             assert!(read(&image, 0, expected.len()).unwrap() == expected);
             for (at, bytes) in [(1024, 512), (35 << 10, 6 << 10), (MIB - 512, 1024)] {
                 let part = &expected[at as usize..at as usize + bytes];
@@ -416,7 +416,10 @@ fn extended_l2_entries_are_read_and_not_written() {
                 );
             }
             drop(image);
-            works(&Disk::file(&path).overlay().open().unwrap(), expected);
+            works(
+                &Image::open(&Disk::file(&path).overlay()).unwrap(),
+                expected,
+            );
             assert!(fs::read(&path).unwrap() == before);
         }
     }
@@ -429,7 +432,7 @@ fn extended_l2_entries_are_read_and_not_written() {
     // Zeros that are also here.
     bytes[l2 as usize + 8 + 3] = 1;
     fs::write(&path, bytes).unwrap();
-    let image = Disk::file(&path).readonly().open().unwrap();
+    let image = Image::open(&Disk::file(&path).readonly()).unwrap();
     assert!(read(&image, 0, 512).is_err());
     assert_eq!(read(&image, 4096, 512).unwrap(), [0xCD; 512]);
 }
@@ -519,16 +522,16 @@ fn backing_files_elsewhere_are_opened_only_where_the_user_says_so() {
             assert!(error.contains("outward.qcow2"), "{error}");
             assert!(error.contains("has the backing file ../secret"), "{error}");
             assert!(error.contains("add backing=any"), "{error}");
-            let image = disk.backing(Backing::Any).open().unwrap();
+            let image = Image::open(&disk.backing(Backing::Any)).unwrap();
             assert!(read(&image, 0, 512).unwrap() == pattern(512));
         }
     }
     let error = refused(&Disk::file(&beside).backing(Backing::None));
     assert!(error.contains("add backing=beside"), "{error}");
-    let image = Disk::file(&beside).open().unwrap();
+    let image = Image::open(&Disk::file(&beside)).unwrap();
     assert!(read(&image, 0, 512).unwrap() == pattern(512));
     let none = inner.qcow2("none.qcow2", &["1M"]);
-    Disk::file(none).backing(Backing::None).open().unwrap();
+    Image::open(&Disk::file(none).backing(Backing::None)).unwrap();
 }
 
 #[test]
@@ -542,7 +545,7 @@ fn long_chains_are_read_and_endless_ones_refused() {
     }
     let error = refused(&Disk::file(&behind));
     assert!(error.contains("more than 64 backing files"), "{error}");
-    let image = Disk::file(folder.path("63.qcow2")).open().unwrap();
+    let image = Image::open(&Disk::file(folder.path("63.qcow2"))).unwrap();
     assert_eq!(read(&image, 0, 512).unwrap(), [0; 512]);
 }
 
@@ -586,7 +589,7 @@ fn damaged_qcow2_images_are_refused() {
         assert!(error.contains(part), "{part}: {error}");
     }
     fs::write(&path, &sound).unwrap();
-    Disk::file(&path).open().unwrap();
+    Image::open(&Disk::file(&path)).unwrap();
 }
 
 /// Whatever a qcow2 file holds, opening and using it ends, and nothing else is touched.
@@ -619,7 +622,7 @@ fn random_damage_is_an_error_or_harmless() {
             damaged[at] = random(256) as u8;
         }
         fs::write(&path, damaged).unwrap();
-        let Ok(image) = Disk::file(&path).format(Format::Qcow2).open() else {
+        let Ok(image) = Image::open(&Disk::file(&path).format(Format::Qcow2)) else {
             continue;
         };
         opened += 1;
@@ -740,7 +743,7 @@ fn requests_under_way_together_do_not_disturb_each_other() {
         }
         device.reset();
         drop(device);
-        let image = disk.clone().readonly().open().unwrap();
+        let image = Image::open(&disk.clone().readonly()).unwrap();
         let now: Vec<u8> = (0..8)
             .flat_map(|mib| read(&image, mib * MIB, MIB as usize).unwrap())
             .collect();
