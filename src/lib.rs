@@ -80,7 +80,7 @@ pub use machine::spec::device::{Device, DeviceSpec};
 pub use machine::spec::memory_size::{MemorySize, SizeError};
 pub use machine::spec::place::{Bus, ParseBusError, Place};
 pub use machine::spec::{Accel, Clock, Cpu, Spec};
-/// Which options there are, as tables from which a command, its help and its manual are made.
+/// The options that there are, as tables from which a command, its help and its manual are made.
 #[cfg(feature = "config")]
 pub mod keys {
     pub use crate::machine::keys::devices::{DEVICES, RNG, read, read_rng, write, write_rng};
@@ -106,7 +106,7 @@ pub use ppckvm_api::{
 pub use ppckvm_devices::virtio::balloon::Target as BalloonTarget;
 pub use ppckvm_devices::virtio::console::WindowSize;
 pub use ppckvm_devices::{AccessError, DcrDevice, IrqLine, IrqSink, MmioDevice, Reset};
-/// What a virtio device of the embedder's is made of, see [`Machine::virtio_device`].
+/// The types that an embedder's virtio device is made of, see [`Machine::virtio_device`].
 pub mod virtio_device {
     pub use ppckvm_devices::virtio::{
         Activation, ByteOrder, Chain, Interrupt, Queue, QueueError, Reader, VirtioDevice, Writer,

@@ -20,7 +20,7 @@ impl fmt::Display for Printable<'_> {
 }
 
 impl Printable<'_> {
-    /// Bytes that should be text, as text; those that are no UTF-8 are shown as `\xff`.
+    /// Makes text of bytes that should be text; those that are not UTF-8 are shown as `\xff`.
     pub fn bytes(bytes: &[u8]) -> String {
         let mut text = String::with_capacity(bytes.len());
         for chunk in bytes.utf8_chunks() {

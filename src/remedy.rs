@@ -3,13 +3,13 @@
 
 use std::fmt;
 
-/// What would help where something was refused.
+/// The remedy for something that was refused.
 ///
 /// Printed, it names no option: a program around the library has none. The command adds its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remedy {
-    /// Something that no option of the machine's does.
+    /// A remedy that no option of the machine's is for, in words.
     Words(&'static str),
     /// Name a kernel.
     GiveKernel,

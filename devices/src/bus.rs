@@ -14,7 +14,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Why an access was not answered.
+/// An access that was not answered.
 ///
 /// What a failed read left in the data means nothing; whoever drives the bus fills it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +44,7 @@ pub enum AccessError {
     },
 }
 
-/// How much of the board a reset reaches, as DBCR0\[RST\] and TCR\[WRC\] name it.
+/// The part of the board that a reset reaches, as DBCR0\[RST\] and TCR\[WRC\] name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reset {
     /// The processor core: the chip's other units and the board go on.
@@ -206,7 +206,7 @@ impl Address for u32 {
     }
 }
 
-/// Why a device cannot be put on a bus.
+/// A device that cannot be put on a bus.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
     /// The range holds no address, or more than 32 bits of offsets.

@@ -51,7 +51,7 @@ pub struct Registers {
     pub icfg: u32,
 }
 
-/// What a snapshot of CPR0 must hold.
+/// The values that a snapshot of CPR0 must hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// CFGADDR.

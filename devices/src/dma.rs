@@ -22,10 +22,10 @@ pub const CR_CE: u32 = 0x8000_0000;
 /// SR: channel 0 ended with an error; the other channels follow to the right.
 pub const SR_RI0: u32 = 0x0080_0000;
 
-/// How many channels there are.
+/// The number of channels.
 pub const CHANNELS: usize = 4;
 
-/// What a snapshot of one channel must hold, in the order of the registers.
+/// The values that a snapshot of one channel must hold, in the order of the registers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Channel {
     /// Control.
@@ -61,7 +61,7 @@ impl Channel {
     }
 }
 
-/// What a snapshot of DMA0 must hold.
+/// The values that a snapshot of DMA0 must hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// The channels.

@@ -55,7 +55,7 @@ const DAY_SECONDS: i64 = 86_400;
 /// Returns the time since 1970-01-01 00:00:00 UTC, and never goes back by itself.
 pub type Source = Box<dyn Fn() -> Duration + Send>;
 
-/// What a snapshot of the chip must hold. Times are in nanoseconds since 1970-01-01 00:00:00.
+/// The values that a snapshot of the chip must hold. Times are in nanoseconds since 1970-01-01 00:00:00.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     /// How far the clock is ahead of its source.

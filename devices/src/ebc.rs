@@ -30,7 +30,7 @@ pub const BCR_USAGE_READ: u32 = 0x0000_8000;
 /// BnCR: bus width.
 pub const BCR_WIDTH: u32 = 0x0000_6000;
 
-/// How many banks there are.
+/// The number of banks.
 pub const BANKS: usize = 8;
 
 /// BnCR of a bank for reading and writing, 8 bits wide, at a base that is a multiple of 1 MiB, with
@@ -44,7 +44,7 @@ pub const fn read_only_bank(base: u32, size_field: u32) -> u32 {
     (bank(base, size_field) & !BCR_USAGE) | BCR_USAGE_READ
 }
 
-/// What a snapshot of the external bus controller must hold.
+/// The values that a snapshot of the external bus controller must hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// CFGADDR.

@@ -50,7 +50,7 @@ pub const STACR_STAC_READ: u32 = 0x0000_1000;
 /// How many registers there are.
 const WORDS: usize = 0x70 / 4;
 
-/// What a snapshot of an EMAC must hold.
+/// The values that a snapshot of an EMAC must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     /// The registers in order of their offsets.

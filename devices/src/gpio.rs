@@ -27,7 +27,7 @@ pub const RR1: u32 = 0x20;
 /// Input select 1, pins 0 to 15; the other halves and numbers follow at distances of 4.
 pub const ISR1L: u32 = 0x30;
 
-/// What a snapshot of a GPIO controller must hold.
+/// The values that a snapshot of a GPIO controller must hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// Output.

@@ -12,7 +12,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Where wires end: an interrupt controller, or the core.
+/// The end of a wire: an interrupt controller, or the core.
 pub trait IrqSink: Send + Sync {
     /// The electrical level of an input changed; `input` counts as the sink's manual does.
     fn set(&self, input: u32, level: bool);

@@ -41,12 +41,12 @@ const CFG_RESET: u32 = 0x0007_C000;
 const IER_MASK: u32 = 0x0000_001F;
 const RCBS_MASK: u32 = 0x0000_00FF;
 
-/// How many transmit channels there are.
+/// The number of transmit channels.
 pub const TX_CHANNELS: usize = 4;
-/// How many receive channels there are.
+/// The number of receive channels.
 pub const RX_CHANNELS: usize = 2;
 
-/// What a snapshot of one direction must hold.
+/// The values that a snapshot of one direction must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Direction<const CHANNELS: usize> {
     /// The channels that are active, channel 0 the most significant bit.
@@ -93,7 +93,7 @@ impl<const CHANNELS: usize> Direction<CHANNELS> {
     }
 }
 
-/// What a snapshot of MAL0 must hold.
+/// The values that a snapshot of MAL0 must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     /// Configuration.

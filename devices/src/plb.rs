@@ -5,7 +5,7 @@
 
 use crate::bus::{AccessError, DcrDevice};
 
-/// What a snapshot of an arbiter must hold.
+/// The values that a snapshot of an arbiter must hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArbiterState {
     /// Arbiter control.
@@ -65,7 +65,7 @@ pub const ACR: u32 = 3;
 
 const ACR_MASK: u32 = 0xF800_0000;
 
-/// What a snapshot of PLB0 must hold.
+/// The values that a snapshot of PLB0 must hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// Bus error status.

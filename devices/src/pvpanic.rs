@@ -21,7 +21,7 @@ pub enum Event {
     CrashLoaded,
 }
 
-/// What a snapshot of the device must hold.
+/// The values that a snapshot of the device must hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// The events that were reported since the last reset.

@@ -30,7 +30,7 @@ impl Repeats {
         Some(so_far)
     }
 
-    /// How many events there were so far.
+    /// Returns how many events there were so far.
     pub fn so_far(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }

@@ -24,10 +24,10 @@ pub const MFR: u32 = 0x4300;
 /// UARTn: the port runs from the external serial clock, not from the PLB's divided by the low byte.
 pub const UART_EXTERNAL_CLOCK: u32 = 0x0080_0000;
 
-/// How many UARTs there are.
+/// The number of UARTs.
 pub const UARTS: usize = 4;
 
-/// What a snapshot of SDR0 must hold.
+/// The values that a snapshot of SDR0 must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     /// CFGADDR.

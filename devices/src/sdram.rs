@@ -57,7 +57,7 @@ const TR_MASK: u32 = 0x018F_C01F;
 const TR_RESET: u32 = 0x0085_4009;
 const ECCCFG_MASK: u32 = 0x00F0_0000;
 
-/// How many banks there are.
+/// The number of banks.
 pub const BANKS: usize = 4;
 /// The smallest bank, in bytes.
 const SMALLEST: u64 = 4 << 20;
@@ -144,7 +144,7 @@ fn nearest(bytes: u64) -> BankError {
     }
 }
 
-/// What a snapshot of the memory controller must hold.
+/// The values that a snapshot of the memory controller must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     /// CFGADDR.

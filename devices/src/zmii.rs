@@ -11,7 +11,7 @@ pub const SSR: u32 = 0x04;
 /// SMII status, read only.
 pub const SMIISR: u32 = 0x08;
 
-/// What a snapshot of the ZMII bridge must hold.
+/// The values that a snapshot of the ZMII bridge must hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// Function enable.

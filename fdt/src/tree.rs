@@ -18,7 +18,7 @@ use crate::phandle::Phandle;
 use crate::writer::TooLarge;
 use vm_fdt::FdtWriter;
 
-/// What differs from one machine to another.
+/// The facts in which one machine's tree differs from another's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeOptions {
     /// RAM from address 0, in bytes.
@@ -72,7 +72,7 @@ impl Default for TreeOptions {
     }
 }
 
-/// Why no tree can be made from the options.
+/// Options from which no tree can be made.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TreeError {
     /// A slot that the board does not have, or has only once.

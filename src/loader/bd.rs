@@ -6,12 +6,12 @@ use ppckvm_fdt::board::Board;
 /// Size in bytes.
 const SIZE: usize = 128;
 
-/// What the firmware of a real board would tell a kernel.
+/// The facts that the firmware of a real board would tell a kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Firmware<'a> {
     /// The board.
     pub board: &'a Board,
-    /// The command line; none leaves the kernel's own.
+    /// The command line; `None` leaves the kernel's own.
     pub bootargs: Option<&'a str>,
 }
 

@@ -18,18 +18,18 @@ use super::{
 pub enum Image {
     /// A file, read when the machine is built.
     File(PathBuf),
-    /// Bytes of the embedder's, with a name for messages.
+    /// Bytes that the embedder has, with a name for messages.
     Bytes {
-        /// What messages call it.
+        /// The name that messages use.
         name: String,
         /// The image, in any format that a file may have.
         bytes: Vec<u8>,
     },
     /// A program without any header, which starts at its first byte.
     Program {
-        /// Where it goes.
+        /// The guest physical address where it goes.
         gpa: u32,
-        /// Its bytes.
+        /// The program's bytes.
         bytes: Vec<u8>,
     },
 }
@@ -45,59 +45,59 @@ impl Image {
     }
 }
 
-/// What a machine boots.
+/// The files that a machine boots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BootSpec {
-    /// The kernel; none makes a machine that can be described but not run.
+    /// The kernel; `None` makes a machine that can be described but not run.
     pub kernel: Option<Image>,
-    /// What there is to say about the kernel besides its file.
+    /// Options of the kernel besides its file.
     pub kernel_options: KernelOptions,
-    /// The initial RAM disk; none takes the one that came with the kernel, if any.
+    /// The initial RAM disk; `None` takes the one that came with the kernel, if any.
     pub initrd: Option<Image>,
-    /// The kernel's command line; none keeps what a device tree of the user's says.
+    /// The kernel's command line; `None` keeps what a device tree of the user's says.
     pub append: Option<String>,
     /// A device tree to use in place of the generated one.
     pub dtb: Option<Image>,
 }
 
-/// Why nothing can be booted. Nothing was started.
+/// A boot that cannot be made; nothing was started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BootError {
     /// No kernel was given.
     #[error("no kernel was given; {}", Remedy::GiveKernel)]
     NoKernel,
-    /// A file that cannot be loaded.
+    /// A file cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// A program that does not fit.
+    /// A program does not fit into RAM.
     #[error(
         "a program of {bytes} bytes at {gpa:#x} does not fit: it must be a word or more, on a word \
          boundary, and end within the {ram:#x} bytes of ram"
     )]
     Program {
-        /// Where it was to go.
+        /// The guest physical address where it was to go.
         gpa: u32,
-        /// Its length.
+        /// The program's length in bytes.
         bytes: usize,
-        /// RAM in bytes.
+        /// The guest's RAM in bytes.
         ram: u32,
     },
     /// The options make no device tree.
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// The user's device tree cannot take what must be filled in.
+    /// The user's device tree has no room or no nodes for what must be filled in.
     #[error("{}: {error}", file.display())]
     Patch {
         /// The tree's file.
         file: PathBuf,
-        /// Why.
+        /// The reason.
         error: PatchError,
     },
 }
 
 impl BootError {
-    /// What would help, where an option of the machine's or something outside it does.
+    /// Returns what would help, where an option of the machine's or something outside it does.
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
             BootError::NoKernel => Some(Remedy::GiveKernel),

@@ -11,7 +11,7 @@ use ppckvm_fdt::UserTree;
 use ppckvm_fdt::reserved::Kept;
 use std::path::Path;
 
-/// What keeps memory from being used.
+/// The parts of guest memory that must not be used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
     /// Where the kernel's memory ends, and who says so.
@@ -23,8 +23,8 @@ pub struct Bounds {
 const PAGE: u64 = 4096;
 
 impl Bounds {
-    /// What a device tree that the guest is given and its command line say, for a guest with `ram`
-    /// bytes of memory.
+    /// Reads them from the device tree and the command line that the guest is given, for a guest
+    /// with `ram` bytes of memory.
     ///
     /// # Errors
     /// A command line that the kernel would cut off; `file` stands for it in messages.

@@ -38,7 +38,7 @@ pub struct BuildConfig {
 pub struct Need {
     /// The options' names, with `CONFIG_`.
     pub names: &'static [&'static str],
-    /// What happens without it.
+    /// The consequence of leaving it out.
     pub why: &'static str,
     /// Whether a module does as well, which user space can load.
     pub module: bool,

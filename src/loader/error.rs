@@ -15,9 +15,9 @@ use std::time::Duration;
 pub struct LoadError {
     /// The file, as it was named.
     pub file: PathBuf,
-    /// Where in the file, in bytes, where that says anything.
+    /// The offset in the file, in bytes, where one is known.
     pub offset: Option<u64>,
-    /// What is wrong.
+    /// The fault that was found in it.
     pub fault: Fault,
 }
 
@@ -50,7 +50,7 @@ impl Fault {
 }
 
 impl LoadError {
-    /// What would help, where an option of the machine's or something outside it does.
+    /// Returns what would help, where an option of the machine's or something outside it does.
     pub fn remedy(&self) -> Option<Remedy> {
         match &self.fault {
             Fault::Image { remedy, .. } | Fault::Uimage { remedy, .. } => Some(*remedy),
@@ -85,7 +85,7 @@ impl fmt::Display for LoadError {
     }
 }
 
-/// What is wrong with a file. Sizes and addresses are in bytes.
+/// The reason why a file cannot be loaded. Sizes and addresses are in bytes.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// The operating system refuses the file.
@@ -114,15 +114,15 @@ pub enum Fault {
         /// The most that is spent on a file.
         limit: u64,
     },
-    /// A program in which too many places look like something that they are not.
+    /// The program has too many places that look like something that they are not.
     #[error(
         "more than {limit} places in the boot wrapper look like {what} and are none; it is damaged \
          or made to waste time: build it again, or pass the uImage or vmlinux of the same build"
     )]
     Guesses {
-        /// What is looked for.
+        /// The thing that is looked for.
         what: &'static str,
-        /// How many places are looked at.
+        /// The number of places that are looked at.
         limit: u32,
     },
     /// The file is larger than anything that a machine of this size can load.
@@ -143,23 +143,23 @@ pub enum Fault {
     Truncated {
         /// The part that is not whole.
         what: &'static str,
-        /// Its size.
+        /// The part's size.
         needed: u64,
-        /// How much of it is there.
+        /// The bytes of it that are there.
         present: u64,
     },
-    /// A kind of file that cannot be a kernel.
+    /// The file is of a kind that cannot be a kernel.
     #[error("this is {0}")]
     NotAKernel(NotAKernel),
     /// A checksum does not match.
     #[error(transparent)]
     Checksum(Box<BadChecksum>),
-    /// Something else about an image that keeps it from starting.
+    /// The image has another fault that keeps it from starting.
     #[error("{reason}; {remedy}")]
     Image {
-        /// What is wrong.
+        /// The reason.
         reason: String,
-        /// What to do.
+        /// The remedy.
         remedy: Remedy,
     },
     /// A field of a uImage header has a value that this guest cannot be started with.
@@ -169,29 +169,29 @@ pub enum Fault {
         field: &'static str,
         /// The value, with its name where it has one.
         value: String,
-        /// What to do.
+        /// The remedy.
         remedy: Remedy,
     },
-    /// A compression that is not unpacked.
+    /// The compression is not one that is unpacked.
     #[error(
         "{0} compression is not supported; unpack the file first, or pass the vmlinux or a gzip uImage of the same build"
     )]
     Compression(Compression),
-    /// Images inside images inside images.
+    /// Images are inside images inside images.
     #[error("images are nested deeper than {0}; take the inner ones out by hand")]
     Nested(usize),
-    /// Compressed data that cannot be unpacked.
+    /// Compressed data cannot be unpacked.
     #[error("the {compression} data is corrupt: {error}; copy or build the file again")]
     Packed {
         /// The format.
         compression: Compression,
-        /// What the decompressor said.
+        /// The decompressor's error.
         error: io::Error,
     },
-    /// Compressed data that ends early.
+    /// Compressed data ends early.
     #[error("the {0} data ends early; the file is truncated, copy it again")]
     PackedTruncated(Compression),
-    /// Compressed data that unpacks to more than there is room for.
+    /// Compressed data unpacks to more than there is room for.
     #[error(
         "the data unpacks to more than the {limit} bytes that there is room for; {}",
         Remedy::MoreMemory
@@ -200,20 +200,20 @@ pub enum Fault {
         /// The room, in bytes.
         limit: u64,
     },
-    /// An ELF file of another machine.
+    /// The ELF file is for another machine.
     #[error("elf {field} is {value}, not {wanted}; build the kernel for 32-bit big-endian powerpc")]
     ElfMachine {
         /// The field of the ELF header.
         field: &'static str,
-        /// Its value, with its name where it has one.
+        /// The field's value, with its name where it has one.
         value: String,
-        /// What a 440 needs.
+        /// The value that a 440 needs.
         wanted: &'static str,
     },
-    /// An ELF file that is malformed, or of a kind that is not loaded.
+    /// The ELF file is malformed, or of a kind that is not loaded.
     #[error("{reason}; pass the vmlinux that the kernel's build leaves in its top directory")]
     Elf {
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
     /// A part of the kernel lies outside RAM.
@@ -222,11 +222,11 @@ pub enum Fault {
         more_memory(*end)
     )]
     OutsideRam {
-        /// First address.
+        /// The part's first address.
         start: u32,
-        /// First address after it.
+        /// The first address after the part.
         end: u64,
-        /// RAM size.
+        /// The guest's RAM in bytes.
         ram: u32,
     },
     /// Two segments of an ELF file share addresses.
@@ -234,9 +234,9 @@ pub enum Fault {
         "the segments at {first:#x} and {second:#x} overlap in physical memory; link the kernel again"
     )]
     SegmentsOverlap {
-        /// Start of the lower one.
+        /// The start of the lower segment.
         first: u32,
-        /// Start of the higher one.
+        /// The start of the higher segment.
         second: u32,
     },
     /// The entry point is not inside what is loaded, or misaligned.
@@ -244,7 +244,7 @@ pub enum Fault {
     Entry {
         /// The entry point as the file has it.
         entry: u32,
-        /// What is wrong with it.
+        /// The reason why it cannot be one.
         reason: &'static str,
     },
     /// There is no room for something next to the kernel.
@@ -253,28 +253,28 @@ pub enum Fault {
         more_room(bounds)
     )]
     NoRoom {
-        /// What has no room.
+        /// The part that has no room.
         what: &'static str,
-        /// Its size.
+        /// The part's size.
         size: u64,
-        /// Where it must end.
+        /// The address below which it must end.
         top: u32,
-        /// RAM size.
+        /// The guest's RAM in bytes.
         ram: u32,
         /// The kernel's addresses.
         kernel: String,
-        /// How much is kept free after the kernel.
+        /// The bytes that are kept free after the kernel.
         slack: Slack,
-        /// What else keeps memory, after a comma; empty where nothing does.
+        /// Other things that keep memory, after a comma; empty where there are none.
         bounds: Box<str>,
     },
-    /// A device tree that is malformed.
+    /// The device tree is malformed.
     #[error("this is no device tree that can be used: {0}")]
     Blob(BlobFault),
-    /// An overlay that cannot be applied to the tree before it.
+    /// The overlay cannot be applied to the tree before it.
     #[error("this overlay cannot be applied: {0}")]
     Overlay(OverlayError),
-    /// A device tree of another board.
+    /// The device tree is for another board.
     #[error(
         "the device tree is for {found}, and this machine is {COMPATIBLE:?}; pass a tree for that board, or none to use the built-in one"
     )]
@@ -303,7 +303,7 @@ fn more_memory(end: u64) -> &'static str {
     }
 }
 
-/// A checksum that does not match, as hexadecimal numbers.
+/// A checksum that does not match, written as hexadecimal numbers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the {sum} of the {what} is {actual}, but {place} says {expected}; the file is corrupt, copy or build it again"
@@ -311,17 +311,17 @@ fn more_memory(end: u64) -> &'static str {
 pub struct BadChecksum {
     /// The kind of checksum.
     pub sum: String,
-    /// What it is of.
+    /// The part that the checksum is over.
     pub what: String,
-    /// Who says what it should be.
+    /// The place that says what it should be.
     pub place: &'static str,
-    /// Computed over the file.
+    /// The checksum computed over the file.
     pub actual: String,
-    /// Found in the file.
+    /// The checksum found in the file.
     pub expected: String,
 }
 
-/// How much is kept free after a kernel whose size in memory its file does not tell.
+/// The bytes that are kept free after a kernel whose size in memory its file does not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slack(pub u32);
 
@@ -337,7 +337,7 @@ impl fmt::Display for Slack {
     }
 }
 
-/// Kinds of files that cannot be started.
+/// A kind of file that cannot be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAKernel {
     /// A device tree.
@@ -346,7 +346,7 @@ pub enum NotAKernel {
     /// An initial RAM file system.
     #[error("a cpio archive, not a kernel; {}", Remedy::PassAsInitrd)]
     Cpio,
-    /// None of the known kinds.
+    /// A file of none of the known kinds.
     #[error("none of the known image formats; {}", Remedy::GiveLoadAddress)]
     Raw,
 }

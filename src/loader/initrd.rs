@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 pub struct Initrd {
     /// The file that it came from, for messages.
     pub file: PathBuf,
-    /// What goes into memory.
+    /// The bytes that go into memory.
     pub bytes: Bytes,
 }
 
@@ -54,7 +54,8 @@ impl Initrd {
         Initrd::from_source(&Source::open(path, ram)?, ram)
     }
 
-    /// Like [`Initrd::read`], with the file's bytes; `name` stands for it in messages.
+    /// Checks an initrd as [`Initrd::read`] does, from the file's bytes; `name` stands for it in
+    /// messages.
     pub fn from_bytes(name: &Path, bytes: impl Into<Bytes>, ram: u32) -> Result<Initrd, LoadError> {
         Initrd::from_source(&Source::memory(name, bytes, ram)?, ram)
     }

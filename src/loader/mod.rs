@@ -62,12 +62,12 @@ const LAYERS: usize = 5;
 pub struct Segment {
     /// First guest physical address.
     pub gpa: u32,
-    /// What is written there.
+    /// The bytes that are written there.
     pub bytes: Bytes,
-    /// What it is for, such as `kernel` or `initrd`.
+    /// The use of the bytes, such as `kernel` or `initrd`.
     pub what: &'static str,
-    /// Size in memory, at least that of `bytes`; the rest is zeros. Fresh guest memory holds them
-    /// already; memory that was used before must be cleared.
+    /// The size in memory, at least that of `bytes`; the rest is zeros. Fresh guest memory holds
+    /// them already; memory that was used before must be cleared.
     pub size: u32,
 }
 
@@ -95,24 +95,25 @@ impl Segment {
     }
 }
 
-/// What the user says about a kernel besides its file.
+/// Options of a kernel besides its file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelOptions {
-    /// Where a file without any header goes, and where it starts.
+    /// The address where a file without any header goes, and where it starts.
     pub load_address: Option<u32>,
     /// The configuration of a FIT image, in place of its default one.
     pub fit_config: Option<String>,
 }
 
-/// What a kernel expects in its registers.
+/// The contents of the registers that a kernel expects when it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// A device tree, as Linux and ePAPR programs do.
+    /// A device tree's address, as Linux and ePAPR programs expect it.
     DeviceTree,
-    /// What U-Boot handed over before it knew device trees: board information, an initrd, a command
-    /// line, and a stack. The boot wrapper that wants it has a device tree of its own.
+    /// The things that U-Boot handed over before it knew device trees: board information, an
+    /// initrd, a command line, and a stack. The boot wrapper that wants them has a device tree of
+    /// its own.
     Uboot,
-    /// Nothing: the boot wrapper has all that it needs.
+    /// Nothing, because the boot wrapper has all that it needs.
     Nothing,
 }
 
@@ -121,16 +122,16 @@ pub enum Start {
 pub struct Kernel {
     /// The file that it came from, for messages.
     pub file: PathBuf,
-    /// What the file was, such as `gzip uImage "Linux-6.1.0"`.
+    /// The file's format, such as `gzip uImage "Linux-6.1.0"`.
     pub format: String,
-    /// What goes into memory, in order of address.
+    /// The bytes that go into memory, in order of address.
     pub segments: Vec<Segment>,
     /// The physical address of the first instruction.
     pub entry: u32,
     /// Bytes that must stay free after each segment because the file does not tell how large the
     /// kernel's bss is, or because it has its heap there.
     pub slack: u32,
-    /// What it expects in its registers.
+    /// The registers that it expects when it starts.
     pub start: Start,
     /// For a boot wrapper, the first address after the kernel that it unpacks to address 0.
     pub unpacks_to: u32,
@@ -143,14 +144,14 @@ pub struct Kernel {
     pub tree: Option<(PathBuf, Bytes)>,
     /// The device tree inside a boot wrapper, which the kernel is given in place of any other.
     pub wrapper_tree: Option<UserTree>,
-    /// Its symbols: those of its own ELF file, or of a vmlinux or a System.map beside it.
+    /// The kernel's symbols: those of its own ELF file, or of a vmlinux or a System.map beside it.
     pub symbols: Option<Arc<Symbols>>,
-    /// Its configuration, when it came from a build directory.
+    /// The kernel's configuration, when it came from a build directory.
     pub config: Option<BuildConfig>,
-    /// Whether it is Linux, as far as its file says: a header, a boot wrapper, or where it is
-    /// linked. Other programs may want other things than a Linux kernel does.
+    /// Whether the kernel is Linux, as far as its file says: a header, a boot wrapper, or where it
+    /// is linked. Other programs may want other things than a Linux kernel does.
     pub linux: bool,
-    /// What was left out of the file, one line each.
+    /// Notes on what was left out of the file, one line each.
     pub notes: Vec<String>,
 }
 
@@ -164,7 +165,7 @@ impl Kernel {
         Kernel::from_source(Source::open(path, ram)?, options, ram)
     }
 
-    /// Like [`Kernel::read`], of a file that is open.
+    /// Reads and checks a kernel as [`Kernel::read`] does, from a file that is open.
     pub fn from_source(
         source: Source,
         options: &KernelOptions,
@@ -178,7 +179,8 @@ impl Kernel {
         Ok(kernel)
     }
 
-    /// Like [`Kernel::read`], with the file's bytes; `name` stands for it in messages.
+    /// Checks a kernel as [`Kernel::read`] does, from the file's bytes; `name` stands for it in
+    /// messages.
     pub fn from_bytes(
         name: &Path,
         bytes: impl Into<Bytes>,
@@ -188,7 +190,7 @@ impl Kernel {
         Reader { options, ram }.read(Source::memory(name, bytes, ram)?)
     }
 
-    /// A program without any header, which starts at its first byte.
+    /// Makes a kernel of a program without any header, which starts at its first byte.
     pub fn program(file: &Path, gpa: u32, bytes: impl Into<Bytes>) -> Kernel {
         let segment = Segment::of_bytes(gpa, bytes);
         Kernel::new(file, "program".to_owned(), vec![segment], gpa)
@@ -214,9 +216,9 @@ impl Kernel {
         }
     }
 
-    /// What the user should know before the kernel starts, one line each; `initrd` says whether
-    /// there is one, also one of the kernel's own. `needs` are options that the machine's devices
-    /// want of the kernel's configuration, where that is known.
+    /// Returns what the user should know before the kernel starts, one line each; `initrd` says
+    /// whether there is one, also one of the kernel's own. `needs` are options that the machine's
+    /// devices want of the kernel's configuration, where that is known.
     pub fn warnings(&self, initrd: bool, needs: &[Need]) -> Vec<String> {
         let config = self.config.as_ref();
         let lacking = config.map(|config| config.warnings(initrd, needs));
@@ -592,8 +594,8 @@ fn named(source: &Source, what: &str) -> PathBuf {
     PathBuf::from(format!("{} ({what})", source.name().display()))
 }
 
-/// Says what is in a kernel, initrd or device tree file, also in one that is damaged or cannot be
-/// started here. A directory is looked at as [`Kernel::read`] does.
+/// Describes the contents of a kernel, initrd or device tree file, also of one that is damaged or
+/// cannot be started here. A directory is looked at as [`Kernel::read`] does.
 ///
 /// # Errors
 /// A file that cannot be read at all.
@@ -613,7 +615,7 @@ pub fn describe(path: &Path, options: &KernelOptions, ram: u32) -> Result<Sectio
     Ok(describe_source(&Source::open(path, ram)?, options, ram))
 }
 
-/// Like [`describe`], of a file that is open.
+/// Describes a file as [`describe`] does, once it is open.
 pub fn describe_source(source: &Source, options: &KernelOptions, ram: u32) -> Section {
     let mut section = Section::default();
     section.field("file size", report::size(source.len()));
@@ -698,7 +700,8 @@ pub fn read_dtb(path: &Path, ram: u32) -> Result<UserTree, LoadError> {
     dtb_from_bytes(path, &Source::open(path, ram)?.bytes(ram)?)
 }
 
-/// Like [`read_dtb`], with the file's bytes; `name` stands for it in messages.
+/// Reads a device tree as [`read_dtb`] does, from the file's bytes; `name` stands for it in
+/// messages.
 pub fn dtb_from_bytes(name: &Path, bytes: &[u8]) -> Result<UserTree, LoadError> {
     let tree = parse_tree(name, bytes)?;
     check_board(name, &tree)?;

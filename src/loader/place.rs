@@ -16,8 +16,8 @@ use crate::remedy::Remedy;
 use ppckvm_fdt::UserTree;
 use std::path::{Path, PathBuf};
 
-/// What Linux maps of itself first, from address 0, in bytes: the size of one TLB entry. A device
-/// tree lies below. When the guest starts, all 4 GiB are mapped one to one.
+/// The memory that Linux maps of itself first, from address 0, in bytes: the size of one TLB entry.
+/// A device tree lies below. When the guest starts, all 4 GiB are mapped one to one.
 pub const INITIAL_MAPPING: u32 = 256 << 20;
 
 /// An initrd above this address would lie outside the memory that Linux maps for itself on a
@@ -40,12 +40,12 @@ const UBOOT: u32 = 1 << 20;
 /// The stack pointer that QEMU gives this board's programs.
 const STACK_TOP: u32 = 16 << 20;
 
-/// What the user tells the kernel.
+/// The tree and the command line that the user gives the kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
-    /// A device tree in place of any other, with its name for messages.
+    /// A device tree to use in place of any other, with its name for messages.
     pub tree: Option<(PathBuf, UserTree)>,
-    /// The command line; none leaves the tree's own.
+    /// The command line; `None` leaves the tree's own.
     pub bootargs: Option<String>,
 }
 
@@ -64,34 +64,34 @@ pub struct Plan {
 /// All that guest memory and the vcpu must hold when the guest starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
-    /// What goes into memory; no two overlap, and all are inside RAM.
+    /// The bytes that go into memory; no two segments overlap, and all are inside RAM.
     pub segments: Vec<Segment>,
     /// The vcpu's registers.
     pub registers: BootRegisters,
 }
 
-/// The registers that are not 0 when the guest starts. MSR is 0.
+/// The registers that are not 0 when the guest starts; MSR is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BootRegisters {
-    /// Program counter: the kernel's entry point, a physical address.
+    /// The program counter: the kernel's entry point, a physical address.
     pub pc: u32,
-    /// r1: the top of a small stack, as QEMU sets it; Linux makes its own.
+    /// The top of a small stack, in r1, as QEMU sets it; Linux makes its own.
     pub r1: u32,
-    /// r3: physical address of the device tree, or of U-Boot's board information.
+    /// The physical address of the device tree, or of U-Boot's board information, in r3.
     pub r3: u32,
-    /// r4: first address of the initrd, where U-Boot passes it.
+    /// The first address of the initrd, in r4, where U-Boot passes it.
     pub r4: u32,
-    /// r5: first address after the initrd, where U-Boot passes it.
+    /// The first address after the initrd, in r5, where U-Boot passes it.
     pub r5: u32,
-    /// r6: ePAPR's magic number, or the first address of U-Boot's command line.
+    /// The magic number of ePAPR, or the first address of U-Boot's command line, in r6.
     pub r6: u32,
-    /// r7: how many bytes from address 0 are RAM and mapped one to one, or the first address after
-    /// U-Boot's command line.
+    /// The number of bytes from address 0 that are RAM and mapped one to one, or the first address
+    /// after U-Boot's command line, in r7.
     pub r7: u32,
 }
 
 impl Plan {
-    /// Gives the initrd its place; `ram` is the guest's memory in bytes.
+    /// Chooses a place for the initrd; `ram` is the guest's memory in bytes.
     ///
     /// # Errors
     /// What has no room, a tree that is no board's of this kind, an initrd that the kernel cannot
@@ -159,7 +159,7 @@ impl Plan {
         self.tree.as_ref()
     }
 
-    /// Gives the device tree its place.
+    /// Chooses a place for the device tree, and returns all that memory and the vcpu must hold.
     pub fn finish(self, fdt: Vec<u8>) -> Result<Placement, LoadError> {
         let end = self.bounds.end(self.ram);
         let below = self.initrd.as_ref().map_or(end, |initrd| initrd.gpa);

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// One layer of an image, and what is inside it.
+/// A layer of an image, and what is inside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Section {
-    /// What it is.
+    /// The layer's name.
     pub title: String,
-    /// Its labels and values, in order.
+    /// The labels and values, in order.
     pub fields: Vec<(String, String)>,
-    /// What it holds.
+    /// The layers inside it.
     pub inside: Vec<Section>,
 }
 

@@ -125,7 +125,7 @@ impl Source {
         Source { name, data, budget }.not_empty()
     }
 
-    /// Bytes in memory, named for messages.
+    /// Makes a source of bytes in memory, named for messages.
     ///
     /// # Errors
     /// No bytes.
@@ -163,7 +163,7 @@ impl Source {
         }
     }
 
-    /// What messages call it.
+    /// The name that messages use.
     pub fn name(&self) -> &Path {
         &self.name
     }

@@ -24,7 +24,7 @@ const NAME: usize = 512;
 /// How many names of one address are compared to find the first in the alphabet.
 const NAMES: usize = 64;
 
-/// Why a file gives no symbols.
+/// A file from which no symbols can be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SymbolsError {
@@ -33,15 +33,15 @@ pub enum SymbolsError {
     Read {
         /// The file.
         file: PathBuf,
-        /// What the host said.
+        /// The host's error.
         error: io::Error,
     },
-    /// The file is something else.
+    /// The file is neither an ELF file nor a `System.map`.
     #[error("{}: {reason}; give a vmlinux or a System.map", file.display())]
     Format {
         /// The file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// The file holds no symbols.
@@ -90,12 +90,12 @@ struct Table {
     last: u32,
 }
 
-/// A symbol and how far behind it an address is.
+/// A symbol and the offset of an address behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodeLocation {
     /// The symbol's name.
     pub name: String,
-    /// In bytes.
+    /// The offset behind the symbol, in bytes.
     pub offset: u32,
 }
 
@@ -182,18 +182,18 @@ impl Symbols {
         }
     }
 
-    /// The file that they came from.
+    /// The file that the symbols came from.
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// The address of a name, found in one pass without a table.
+    /// Returns the address of a name, found in one pass without a table.
     pub fn address(&self, name: &str) -> Option<u32> {
         let [address] = self.addresses([name]);
         address
     }
 
-    /// The addresses of several names, found in one pass without a table.
+    /// Returns the addresses of several names, found in one pass without a table.
     pub fn addresses<const N: usize>(&self, names: [&str; N]) -> [Option<u32>; N] {
         let mut found = [None; N];
         for symbol in self.symbols() {
@@ -209,7 +209,7 @@ impl Symbols {
         found
     }
 
-    /// The code that an address is in.
+    /// Returns the function that an address is in; `None` where no code is known.
     pub fn locate(&self, address: u32) -> Option<CodeLocation> {
         let Table { code, last } = self.table.get_or_init(|| self.table());
         let end = code.partition_point(|symbol| symbol.address <= address);

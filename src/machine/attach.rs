@@ -21,8 +21,8 @@ impl Machine {
         self
     }
 
-    /// A virtio device of the embedder's; `name` is for messages. Devices get their slots in the
-    /// order in which they are attached: on MMIO, the generated tree describes them.
+    /// Attaches a virtio device of the embedder's; `name` is for messages. Devices get their slots
+    /// in the order in which they are attached: on MMIO, the generated tree describes them.
     pub fn virtio_device(
         mut self,
         name: impl Into<String>,
@@ -38,15 +38,15 @@ impl Machine {
         self
     }
 
-    /// Whether the guest has an entropy device, and where; by default it has one over MMIO, behind
-    /// all other devices. Under the virtual clock its bytes are the same in each run.
+    /// Sets where the guest has an entropy device, or that it has none; by default it has one over
+    /// MMIO, behind all other devices. Under the virtual clock its bytes are the same in each run.
     pub fn rng(mut self, place: Option<Place>) -> Self {
         self.spec.rng = place;
         self
     }
 
-    /// A virtio console, `hvc0` and so on in Linux, and what its bytes come from and go to;
-    /// [`crate::Vm::virtio_console_output`] has them too.
+    /// Attaches a virtio console, `hvc0` and so on in Linux, and what its bytes come from and go
+    /// to; [`crate::Vm::virtio_console_output`] has them too.
     pub fn virtio_console(mut self, console: Console, place: Place) -> Self {
         let is_console = |device: &&DeviceSpec| matches!(device.device, Device::Console(_));
         let number = self.spec.devices.iter().filter(is_console).count();
@@ -55,20 +55,20 @@ impl Machine {
         self.device(device.at(place))
     }
 
-    /// A balloon, through which the guest gives memory back to the host: pages that it does not use
-    /// by itself, and others as [`crate::Vm::balloon`] asks for. A second one replaces the first's
-    /// host side.
+    /// Attaches a balloon, through which the guest returns memory to the host: pages that it does
+    /// not use by itself, and others as [`crate::Vm::balloon`] asks for. A second one replaces the
+    /// first's host side.
     pub fn balloon(self, place: Place) -> Self {
         self.device(Device::Balloon.at(place))
     }
 
-    /// A disk; the first one is `/dev/vda` in the guest. It is opened, checked and locked when the
-    /// machine is built.
+    /// Attaches a disk; the first one is `/dev/vda` in the guest. It is opened, checked and locked
+    /// when the machine is built.
     pub fn disk(self, disk: Disk) -> Self {
         self.device(disk)
     }
 
-    /// A network device. Devices get their slots in the order in which they are attached.
+    /// Attaches a network device. Devices get their slots in the order in which they are attached.
     ///
     /// ```
     /// use ppckvm::{Machine, Net, Network, frame_queues};
@@ -83,8 +83,8 @@ impl Machine {
         self.device(net)
     }
 
-    /// A folder that the guest can mount with
-    /// `mount -t 9p -o trans=virtio,version=9p2000.L TAG DIRECTORY`.
+    /// Shares a folder, which the guest can mount with `mount -t 9p -o
+    /// trans=virtio,version=9p2000.L TAG DIRECTORY`.
     ///
     /// It is confined to the folder: it follows no link out of it, and opens no device, pipe or
     /// socket of the host's. What it creates has this process's owner, or the guest's when this
@@ -94,7 +94,7 @@ impl Machine {
         self.device(share)
     }
 
-    /// Streams between the guest and Unix sockets of the host's.
+    /// Attaches a device for streams between the guest and Unix sockets of the host's.
     ///
     /// Who connects to `uds` says `CONNECT PORT\n` and gets `OK PORT\n` back when something listens
     /// on that port in the guest; otherwise the connection ends. A connection of the guest's to

@@ -10,9 +10,9 @@ use ppckvm_fdt::board::{DcrRange, Interrupt, MmioRange};
 use crate::host::serial::{Console, Serial};
 use crate::machine::spec::place::Place;
 
-/// What a device of the embedder's is wired to.
+/// The wires of a device of the embedder's.
 pub struct Wiring {
-    /// The wire to the input that was asked for; it ends nowhere when none was.
+    /// The wire to the interrupt input that was asked for; it ends nowhere when none was.
     pub irq: IrqLine,
     /// Guest memory, for a device that reads or writes it.
     pub memory: GuestMemory,

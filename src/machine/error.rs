@@ -16,35 +16,35 @@ use crate::loader::symbols::SymbolsError;
 use crate::loader::{BootError, LoadError};
 use crate::remedy::Remedy;
 
-/// Why no machine can be built. Nothing was started.
+/// A machine that cannot be built; nothing was started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// Nothing that can be booted: a file, a program or a device tree.
+    /// A file, a program or a device tree keeps the machine from booting.
     #[error(transparent)]
     Boot(#[from] BootError),
-    /// A memory size that the board cannot have.
+    /// The board cannot have memory of this size.
     #[error(transparent)]
     Memory(#[from] BankError),
-    /// No core where one was asked for.
+    /// The core that was asked for is not there.
     #[error(transparent)]
     Accel(#[from] OpenError),
-    /// A device that cannot be where it was put.
+    /// A device cannot be where it was put.
     #[error(transparent)]
     Device(#[from] RegisterError),
-    /// A device of the embedder's in RAM.
+    /// A device of the embedder's lies in RAM.
     #[error(
         "{name} at {base:#x} lies in ram, which ends at {ram:#x}; move it above or give less memory"
     )]
     DeviceInRam {
         /// The device.
         name: String,
-        /// Its first address.
+        /// The device's first address.
         base: u32,
-        /// First address after RAM.
+        /// The first address after RAM.
         ram: u32,
     },
-    /// A device of the embedder's on an input that does not exist.
+    /// A device of the embedder's is on an input that does not exist.
     #[error("{name} wants interrupt input {input}, and a controller has inputs 0 to 31")]
     Interrupt {
         /// The device.
@@ -52,7 +52,7 @@ pub enum BuildError {
         /// The input.
         input: u8,
     },
-    /// A device of the embedder's on an input that another device has.
+    /// A device of the embedder's is on an input that another device has.
     #[error(
         "{name} wants input {input} of {controller:?}, which is {owner}'s; take one of \
          `Board::FREE_INPUTS`"
@@ -70,40 +70,40 @@ pub enum BuildError {
     /// The CPU cannot be made.
     #[error(transparent)]
     Vcpu(#[from] VmError),
-    /// A serial port's destination.
+    /// A serial port's destination cannot be used.
     #[error(transparent)]
     Serial(#[from] SerialError),
-    /// A file that gives no symbols.
+    /// A file has no symbols that can be read.
     #[error(transparent)]
     Symbols(#[from] SymbolsError),
-    /// A disk that cannot be used.
+    /// A disk cannot be used.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A virtio device that has no place.
+    /// A virtio device has no place.
     #[error(transparent)]
     Attach(#[from] AttachError),
-    /// A network that cannot be used.
+    /// A network cannot be used.
     #[error(transparent)]
     Net(#[from] NetError),
-    /// A folder that cannot be shared.
+    /// A folder cannot be shared.
     #[error(transparent)]
     Share(#[from] ShareError),
-    /// A socket device that there cannot be.
+    /// A socket device cannot be made.
     #[error(transparent)]
     Vsock(#[from] VsockError),
     /// The host has not enough of something.
     #[error("the host gives no {what}: {error}{}", remedy(error))]
     Host {
-        /// What was asked for.
+        /// The thing that was asked for.
         what: &'static str,
-        /// What the host said.
+        /// The host's error.
         error: std::io::Error,
     },
 }
 
 impl BuildError {
-    /// What would help, where an option of the machine's or something outside it does; the message
-    /// ends with it.
+    /// Returns what would help, where an option of the machine's or something outside it does; the
+    /// message ends with it.
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
             BuildError::Boot(error) => error.remedy(),
@@ -119,7 +119,7 @@ impl From<LoadError> for BuildError {
     }
 }
 
-/// Why a device cannot be attached.
+/// A device that cannot be attached.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttachError {
@@ -131,7 +131,7 @@ pub enum AttachError {
     NoMmioSlot {
         /// The device.
         name: String,
-        /// How many slots there are.
+        /// The number of slots.
         slots: usize,
     },
     /// All PCI slots are taken.
@@ -142,10 +142,10 @@ pub enum AttachError {
     NoPciSlot {
         /// The device.
         name: String,
-        /// How many slots there are.
+        /// The number of slots.
         slots: usize,
     },
-    /// A device on MMIO that the user's or the kernel's device tree does not describe.
+    /// A device on MMIO is not described by the user's or the kernel's device tree.
     #[error(
         "{name} is on mmio, and the device tree {} describes {described} virtio,mmio devices, so the \
          guest would not find it; {}", .file.display(), Remedy::AttachOverPci
@@ -153,23 +153,23 @@ pub enum AttachError {
     NotInTree {
         /// The first device that is not found.
         name: String,
-        /// The tree.
+        /// The tree's file.
         file: PathBuf,
-        /// How many it describes.
+        /// The number of devices that the tree describes.
         described: usize,
     },
-    /// A legacy interface that does not exist.
+    /// A device has no legacy interface, and one was asked for.
     #[error("{name}: {error}")]
     NoLegacy {
         /// The device.
         name: String,
-        /// Why.
+        /// The reason.
         error: ppckvm_devices::virtio::pci::NoLegacy,
     },
 }
 
 impl AttachError {
-    /// What would help, where an option of the machine's does.
+    /// Returns what would help, where an option of the machine's does.
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
             AttachError::NoMmioSlot { .. } => Some(Remedy::FreeMmioSlot),

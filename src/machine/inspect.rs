@@ -11,23 +11,23 @@ use crate::machine::slots::OnMmio;
 use crate::machine::virtio::needs;
 use crate::machine::{Machine, boot, virtio};
 
-/// What is known about an image.
+/// The facts that are known about an image.
 #[derive(Debug)]
 pub struct Inspection {
-    /// Its layers, with their headers, sizes and checksums.
+    /// The image's layers, with their headers, sizes and checksums.
     pub contents: Section,
-    /// How it would be started, or why it would not be.
+    /// The way it would be started, or the reason why it would not be.
     pub plan: Result<BootPlan, BuildError>,
 }
 
-/// How an image would be started.
+/// The way an image would be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootPlan {
-    /// What it was taken for.
+    /// The format that it was taken for.
     pub format: String,
-    /// What would be in memory, and the registers.
+    /// The contents of memory, and the registers.
     pub placement: Placement,
-    /// What it lacks, one line each.
+    /// Warnings about what it lacks, one line each.
     pub warnings: Vec<String>,
 }
 

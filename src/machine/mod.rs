@@ -40,12 +40,12 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A Bamboo board with 256 MiB, a console in memory and no kernel.
+    /// Makes a Bamboo board with 256 MiB, a console in memory and no kernel.
     pub fn new() -> Self {
         Machine::default()
     }
 
-    /// A machine from its description, to which more can be added.
+    /// Makes a machine from its description, to which more can be added.
     pub fn from_spec(spec: Spec) -> Self {
         Machine {
             spec,
@@ -58,14 +58,14 @@ impl Machine {
         &self.spec
     }
 
-    /// The kernel's file, in any of the formats that [`crate::loader`] reads, or its build
+    /// Sets the kernel's file, in any of the formats that [`crate::loader`] reads, or its build
     /// directory.
     pub fn kernel(mut self, path: impl Into<PathBuf>) -> Self {
         self.spec.boot.kernel = Some(Image::File(path.into()));
         self
     }
 
-    /// A kernel in memory, in any format that a file may have; messages call it `name`.
+    /// Sets a kernel in memory, in any format that a file may have; messages call it `name`.
     pub fn kernel_bytes(mut self, name: impl Into<String>, bytes: Vec<u8>) -> Self {
         self.spec.boot.kernel = Some(Image::Bytes {
             name: name.into(),
@@ -74,19 +74,20 @@ impl Machine {
         self
     }
 
-    /// Where a kernel file without any header goes, and where it starts.
+    /// Sets where a kernel file without any header goes, and where it starts.
     pub fn load_address(mut self, gpa: u32) -> Self {
         self.spec.boot.kernel_options.load_address = Some(gpa);
         self
     }
 
-    /// The configuration of a FIT image to start, in place of its default one.
+    /// Sets the configuration of a FIT image to start, in place of its default one.
     pub fn fit_config(mut self, name: impl Into<String>) -> Self {
         self.spec.boot.kernel_options.fit_config = Some(name.into());
         self
     }
 
-    /// A program without any header, at a guest physical address, where it starts.
+    /// Sets a program without any header as the kernel, at a guest physical address, where it
+    /// starts.
     ///
     /// It finds the CPU as any other guest does that wants a device tree: supervisor state with MSR
     /// 0, so no interrupt is enabled; all 4 GiB mapped one to one for the supervisor by 16 TLB
@@ -100,13 +101,13 @@ impl Machine {
         self
     }
 
-    /// The initial RAM disk's file, also in place of one that comes with the kernel.
+    /// Sets the initial RAM disk's file, also in place of one that comes with the kernel.
     pub fn initrd(mut self, path: impl Into<PathBuf>) -> Self {
         self.spec.boot.initrd = Some(Image::File(path.into()));
         self
     }
 
-    /// An initial RAM disk in memory; messages call it `name`.
+    /// Sets an initial RAM disk in memory; messages call it `name`.
     pub fn initrd_bytes(mut self, name: impl Into<String>, bytes: Vec<u8>) -> Self {
         self.spec.boot.initrd = Some(Image::Bytes {
             name: name.into(),
@@ -115,19 +116,20 @@ impl Machine {
         self
     }
 
-    /// The kernel's command line.
+    /// Sets the kernel's command line.
     pub fn append(mut self, bootargs: impl Into<String>) -> Self {
         self.spec.boot.append = Some(bootargs.into());
         self
     }
 
-    /// A device tree's file, to use in place of the generated tree.
+    /// Sets a device tree's file, to use in place of the generated tree.
     pub fn dtb(mut self, path: impl Into<PathBuf>) -> Self {
         self.spec.boot.dtb = Some(Image::File(path.into()));
         self
     }
 
-    /// A device tree in memory, to use in place of the generated tree; messages call it `name`.
+    /// Sets a device tree in memory, to use in place of the generated tree; messages call it
+    /// `name`.
     pub fn dtb_bytes(mut self, name: impl Into<String>, bytes: Vec<u8>) -> Self {
         self.spec.boot.dtb = Some(Image::Bytes {
             name: name.into(),
@@ -136,57 +138,57 @@ impl Machine {
         self
     }
 
-    /// How much RAM.
+    /// Sets the amount of RAM.
     pub fn memory(mut self, size: MemorySize) -> Self {
         self.spec.memory = size;
         self
     }
 
-    /// Where the core runs.
+    /// Sets where the core runs.
     pub fn accel(mut self, accel: Accel) -> Self {
         self.spec.accel = accel;
         self
     }
 
-    /// What executes instructions.
+    /// Sets what executes instructions.
     pub fn cpu(mut self, cpu: Cpu) -> Self {
         self.spec.cpu = cpu;
         self
     }
 
-    /// Whether hot code may access pages of guest RAM where the host's MMU guards them, for which the
-    /// process handles SIGSEGV; on unless this says otherwise. Off, such code is slower, and no
-    /// handler is installed.
+    /// Sets whether hot code may access pages of guest RAM where the host's MMU guards them, for
+    /// which the process handles SIGSEGV; on unless this says otherwise. Off, such code is slower,
+    /// and no handler is installed.
     pub fn windows(mut self, on: bool) -> Self {
         self.spec.windows = on;
         self
     }
 
-    /// What drives the time base.
+    /// Sets what drives the time base.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.spec.clock = clock;
         self
     }
 
-    /// What a reset does.
+    /// Sets what a reset does.
     pub fn on_reset(mut self, on_reset: OnReset) -> Self {
         self.spec.on_reset = on_reset;
         self
     }
 
-    /// How long the guest may run, from its first instruction on.
+    /// Sets how long the guest may run, from its first instruction on.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.spec.timeout = Some(limit);
         self
     }
 
-    /// Whether time per cause is measured, which slows the guest down a little.
+    /// Sets whether time per cause is measured, which slows the guest down a little.
     pub fn timed(mut self, timed: bool) -> Self {
         self.spec.timed = timed;
         self
     }
 
-    /// Where UART0's bytes come from and go to: the console.
+    /// Sets where UART0's bytes come from and go to: the console.
     pub fn console(mut self, console: Console) -> Self {
         match self.spec.serial.first_mut() {
             Some(first) => *first = console.destination(),
@@ -196,8 +198,8 @@ impl Machine {
         self
     }
 
-    /// Where the bytes of UART0, UART1 and so on come from and go to; UART0 is the console. Ports
-    /// beyond these lead nowhere.
+    /// Sets where the bytes of UART0, UART1 and so on come from and go to; UART0 is the console.
+    /// Ports beyond these are unconnected.
     pub fn serial(mut self, consoles: impl IntoIterator<Item = Console>) -> Self {
         self.spec.serial.clear();
         self.additions.serial.clear();
@@ -208,27 +210,27 @@ impl Machine {
         self
     }
 
-    /// What a panic of the guest's kernel does.
+    /// Sets what a panic of the guest's kernel does.
     pub fn on_panic(mut self, on_panic: OnPanic) -> Self {
         self.spec.on_panic = on_panic;
         self
     }
 
-    /// A file that has everything that the console prints too, byte for byte: the port that has
+    /// Sets a file that gets everything that the console prints too, byte for byte: the port that has
     /// standard output, or UART0 where none has. The file is emptied when the machine is built.
     pub fn console_log(mut self, path: impl Into<PathBuf>) -> Self {
         self.spec.console_log = Some(path.into());
         self
     }
 
-    /// The kernel's symbols: an ELF file with a symbol table, or a `System.map`.
+    /// Sets the kernel's symbols: an ELF file with a symbol table, or a `System.map`.
     pub fn symbols(mut self, path: impl Into<PathBuf>) -> Self {
         self.spec.symbols = Some(path.into());
         self
     }
 
-    /// A device of the embedder's at `size` bytes from guest physical address `base`, with a wire
-    /// to `interrupt`. The generated device tree does not describe it.
+    /// Adds a device of the embedder's at `size` bytes from guest physical address `base`, with a
+    /// wire to `interrupt`. The generated device tree does not describe it.
     pub fn mmio_device(
         mut self,
         base: u32,
@@ -247,7 +249,8 @@ impl Machine {
         self
     }
 
-    /// A device of the embedder's at `count` DCR numbers from `base`, with a wire to `interrupt`.
+    /// Adds a device of the embedder's at `count` DCR numbers from `base`, with a wire to
+    /// `interrupt`.
     pub fn dcr_device(
         mut self,
         base: u16,
@@ -274,8 +277,8 @@ impl Machine {
         assemble::assemble(&Board::bamboo(), self.spec, self.additions)
     }
 
-    /// The device tree that the guest would be given, as a blob. A kernel is not needed; with one,
-    /// it can move the initrd.
+    /// Returns the device tree that the guest would be given, as a blob. A kernel is not needed;
+    /// with one, it can move the initrd.
     ///
     /// # Errors
     /// As [`Machine::build`].

@@ -18,7 +18,7 @@ pub(crate) enum Slot {
 
 /// The devices on MMIO, which a kernel finds only where its device tree describes them.
 pub(crate) struct OnMmio {
-    /// Their slots.
+    /// The MMIO slots that they have.
     pub slots: Vec<u8>,
     /// The names of those that the user attached: all but the entropy device that is there anyway.
     asked: Vec<String>,

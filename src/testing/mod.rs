@@ -31,7 +31,7 @@ pub const PATIENCE: Duration = Duration::from_secs(240);
 /// Lines of the console that a [`Failure`] shows.
 const SHOWN_LINES: usize = 60;
 
-/// What a command in the guest came to.
+/// The result of a command in the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ran {
     /// Exit status as the shell's `$?` has it: 128 + n after signal n.
@@ -40,7 +40,7 @@ pub struct Ran {
     pub output: String,
 }
 
-/// Why a guest did not do what a test wanted.
+/// The reason why a guest did not do what a test wanted.
 ///
 /// `Debug` writes the same as `Display`, so that `unwrap` shows the console as text.
 #[derive(thiserror::Error)]
@@ -203,7 +203,7 @@ impl Guest {
         self.expect(&format!("@{mark}@\r\n"))
     }
 
-    /// What the console showed since a line was typed, once the prompt is back.
+    /// Returns what the console showed since a line was typed, once the prompt is back.
     ///
     /// # Errors
     /// As [`Guest::expect`].

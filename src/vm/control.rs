@@ -21,17 +21,17 @@ pub(crate) enum Request {
     Report,
 }
 
-/// How far a machine is with the end of its run, for whoever waits for it.
+/// The progress of a machine's end, for whoever waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
     /// The guest runs, or was not started.
     Runs,
-    /// Its devices finish what they have begun on the host.
+    /// The machine's devices finish what they have begun on the host.
     Stopping,
     /// Readers take the last of its output; one who takes nothing is given up after some seconds.
     Draining,
-    /// It is with the caller.
+    /// The run is over, and its outcome is with the caller.
     Over,
 }
 
@@ -183,15 +183,15 @@ impl Stopper {
         self.0.request(Request::Report);
     }
 
-    /// How far the run is with its end. One that stays [`Phase::Runs`] for seconds after it was
-    /// asked to end, or [`Phase::Stopping`], is kept by the host: by a disk or a share that does not
-    /// answer.
+    /// Returns how far the run is with its end. One that stays [`Phase::Runs`] for seconds after it
+    /// was asked to end, or [`Phase::Stopping`], is kept by the host: by a disk or a share that
+    /// does not answer.
     pub fn phase(&self) -> Phase {
         self.0.phase()
     }
 
-    /// The end that this run was asked for first, by [`Stopper::stop`], by the timeout or by the
-    /// console's user; none when nobody did.
+    /// Returns the end that this run was asked for first, by [`Stopper::stop`], by the timeout or
+    /// by the console's user; `None` when nobody did.
     pub fn asked(&self) -> Option<Outcome> {
         self.0.asked()
     }

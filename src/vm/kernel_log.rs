@@ -57,19 +57,19 @@ pub(crate) const PANIC: &str = "Kernel panic - not syncing";
 /// which the kernel sees to.
 const KERNEL: u8 = 0;
 
-/// Where a log came from.
+/// The way in which a kernel's log was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The kernel's symbols said where it is.
     Symbols,
-    /// It was searched for, and found by its shape.
+    /// The log was searched for, and found by its shape.
     Search,
 }
 
 /// The last lines of a kernel's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelLog {
-    /// Where it came from.
+    /// The way in which it was found.
     pub source: Source,
     /// The records, the latest last, each with its time.
     pub lines: Vec<String>,

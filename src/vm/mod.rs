@@ -44,7 +44,7 @@ use crate::vm::time_of_day::VirtualTime;
 use crate::vm::watch::Watch;
 use crate::vm::window::ConsoleWindow;
 
-/// What [`Vm::run_until`] waits for, besides the end of the run.
+/// The event that [`Vm::run_until`] waits for, besides the end of the run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Until<'a> {
     text: Option<&'a [u8]>,
@@ -52,12 +52,12 @@ pub struct Until<'a> {
 }
 
 impl<'a> Until<'a> {
-    /// Nothing but the end.
+    /// Waits for nothing but the end.
     pub fn end() -> Self {
         Until::default()
     }
 
-    /// Text on the console, after the text that was last found.
+    /// Waits for text on the console, after the text that was last found.
     pub fn text(text: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         Until {
             text: Some(text.as_ref()),
@@ -65,7 +65,7 @@ impl<'a> Until<'a> {
         }
     }
 
-    /// So much host time.
+    /// Waits for so much host time.
     pub fn time(time: Duration) -> Self {
         Until {
             text: None,
@@ -73,7 +73,7 @@ impl<'a> Until<'a> {
         }
     }
 
-    /// As before, but for at most so much host time.
+    /// Waits at most so much host time.
     pub fn within(self, time: Duration) -> Self {
         Until {
             within: Some(time),
@@ -82,7 +82,7 @@ impl<'a> Until<'a> {
     }
 }
 
-/// Why [`Vm::run_until`] returned.
+/// The reason why [`Vm::run_until`] returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reached {
     /// The text was printed.
@@ -99,15 +99,15 @@ pub enum Reached {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{bytes} bytes at {gpa:#x} are not inside the guest's {ram:#x} bytes of ram")]
 pub struct MemoryAccessError {
-    /// First guest physical address.
+    /// The first guest physical address.
     pub gpa: u32,
-    /// Length in bytes.
+    /// The length in bytes.
     pub bytes: usize,
-    /// RAM in bytes.
+    /// The guest's RAM in bytes.
     pub ram: u64,
 }
 
-/// A machine. It runs on the thread that calls [`Vm::run`]; dropping it ends it.
+/// A machine that is built, which runs on the thread that calls [`Vm::run`]; dropping it ends it.
 pub struct Vm {
     pub(crate) description: String,
     pub(crate) on_reset: OnReset,
@@ -291,21 +291,21 @@ impl Vm {
         lines.filter_map(|(index, line)| Some((self.port_name(index), line.name.as_deref()?)))
     }
 
-    /// Ports of the host that lead into the guest, in the order of the options.
+    /// The ports of the host that lead into the guest, in the order of the options.
     pub fn forwarded_ports(&self) -> &[ForwardedPort] {
         &self.forwarded
     }
 
-    /// What brings the terminal that a console writes to back to how a shell has it: shows the
-    /// cursor, leaves colours and the alternate screen. It is for the terminal, once the run has
-    /// ended; empty when no console writes to one, or nothing is left to do.
+    /// Returns what brings the terminal that a console writes to back to how a shell has it: shows
+    /// the cursor, leaves colours and the alternate screen. It is for the terminal, once the run
+    /// has ended; empty when no console writes to one, or nothing is left to do.
     pub fn leave_terminal(&self) -> Vec<u8> {
         let lines = self.lines.iter();
         lines.flat_map(|line| line.hub.leave_terminal()).collect()
     }
 
-    /// What the guest has sent on a serial port so far, as [`Vm::output`] gives it for UART0;
-    /// nothing for a port that the board does not have.
+    /// Returns what the guest has sent on a serial port so far, as [`Vm::output`] does for UART0;
+    /// empty for a port that the board does not have.
     pub fn serial_output(&self, uart: usize) -> Vec<u8> {
         let line = self.lines.get(uart).filter(|_| uart < self.uarts);
         line.map_or_else(Vec::new, |line| line.hub.output())
@@ -316,14 +316,15 @@ impl Vm {
         line.map(|line| &line.hub)
     }
 
-    /// What the guest has sent on a virtio console so far, as [`Vm::output`] gives it for UART0;
-    /// nothing for a console that was not attached.
+    /// Returns what the guest has sent on a virtio console so far, as [`Vm::output`] does for
+    /// UART0; empty for a console that was not attached.
     pub fn virtio_console_output(&self, console: usize) -> Vec<u8> {
         let hub = self.virtio_console(console);
         hub.map_or_else(Vec::new, |hub| hub.output())
     }
 
-    /// Types on a virtio console, as [`Vm::write`] does on UART0; whether there is such a console.
+    /// Types on a virtio console, as [`Vm::write`] does on UART0, and returns whether there is such
+    /// a console.
     pub fn virtio_console_write(&mut self, console: usize, bytes: impl AsRef<[u8]>) -> bool {
         let hub = self.virtio_console(console);
         hub.map(|hub| hub.receive(bytes.as_ref())).is_some()
@@ -344,12 +345,12 @@ impl Vm {
         Some(ConsoleWindow(Arc::downgrade(hub)))
     }
 
-    /// The host's side of the balloon; none when it was not attached.
+    /// The host's side of the balloon; `None` when it was not attached.
     pub fn balloon(&self) -> Option<&Target> {
         self.balloon.as_ref()
     }
 
-    /// How much of guest RAM the host holds pages for, in bytes.
+    /// Returns how much of guest RAM the host holds pages for, in bytes.
     ///
     /// # Errors
     /// As the host says.
@@ -357,12 +358,12 @@ impl Vm {
         self.ram.resident()
     }
 
-    /// One line about where and how the guest runs.
+    /// Describes in one line where and how the guest runs.
     pub fn description(&self) -> &str {
         &self.description
     }
 
-    /// A handle that ends the run from another thread.
+    /// Returns a handle that ends the run from another thread.
     pub fn stopper(&self) -> Stopper {
         Stopper(self.control.clone())
     }
@@ -372,23 +373,23 @@ impl Vm {
         self.console().receive(bytes.as_ref());
     }
 
-    /// What the guest has printed so far, as bytes; at least the last mebibyte of it.
+    /// Returns what the guest has printed so far, as bytes; at least the last mebibyte of it.
     pub fn output(&self) -> Vec<u8> {
         self.console().output()
     }
 
-    /// What the guest has printed so far, as text; what is not UTF-8 is replaced.
+    /// Returns what the guest has printed so far, as text; what is not UTF-8 is replaced.
     pub fn output_text(&self) -> String {
         String::from_utf8_lossy(&self.output()).into_owned()
     }
 
-    /// The guest's output as a pipe for another thread, from here on; `None` when it goes to a
-    /// file, or to a pipe that was taken before.
+    /// Returns the guest's output as a pipe for another thread, from here on; `None` when it goes
+    /// to a file, or to a pipe that was taken before.
     pub fn console_reader(&self) -> Option<ConsoleOutput> {
         self.console().reader()
     }
 
-    /// The guest's input as a pipe for another thread.
+    /// Returns the guest's input as a pipe for another thread.
     pub fn console_writer(&self) -> ConsoleInput {
         self.console().writer()
     }
@@ -403,7 +404,7 @@ impl Vm {
         error.and(memory.map_err(|_| self.memory_error(gpa, bytes.len())))
     }
 
-    /// Writes guest memory; code that the guest executed from there is decoded anew.
+    /// Writes guest memory; code that the guest executed from there is decoded again.
     ///
     /// # Errors
     /// A range that is not inside RAM. Nothing was written.
@@ -429,7 +430,7 @@ impl Vm {
         }
     }
 
-    /// The user registers, pc and MSR, in KVM's layout.
+    /// Returns the user registers, pc and MSR, in KVM's layout.
     pub fn registers(&mut self) -> KvmRegs {
         self.vcpu.regs()
     }
@@ -439,22 +440,22 @@ impl Vm {
         self.vcpu.set_regs(registers);
     }
 
-    /// All that the guest can tell of its CPU: registers, timers, TLB.
+    /// Returns all that the guest can tell of its CPU: registers, timers, TLB.
     pub fn state(&mut self) -> State {
         self.vcpu.state()
     }
 
-    /// The guest's TLB.
+    /// Returns the guest's TLB.
     pub fn tlb(&self) -> &[Tlbe; TLB_ENTRIES] {
         self.vcpu.tlb()
     }
 
-    /// Where an effective address leads for the guest as it is now.
+    /// Translates an effective address as the guest's CPU would now.
     pub fn translate(&self, ea: u32, access: Access) -> Option<Translation> {
         self.vcpu.translate_now(ea, access)
     }
 
-    /// What the CPU has done so far.
+    /// Returns counts of what the CPU has done so far.
     pub fn statistics(&self) -> Statistics {
         self.vcpu.statistics()
     }

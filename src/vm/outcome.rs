@@ -7,27 +7,27 @@ use ppckvm_api::{ResetKind, Stuck};
 
 use crate::printable::Printable;
 
-/// What a reset of the guest does.
+/// The effect of a reset of the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnReset {
-    /// It ends the run.
+    /// A reset ends the run.
     #[default]
     Exit,
     /// The machine starts again from the same files, its memory zero.
     Reboot,
 }
 
-/// What a panic of the guest's kernel does.
+/// The effect of a panic of the guest's kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnPanic {
-    /// It ends the run, once the kernel has said all it says of it.
+    /// A panic ends the run, once the kernel has said all that it says of it.
     #[default]
     Exit,
     /// The guest goes on with what its kernel does then: it resets, or stays where it is.
     Continue,
 }
 
-/// How a run ended.
+/// The way in which a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -41,14 +41,14 @@ pub enum Outcome {
     WatchdogReset(ResetKind),
     /// The guest's kernel panicked, whatever it did next.
     KernelPanic {
-        /// What it said of the reason; `None` when it said nothing that could be found.
+        /// The reason that it said; `None` when it said nothing that could be found.
         message: Option<String>,
     },
     /// Nothing can ever wake or move the guest.
     Hang {
         /// The effective address at which it stands.
         pc: u32,
-        /// How it stands there.
+        /// The way in which it stands there.
         how: Hang,
     },
     /// The CPU cannot go on, whatever happens.
@@ -63,7 +63,7 @@ pub enum Outcome {
     /// The time was over, and the guest's kernel had panicked before and stayed where it was: what
     /// [`crate::OnPanic::Continue`] can come to.
     TimedOutAfterPanic {
-        /// What it said of the reason; `None` when it said nothing that could be found.
+        /// The reason that it said; `None` when it said nothing that could be found.
         message: Option<String>,
         /// The time that [`crate::Machine::timeout`] allows.
         after: Duration,
@@ -78,14 +78,14 @@ pub enum Outcome {
     Failed(String),
 }
 
-/// How a guest can hang.
+/// The way in which a guest hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hang {
-    /// It branches to itself with interrupts off.
+    /// The guest branches to itself with interrupts off.
     Spins,
-    /// It waits (MSR\[WE\]) and every interrupt that could wake it is off, in the core or in the
-    /// interrupt controller.
+    /// The guest waits (MSR\[WE\]) and every interrupt that could wake it is off, in the core or in
+    /// the interrupt controller.
     Waits,
 }
 

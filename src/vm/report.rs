@@ -19,15 +19,15 @@ const IDLE: [&str; 6] = [
     "cpu_startup_entry",
 ];
 
-/// What a guest does.
+/// The kind of work that a guest does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Activity {
-    /// It has nothing to do until an interrupt comes.
+    /// The guest has nothing to do until an interrupt comes.
     Idle,
-    /// It executes a program, in user mode.
+    /// The guest executes a program, in user mode.
     Program,
-    /// It executes its kernel, or firmware.
+    /// The guest executes its kernel, or firmware.
     Kernel,
 }
 
@@ -36,7 +36,7 @@ pub enum Activity {
 pub struct LostOutput {
     /// The port's name, as `uart1` or `console0`.
     pub port: String,
-    /// How much the guest has written, in bytes.
+    /// The bytes that the guest has written.
     pub bytes: u64,
 }
 
@@ -44,19 +44,19 @@ pub struct LostOutput {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// The CPU and the kernel.
+    /// The CPU's and the kernel's state.
     pub post_mortem: PostMortem,
-    /// What the guest does.
+    /// The kind of work that the guest does.
     pub activity: Activity,
-    /// What nobody can have seen of its output.
+    /// The output that nobody can have seen.
     pub lost: Vec<LostOutput>,
     /// The kernel's panic, whatever the guest did after it.
     pub panic: Option<Outcome>,
 }
 
 impl Vm {
-    /// Where the guest is, how it came there, and what it says last: for a run that is over, or for
-    /// one that takes too long and is run on afterwards.
+    /// Returns where the guest is, how it came there, and what it says last: for a run that is
+    /// over, or for one that takes too long and is run on afterwards.
     pub fn report(&mut self) -> Report {
         let post_mortem = self.post_mortem();
         let lost = self.lines.iter().enumerate();
@@ -87,7 +87,7 @@ fn activity(post_mortem: &PostMortem) -> Activity {
 }
 
 impl Report {
-    /// What the guest does, in one line.
+    /// Describes in one line what the guest does.
     pub fn summary(&self) -> String {
         let pc = self.post_mortem.state.regs.pc;
         let place = self.post_mortem.locate(pc);

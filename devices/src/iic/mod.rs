@@ -80,7 +80,7 @@ pub enum Master {
     },
 }
 
-/// What a snapshot of an IIC controller must hold; the slaves keep their own.
+/// The values that a snapshot of an IIC controller must hold; the slaves keep their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     /// The master's data buffer.

@@ -75,7 +75,7 @@ pub struct Ptm {
     pub la: u32,
 }
 
-/// What a snapshot of the bridge must hold; the functions behind it keep their own.
+/// The values that a snapshot of the bridge must hold; the functions behind it keep their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     /// CFGADDR.

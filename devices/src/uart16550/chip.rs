@@ -10,7 +10,7 @@ use super::regs::{
 };
 use crate::bus::AccessError;
 
-/// What a snapshot of the serial port must hold.
+/// The values that a snapshot of the serial port must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     /// Interrupt enable.

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::bus::{AccessError, DcrDevice};
 use crate::irq::{IrqLine, IrqSink};
 
-/// What a snapshot of the UIC must hold.
+/// The values that a snapshot of the UIC must hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// Status.

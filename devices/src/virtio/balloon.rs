@@ -17,7 +17,7 @@ use super::device::{Activation, VirtioDevice, read_fields};
 use super::interrupt::Interrupt;
 use super::queue_error::QueueError;
 
-/// Which kind of device it is.
+/// The virtio device ID.
 pub const DEVICE_ID: u16 = 5;
 
 /// The guest takes pages back when it runs out of memory.
@@ -52,21 +52,21 @@ pub trait Discard: Send {
     fn discard(&mut self, range: Range<u64>) -> std::io::Result<()>;
 }
 
-/// What a snapshot must hold, in pages of 4 KiB.
+/// The values that a snapshot must hold, in pages of 4 KiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// How many pages the guest is asked for.
+    /// The pages that the guest is asked for.
     pub num_pages: u32,
-    /// How many pages the guest gave, as it says.
+    /// The pages that the guest gave, as it says.
     pub actual: u32,
 }
 
 /// The configuration fields, which two threads use.
 #[derive(Debug, Default)]
 struct Fields {
-    /// How many pages the guest is asked for.
+    /// The pages that the guest is asked for.
     num_pages: AtomicU32,
-    /// How many pages the guest gave, as it says.
+    /// The pages that the guest gave, as it says.
     actual: AtomicU32,
 }
 
@@ -93,7 +93,7 @@ impl Target {
         }
     }
 
-    /// How many pages the guest has given, as it says.
+    /// Returns how many pages the guest has given, as it says.
     pub fn actual(&self) -> u32 {
         self.fields.actual.load(Ordering::SeqCst)
     }

@@ -46,12 +46,12 @@ impl Chain {
         &self.writable
     }
 
-    /// How many bytes the device may read.
+    /// The bytes that the device may read.
     pub fn readable_len(&self) -> usize {
         total(&self.readable)
     }
 
-    /// How many bytes the device may write.
+    /// The bytes that the device may write.
     pub fn writable_len(&self) -> usize {
         total(&self.writable)
     }
@@ -228,7 +228,7 @@ impl<M> Clone for Reader<'_, M> {
 }
 
 impl<M: GuestMemory> Reader<'_, M> {
-    /// How many bytes are left.
+    /// The bytes that are left.
     pub fn remaining(&self) -> usize {
         self.0.remaining()
     }
@@ -283,7 +283,7 @@ pub struct Writer<'a, M> {
 }
 
 impl<M: GuestMemory> Writer<'_, M> {
-    /// How many bytes are left.
+    /// The bytes that are left.
     pub fn remaining(&self) -> usize {
         self.cursor.remaining()
     }

@@ -93,7 +93,7 @@ impl<M, D: VirtioDevice<M> + ?Sized> VirtioDevice<M> for Box<D> {
     }
 }
 
-/// What a device works with between `activate` and `reset`.
+/// The memory, queues and features that a device works with between `activate` and `reset`.
 #[derive(Debug)]
 pub struct Activation<M> {
     /// Guest memory.

@@ -14,7 +14,7 @@ pub const ISR_QUEUE: u8 = 1;
 pub const ISR_CONFIG: u8 = 2;
 
 struct Shared {
-    /// What messages call the device.
+    /// The name that messages use for the device.
     name: String,
     isr: AtomicU8,
     /// The wire is held down: PCI's interrupt disable.
@@ -48,7 +48,7 @@ impl Interrupt {
         }))
     }
 
-    /// What messages call the device.
+    /// The name that messages use for the device.
     pub fn name(&self) -> &str {
         &self.0.name
     }

@@ -2,7 +2,7 @@
 
 use vm_memory::GuestMemoryError;
 
-/// Why a queue is broken. Only a driver that does not keep the rules sees this.
+/// A fault that breaks a queue. Only a driver that does not keep the rules sees this.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueueError {
@@ -28,7 +28,7 @@ pub enum QueueError {
     /// The driver made more chains available than the ring has descriptors, before any came back.
     #[error("more than {size} buffers were taken from a ring of {size} before any came back")]
     Outstanding {
-        /// How many descriptors the ring has.
+        /// The number of descriptors in the ring.
         size: u16,
     },
     /// A chain leaves its table, loops, or has an invalid indirect table.

@@ -108,7 +108,7 @@ impl LegacyRing {
         })
     }
 
-    /// How many descriptors the ring has.
+    /// The number of descriptors in the ring.
     pub fn size(&self) -> u16 {
         self.size
     }

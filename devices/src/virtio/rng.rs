@@ -10,7 +10,7 @@ use super::byte_order::ByteOrder;
 use super::device::{Activation, VirtioDevice};
 use super::queue_error::QueueError;
 
-/// Which kind of device it is.
+/// The virtio device ID.
 pub const DEVICE_ID: u16 = 4;
 
 /// The one queue, of buffers to fill.
@@ -20,7 +20,7 @@ const QUEUE_SIZES: [u16; 1] = [64];
 /// less than it asked for.
 const MOST: usize = 4096;
 
-/// Where random bytes come from.
+/// A source of random bytes.
 pub trait Entropy: Send {
     /// Fills all of `bytes`, without waiting.
     fn fill(&mut self, bytes: &mut [u8]);

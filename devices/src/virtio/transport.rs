@@ -68,7 +68,7 @@ pub struct QueueRegs {
     pub align: u32,
 }
 
-/// What a snapshot of a transport must hold, beside the device's own state and its queues'
+/// The values that a snapshot of a transport must hold, beside the device's own state and its queues'
 /// positions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -139,7 +139,7 @@ impl<M: GuestMemory + Clone> Transport<M> {
         }
     }
 
-    /// Which kind of device it is.
+    /// The virtio device ID.
     pub fn device_id(&self) -> u16 {
         self.device.device_id()
     }

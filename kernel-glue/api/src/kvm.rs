@@ -9,7 +9,7 @@ use ppc440_cpu::Region;
 use crate::device::{DEV_KVM, ProbeError, probe};
 use crate::vm::{Vm, VmOptions};
 
-/// Where the 440 core runs.
+/// The place where the 440 core runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Accel {
     /// In a 440 host's kernel where there is one, else in this process.
@@ -21,7 +21,7 @@ pub enum Accel {
     Inproc,
 }
 
-/// Why there is no core to run a guest.
+/// A core that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("no 440 behind kvm: {0}; or take the in-process core, which runs on any host")]
 pub struct OpenError(#[from] ProbeError);
@@ -42,7 +42,7 @@ impl Kvm {
         Self::open_at(accel, Path::new(DEV_KVM))
     }
 
-    /// As [`Kvm::open`], with the device at `path`.
+    /// Opens a core as [`Kvm::open`] does, with the device at `path`.
     ///
     /// # Errors
     /// As [`Kvm::open`].

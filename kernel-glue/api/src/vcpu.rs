@@ -14,7 +14,7 @@ use ppc440_kvm::{
 use crate::inproc::InProcess;
 use crate::regs::{KvmRegs, KvmSregs};
 
-/// Why [`Vcpu::run`] returned to the launcher.
+/// The reason why [`Vcpu::run`] returned to the launcher.
 ///
 /// Data is in ascending address order, so the most significant byte of a word comes first.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub enum VcpuExit<'a> {
     },
 }
 
-/// Why the guest could not be run; a fault of the guest is none.
+/// A failure to run the guest; a fault of the guest is none.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
@@ -63,7 +63,7 @@ pub enum RunError {
     Host(#[from] std::io::Error),
 }
 
-/// Why special registers were refused.
+/// Special registers that were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetRegsError {
     /// The version is not this CPU's, and cannot be changed.
@@ -76,7 +76,7 @@ pub enum SetRegsError {
     },
 }
 
-/// What a CPU has done so far.
+/// Counts of what a CPU has done so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Statistics {
     /// Exits and traps by cause, under KVM's names.
@@ -301,7 +301,7 @@ impl Vcpu {
         )
     }
 
-    /// Where an effective address leads for the guest as it is now.
+    /// Translates an effective address for the guest as it is now.
     pub fn translate_now(&self, ea: u32, access: Access) -> Option<Translation> {
         self.core.translate(ea, access)
     }

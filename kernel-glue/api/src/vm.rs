@@ -11,7 +11,7 @@ use crate::vcpu::Vcpu;
 /// What a machine's CPU counts time with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VmOptions {
-    /// What drives the time base.
+    /// The clock that drives the time base.
     pub clock: Clock,
     /// Ticks of the time base in a second.
     pub timer_hz: u64,
@@ -23,7 +23,7 @@ pub struct VmOptions {
     pub windows: bool,
 }
 
-/// Why a machine gets no CPU.
+/// A CPU that a machine cannot have.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VmError {

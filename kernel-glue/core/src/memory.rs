@@ -25,7 +25,7 @@ impl Slot {
     }
 }
 
-/// Why a slot was refused.
+/// A memory slot that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotError {
     /// All slots are taken.

@@ -1,6 +1,6 @@
 //! Counters of what the core did, under KVM's names, and time per cause when asked for.
 
-/// How often each thing happened since the vcpu was made.
+/// Counts of how often each thing happened since the vcpu was made.
 ///
 /// The names are those of KVM's files in debugfs, plus a few that the 440's KVM lacked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -297,7 +297,7 @@ pub struct Charge {
     pub min: u64,
     /// The longest.
     pub max: u64,
-    /// Their sum.
+    /// The sum of the times.
     pub sum: u64,
 }
 

@@ -187,7 +187,7 @@ impl Timer {
         })
     }
 
-    /// As [`Timer::next_deadline`], counting only the interrupts in `wanted`, and always the
+    /// Returns [`Timer::next_deadline`], counting only the interrupts in `wanted`, and always the
     /// watchdog's reset.
     pub fn deadline_of(&self, wanted: Requests) -> Option<u64> {
         if self.frozen {

@@ -3,7 +3,7 @@
 //! Offsets and exit numbers are those of `struct kvm_run` in Linux 3.12; they are the same on
 //! powerpc and x86_64.
 
-/// Which part of the system a reset reaches (DBCR0[RST], TCR[WRC]).
+/// The part of the system that a reset reaches (DBCR0\[RST\], TCR\[WRC\]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ResetKind {
@@ -27,7 +27,7 @@ impl ResetKind {
     }
 }
 
-/// Why a CPU can do nothing more, whatever time passes.
+/// The reason why a CPU can do nothing more, whatever time passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stuck {
     /// Interrupt follows interrupt and no instruction completes: the vector of one raises the
@@ -41,7 +41,7 @@ pub enum Stuck {
     WaitsDeaf,
 }
 
-/// Why [`crate::Vcpu::run`] returned.
+/// The reason why [`crate::Vcpu::run`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// An access to guest-physical memory that is no RAM.

@@ -68,7 +68,7 @@ impl UnknownSprs {
     }
 }
 
-/// Where an effective address leads.
+/// The place where an effective address leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Translation {
     /// Guest-physical address.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// What drives the time base.
+/// The clock that drives the time base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
     /// The host's monotonic clock.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Why there is no CPU.
+/// A CPU that cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CpuError {

@@ -2,7 +2,7 @@
 
 use crate::jit::Jit;
 
-/// What executes guest code.
+/// The engine that executes guest code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
     /// The interpreter, which every host has.
@@ -14,13 +14,13 @@ pub enum Engine {
 
 impl Engine {
     /// Whether this host's processor has it: the translator needs x86-64 with MOVBE, BMI2, LZCNT and
-    /// FMA. What the host allows the process is another matter, see [`TranslatorError`].
+    /// FMA. What the host allows the process is another matter, see [`crate::TranslatorError`].
     pub fn is_supported(self) -> bool {
         self == Engine::Interpreter || Jit::is_supported()
     }
 }
 
-/// Which engine a CPU is to have.
+/// The engine that a CPU is to have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EngineChoice {
     /// The translator where the host has and allows it, else the interpreter; the CPU says why
@@ -31,7 +31,7 @@ pub enum EngineChoice {
     Only(Engine),
 }
 
-/// How a CPU executes guest code.
+/// The way in which a CPU executes guest code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Execution {
     /// The engine.

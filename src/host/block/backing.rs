@@ -16,15 +16,16 @@ use std::str::FromStr;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, open, openat, openat2};
 use rustix::io::Errno;
 
-/// Which backing files a disk's images may have.
+/// The rule for which backing files a disk's images may have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backing {
-    /// None: an image that has one is refused.
+    /// No backing file: an image that has one is refused.
     None,
-    /// Those in the folder of the image that names them, or below it, without symbolic links.
+    /// Backing files in the folder of the image that names them, or below it, without symbolic
+    /// links.
     #[default]
     Beside,
-    /// Any file that this process can read.
+    /// Every backing file that this process can read.
     Any,
 }
 
@@ -38,7 +39,7 @@ impl fmt::Display for Backing {
     }
 }
 
-/// Why a text is no rule for backing files.
+/// The text is not a rule for backing files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("use none, beside or any")]
 pub struct ParseBackingError;

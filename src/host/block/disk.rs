@@ -70,32 +70,33 @@ impl Disk {
         }
     }
 
-    /// The image's format, in place of what its first bytes say. A disk in memory is always raw.
+    /// Sets the image's format, in place of what its first bytes say; a disk in memory is always
+    /// raw.
     pub fn format(mut self, format: Format) -> Self {
         self.format = Some(format);
         self
     }
 
-    /// Which backing files its images may have; by default those in their own folder.
+    /// Sets which backing files the images may have; by default those in their own folder.
     pub fn backing(mut self, rule: Backing) -> Self {
         self.backing = rule;
         self
     }
 
-    /// The guest may only read.
+    /// Lets the guest only read.
     pub fn readonly(mut self) -> Self {
         self.access = Access::ReadOnly;
         self
     }
 
-    /// The guest may write; what it writes goes to a temporary file that ends with the machine,
-    /// and the image stays as it is.
+    /// Keeps the image as it is: what the guest writes goes to a temporary file that ends with the
+    /// machine.
     pub fn overlay(mut self) -> Self {
         self.access = Access::Overlay;
         self
     }
 
-    /// The serial number that the guest sees.
+    /// Sets the serial number that the guest sees.
     ///
     /// # Errors
     /// Anything but 1 to 20 printable ASCII characters.
@@ -109,7 +110,7 @@ impl Disk {
         Ok(self)
     }
 
-    /// What messages call it.
+    /// The name that messages use.
     pub(super) fn name(&self) -> PathBuf {
         match &self.contents {
             Contents::File(path) => path.clone(),
@@ -117,7 +118,7 @@ impl Disk {
         }
     }
 
-    /// The image's file; none for a disk in memory.
+    /// The image's file; `None` for a disk in memory.
     pub fn image(&self) -> Option<&Path> {
         match &self.contents {
             Contents::File(path) => Some(path),
@@ -125,12 +126,12 @@ impl Disk {
         }
     }
 
-    /// The format that was given.
+    /// The format that was given; `None` when the first bytes are to say it.
     pub fn given_format(&self) -> Option<Format> {
         self.format
     }
 
-    /// Which backing files its images may have.
+    /// The rule for which backing files the images may have.
     pub fn backing_rule(&self) -> Backing {
         self.backing
     }
@@ -151,18 +152,18 @@ impl Disk {
     }
 }
 
-/// Why a text is no serial number of a disk.
+/// The text is not a serial number of a disk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a serial number has 1 to 20 printable ASCII characters")]
 pub struct SerialNumberError;
 
-/// Bytes that are a disk: shared with the machine that it is attached to, whose guest's writes are
-/// seen here. Clones are the same disk.
+/// A disk whose bytes are in memory, shared with the machine that it is attached to; clones are the
+/// same disk. What the guest writes is seen here.
 #[derive(Clone, Debug)]
 pub struct MemoryDisk(Arc<File>);
 
 impl PartialEq for MemoryDisk {
-    /// Whether they are the same disk.
+    /// Whether both are the same disk.
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -192,10 +193,10 @@ impl MemoryDisk {
         Ok(MemoryDisk(Arc::new(file)))
     }
 
-    /// What is on the disk now.
+    /// Returns what is on the disk now.
     ///
     /// # Errors
-    /// What the host said.
+    /// The host's error.
     pub fn contents(&self) -> io::Result<Vec<u8>> {
         let length = usize::try_from(size(&self.0)?).map_err(io::Error::other)?;
         let mut bytes = vec![0; length];

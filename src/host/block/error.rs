@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::format::Foreign;
 
-/// A disk that cannot be used, found before the guest starts.
+/// An image that cannot be used as a disk, found before the guest starts.
 #[derive(Debug, thiserror::Error)]
 pub struct DiskError {
     /// The image, as it was named.
     pub file: PathBuf,
-    /// What is wrong with it.
+    /// The fault that was found in it.
     pub fault: DiskFault,
 }
 
@@ -44,64 +44,64 @@ fn write_fault(f: &mut fmt::Formatter<'_>, file: &Path, fault: &DiskFault) -> fm
     Ok(())
 }
 
-/// What is wrong with a disk. Sizes and offsets are in bytes.
+/// The reason why an image cannot be used as a disk. Sizes and offsets are in bytes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiskFault {
     /// The operating system refuses the file.
     #[error("cannot be opened: {0}; check the path and its permissions")]
     Open(io::Error),
-    /// The file may be read and not written.
+    /// The file may be read, but not written.
     #[error("cannot be opened for writing: {0}; add readonly, or overlay to keep writes apart")]
     OpenForWriting(io::Error),
     /// The operating system fails on the open file.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// A directory, a socket, a terminal.
+    /// The path leads to a directory, a socket, a terminal or the like.
     #[error("is no regular file and no block device; name an image")]
     NotAnImage,
-    /// Nothing in it.
+    /// The file holds no bytes.
     #[error("is empty; give it a size, for example with `truncate -s 1G`")]
     Empty,
-    /// A size in a qcow2 header that no disk has.
+    /// A qcow2 header has a size that no disk has.
     #[error(
         "has {bytes} bytes, which is no number of 512-byte sectors; give it a size with `qemu-img resize`"
     )]
     Sectors {
-        /// The size.
+        /// The size in the header, in bytes.
         bytes: u64,
     },
-    /// Somebody else writes to it.
+    /// Another machine writes to the image.
     #[error("is in use: another machine writes to it; end that one, or copy the image")]
     Written,
-    /// Somebody else reads it, so this machine cannot write to it.
+    /// Another machine reads the image, so this one cannot write to it.
     #[error(
         "is in use: another machine reads it; end that one, or add readonly, or overlay to keep writes apart"
     )]
     Read,
-    /// A format of another hypervisor's, which nobody asked to take as raw.
+    /// The image has a format of another hypervisor, and raw was not asked for.
     #[error(
         "is a {0} image; convert it with `qemu-img convert -O qcow2`, or add format=raw to use its bytes as they are"
     )]
     Foreign(Foreign),
-    /// No qcow2 magic where qcow2 was asked for.
+    /// The file does not begin with qcow2's magic, though qcow2 was asked for.
     #[error("is no qcow2 image: it starts with {start:02x?}; give it another format")]
     NotQcow2 {
-        /// Its first bytes.
+        /// The file's first bytes.
         start: [u8; 4],
     },
-    /// A qcow2 image that contradicts itself.
+    /// The qcow2 image contradicts itself.
     #[error("is a damaged qcow2 image: {0}")]
     Damaged(String),
-    /// A qcow2 image with something that is not supported.
+    /// The qcow2 image has a feature that is not supported.
     #[error("is a qcow2 image with {what}, which is not supported; {remedy}")]
     Unsupported {
-        /// What it has.
+        /// The feature.
         what: String,
-        /// How to be rid of it.
+        /// The way to be rid of it.
         remedy: &'static str,
     },
-    /// A backing file in a format that is not supported.
+    /// A backing file has a format that is not supported.
     #[error(
         "has a backing file {file} of format `{format}`, which is not supported; change it with `qemu-img rebase`"
     )]
@@ -111,10 +111,10 @@ pub enum DiskFault {
         /// The format, as the image names it.
         format: String,
     },
-    /// A backing file that cannot be used.
+    /// A backing file cannot be used.
     #[error("its backing file {0}")]
     Backing(Box<Chained>),
-    /// A backing file where none is allowed.
+    /// The image has a backing file where none is allowed.
     #[error(
         "has the backing file {file}, and backing=none allows none; add backing=beside to allow one in its own folder"
     )]
@@ -122,7 +122,7 @@ pub enum DiskFault {
         /// The backing file, as the image names it.
         file: String,
     },
-    /// A backing file outside of the folder that is allowed.
+    /// A backing file lies outside the folder that is allowed.
     #[error(
         "has the backing file {file}, which is not in its own folder, or is a link; if you trust the image, \
          add backing=any to let the guest read that file"
@@ -131,24 +131,24 @@ pub enum DiskFault {
         /// The backing file, as the image names it.
         file: String,
     },
-    /// An image that is, in the end, its own backing file.
+    /// The image is, in the end, its own backing file.
     #[error("its backing files lead back to it; give one of them another with `qemu-img rebase`")]
     BackingLoop,
-    /// Too many backing files.
+    /// The image has more backing files in a row than this number.
     #[error("has more than {0} backing files behind each other; merge some with `qemu-img commit`")]
     BackingDepth(usize),
     /// The temporary layer of an overlay cannot be made.
     #[error("no temporary file for its overlay in {}: {error}; set TMPDIR to a folder with room", folder.display())]
     Overlay {
-        /// Where it was to be.
+        /// The folder where it was to be.
         folder: PathBuf,
-        /// What the host said.
+        /// The host's error.
         error: io::Error,
     },
-    /// The host gives no threads.
+    /// The host has no thread left for the disk.
     #[error("the host gives no thread to serve it: {0}")]
     Threads(io::Error),
-    /// The bytes of a disk in memory find no room.
+    /// The host has not enough memory for a disk in memory.
     #[error("the host gives no memory for it: {0}")]
     Memory(io::Error),
 }

@@ -13,10 +13,10 @@ pub(super) use super::lock::Use as Usage;
 
 /// A file that is open and locked for what it is used for.
 pub(super) struct Opened {
-    /// As it was named.
+    /// The path as it was named.
     pub path: PathBuf,
     pub file: ImageFile,
-    /// The same for all names of one file.
+    /// The device and inode, which all names of one file share.
     pub identity: (u64, u64),
     pub usage: Usage,
 }
@@ -26,7 +26,7 @@ fn is_image(data: &Metadata) -> bool {
     data.is_file() || data.file_type().is_block_device()
 }
 
-/// The same for all names of one file.
+/// The device and inode, which all names of one file share.
 pub(super) fn identity_of(data: &Metadata) -> (u64, u64) {
     (data.dev(), data.ino())
 }

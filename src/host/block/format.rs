@@ -9,10 +9,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// How an image holds the disk's contents.
+/// The way in which an image holds the disk's contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Byte for byte.
+    /// The disk's bytes, and nothing else.
     Raw,
     /// QEMU's copy-on-write format, version 2 or 3.
     Qcow2,
@@ -24,16 +24,16 @@ pub(super) const QCOW2_MAGIC: [u8; 4] = *b"QFI\xFB";
 /// How many of a file's first bytes [`probe`] wants to see.
 pub(super) const PROBE_BYTES: usize = 68;
 
-/// Formats that are recognised and not read.
+/// An image format that is recognised and not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
-    /// VMware's.
+    /// VMware's format.
     Vmdk,
-    /// VirtualBox's.
+    /// VirtualBox's format.
     Vdi,
-    /// Hyper-V's.
+    /// Hyper-V's format.
     Vhdx,
-    /// QEMU's former one.
+    /// QEMU's former format.
     Qed,
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// Why a text names no format.
+/// The text does not name a disk format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("use raw or qcow2")]
 pub struct ParseFormatError;

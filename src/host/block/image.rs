@@ -107,7 +107,7 @@ impl Image {
         })
     }
 
-    /// What messages call it.
+    /// The name that messages use.
     pub fn name(&self) -> &Path {
         &self.name
     }

@@ -540,8 +540,8 @@ impl ConsoleHub {
     }
 }
 
-/// What the guest prints, as a pipe: `read` waits for bytes and gives 0 once the guest has ended
-/// and all was read. A reader that does not read makes the guest wait.
+/// The guest's console output as a pipe: `read` waits for bytes, and returns 0 once the guest has
+/// ended and all was read. A reader that does not read makes the guest wait.
 pub struct ConsoleOutput(Arc<ConsoleHub>);
 
 impl Read for ConsoleOutput {
@@ -565,7 +565,7 @@ impl Drop for ConsoleOutput {
     }
 }
 
-/// What the guest reads, as a pipe: `write` waits while the guest is far behind.
+/// The guest's console input as a pipe: `write` waits while the guest is far behind.
 #[derive(Clone)]
 pub struct ConsoleInput(Arc<ConsoleHub>);
 

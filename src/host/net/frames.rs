@@ -26,16 +26,16 @@ struct Queues {
     taken: Mutex<bool>,
 }
 
-/// The end of two frame queues that a program holds; clones are the same end.
+/// The program's end of two queues of frames; clones are the same end.
 #[derive(Clone, Debug)]
 pub struct FramePort(Arc<Queues>);
 
-/// The end of two frame queues that a network device gets.
+/// The network device's end of two queues of frames; clones are the same end.
 #[derive(Clone, Debug)]
 pub struct FrameEnd(Arc<Queues>);
 
 impl PartialEq for FrameEnd {
-    /// Whether they are the same end.
+    /// Whether both are the same end.
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -43,18 +43,18 @@ impl PartialEq for FrameEnd {
 
 impl Eq for FrameEnd {}
 
-/// Why a frame was not sent.
+/// The frame was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// The guest is 1024 frames behind.
     #[error("the guest has 1024 frames to take already")]
     Full,
-    /// No Ethernet frame is that short or long.
+    /// The frame is shorter or longer than an Ethernet frame can be.
     #[error("a frame has 14 to 65549 bytes, not {0}")]
     Length(usize),
 }
 
-/// Makes two queues of frames, one for each direction, and gives their two ends: one for the
+/// Makes two queues of frames, one for each direction, and returns their two ends: one for the
 /// program, one for [`super::Network::Frames`].
 ///
 /// # Errors
@@ -104,7 +104,7 @@ impl FramePort {
         Ok(())
     }
 
-    /// The next frame from the guest, if there is one.
+    /// Returns the next frame from the guest, or `None` if there is none now.
     pub fn try_receive(&self) -> Option<Vec<u8>> {
         let frame = lock(&self.0.from_guest).pop_front();
         if frame.is_some() {
@@ -113,7 +113,7 @@ impl FramePort {
         frame
     }
 
-    /// The next frame from the guest; none when it does not come within `patience`.
+    /// Returns the next frame from the guest, or `None` if it does not come within `patience`.
     pub fn receive(&self, patience: Duration) -> Option<Vec<u8>> {
         let queue = lock(&self.0.from_guest);
         let (mut queue, _) = self

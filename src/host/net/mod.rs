@@ -61,17 +61,17 @@ pub(crate) trait Backend: Wire {
 /// A network device without its transport.
 type Device = Box<dyn VirtioDevice<GuestMemory>>;
 
-/// Which network a device is on.
+/// The network that a device is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Network {
-    /// A network in this process, with the addresses of QEMU's: the guest is 10.0.2.15, the
-    /// gateway 10.0.2.2 and the name server 10.0.2.3.
+    /// A network in this process, with QEMU's addresses: the guest is 10.0.2.15, the gateway
+    /// 10.0.2.2 and the name server 10.0.2.3.
     User(UserNet),
     /// A TAP interface of the host, by its name.
     Tap(String),
     /// A Unix stream socket that listens at a path, as passt's does.
     Unix(PathBuf),
-    /// The far end of a [`FramePort`].
+    /// The queues of a [`FramePort`], which the embedder reads and writes.
     Frames(FrameEnd),
 }
 
@@ -79,16 +79,18 @@ pub enum Network {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ForwardedPort {
-    /// The network device that it belongs to: `net0` and so on.
+    /// The network device's name: `net0` and so on.
     pub network: String,
-    /// What was asked for.
+    /// The forward as it was asked for.
     pub forward: HostForward,
-    /// Where the host listens: a port that was left to the host to choose is filled in.
+    /// The address and port where the host listens; a port that was left to the host to choose is
+    /// filled in.
     pub host: SocketAddr,
 }
 
 impl fmt::Display for ForwardedPort {
-    /// Writes what a client connects to and where that leads: `tcp:127.0.0.1:2222-10.0.2.15:22`.
+    /// Writes the address that a client connects to and where it leads:
+    /// `tcp:127.0.0.1:2222-10.0.2.15:22`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = self.host;
         HostForward {
@@ -102,16 +104,17 @@ impl fmt::Display for ForwardedPort {
 /// A network device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Net {
-    /// What it is connected to.
+    /// The network that it is connected to.
     pub network: Network,
-    /// Its address; by default 52:54:00:12:34:56, the last byte counted up for each further device.
+    /// The device's Ethernet address; by default 52:54:00:12:34:56, the last byte counted up for
+    /// each further device.
     pub mac: Option<Mac>,
-    /// A file that gets every frame.
+    /// A capture file in pcap format that gets every frame.
     pub pcap: Option<PathBuf>,
 }
 
 impl Net {
-    /// A device on a network.
+    /// Makes a device on a network, with the default address and without a capture.
     pub fn new(network: Network) -> Self {
         Net {
             network,
@@ -134,7 +137,7 @@ impl Mac {
         Mac(mac)
     }
 
-    /// Its bytes, in the order in which they are sent.
+    /// The address's six bytes, in the order in which they are sent.
     pub const fn bytes(self) -> [u8; 6] {
         self.0
     }
@@ -142,16 +145,16 @@ impl Mac {
 
 const DEFAULT_MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
 
-/// Why a text is no address of a device.
+/// The text is not the Ethernet address of a device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseMacError {
-    /// Not six bytes.
+    /// The text does not have six bytes.
     #[error("`{0}` is no mac address; write six bytes, for example mac=52:54:00:12:34:56")]
     Form(String),
-    /// An address of several devices.
+    /// The address is one of several devices.
     #[error("`{0}` is a multicast address, no device's; make its first byte even")]
     Multicast(String),
-    /// Zero.
+    /// The address is 0.
     #[error("`{0}` is no device's mac address; take for example mac=52:54:00:12:34:56")]
     Zero(String),
 }
@@ -186,51 +189,51 @@ impl fmt::Display for Mac {
     }
 }
 
-/// Why a network cannot be used. Nothing was started.
+/// A network that cannot be used; nothing was started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetError {
-    /// A port of the host that cannot be forwarded.
+    /// A port of the host cannot be forwarded.
     #[error("hostfwd={forward}: {error}{}", remedy(.error))]
     Forward {
         /// The port.
         forward: HostForward,
-        /// What the host said.
+        /// The host's error.
         error: io::Error,
     },
-    /// A TAP interface that cannot be used.
+    /// A TAP interface cannot be used.
     #[error("tap={name}: {reason}")]
     Tap {
-        /// Its name.
+        /// The interface's name.
         name: String,
-        /// What the host said, and what to do.
+        /// The host's error, and the remedy.
         reason: String,
     },
-    /// A Unix socket to which nobody listens.
+    /// Nobody listens on the Unix socket.
     #[error("unix={}: {error}{}", .path.display(), remedy(.error))]
     Unix {
-        /// Where it is.
+        /// The socket's path.
         path: PathBuf,
-        /// What the host said.
+        /// The host's error.
         error: io::Error,
     },
-    /// A capture that cannot be written.
+    /// A capture cannot be written.
     #[error("pcap={}: {error}", .path.display())]
     Pcap {
-        /// Where it is.
+        /// The capture's path.
         path: PathBuf,
-        /// What the host said.
+        /// The host's error.
         error: io::Error,
     },
-    /// The far end of a [`FramePort`] that another device has.
+    /// Another device has the queues of this [`FramePort`].
     #[error("these frame queues are another device's already; make a pair for each")]
     FramesTaken,
-    /// Something that the host did not give.
+    /// The host refused something that a network needs.
     #[error("{what} for a network: {error}")]
     Host {
-        /// What it is.
+        /// The thing that was refused.
         what: &'static str,
-        /// What the host said.
+        /// The host's error.
         error: io::Error,
     },
 }

@@ -29,15 +29,15 @@ const FILE_LIMIT: usize = 64 << 10;
 /// As [`FILE_LIMIT`], for destinations whose reader may come at any time.
 const CLIENT_LIMIT: usize = 1 << 20;
 
-/// Where a serial port leads.
+/// The destination of a serial port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Serial {
     /// Standard input and output of the process; on a terminal, `Ctrl-a` is for the launcher.
     Stdio,
-    /// Nowhere: output is dropped, and nothing comes in.
+    /// No destination: output is dropped, and nothing comes in.
     Null,
-    /// A file, made anew, for output.
+    /// A file for output, which is created or emptied.
     File(PathBuf),
     /// A new pseudo-terminal.
     Pty,
@@ -47,7 +47,7 @@ pub enum Serial {
     Tcp(String),
 }
 
-/// Where a serial port's bytes come from and go to.
+/// The place where a serial port's bytes come from and go to.
 #[derive(Debug, Default)]
 pub struct Console {
     pub(crate) input: Option<OwnedFd>,
@@ -58,12 +58,13 @@ pub struct Console {
 }
 
 impl Console {
-    /// Nowhere but memory: [`crate::Vm::write`], [`crate::Vm::output`] and the pipes.
+    /// Keeps bytes in memory, for [`crate::Vm::write`], [`crate::Vm::output`] and the pipes.
     pub fn memory() -> Self {
         Console::default()
     }
 
-    /// Two files of any kind. The end of the input file is no error: the guest runs on.
+    /// Reads from one file and writes to another, of any kind. The end of the input file is no
+    /// error: the guest runs on.
     pub fn files(input: Option<OwnedFd>, output: OwnedFd) -> Self {
         Console {
             input,
@@ -73,7 +74,7 @@ impl Console {
         }
     }
 
-    /// A destination that is opened when the machine is built.
+    /// Uses a destination that is opened when the machine is built.
     pub fn serial(destination: Serial) -> Self {
         Console {
             serial: Some(destination),
@@ -91,47 +92,47 @@ impl Console {
         self.input.is_some() || self.output.is_some()
     }
 
-    /// Whether `Ctrl-a` in the input is for the launcher (see `Ctrl-a h`).
+    /// Sets whether `Ctrl-a` in the input is for the launcher (see `Ctrl-a h`).
     pub fn with_escape(mut self, escape: bool) -> Self {
         self.escape = escape;
         self
     }
 }
 
-/// Why a text names no destination.
+/// The text is not a serial port's destination.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no destination; use stdio, null, file=PATH, pty, unix=PATH or tcp=HOST:PORT")]
 pub struct ParseSerialError(String);
 
-/// Why a destination cannot be used. Nothing was started.
+/// A serial port's destination that cannot be used; nothing was started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SerialError {
-    /// A destination that cannot be opened.
+    /// The destination cannot be opened.
     #[error("destination {destination}: {error}{}", remedy(.error))]
     Open {
         /// The destination as it was given.
         destination: Serial,
-        /// What the host said.
+        /// The host's error.
         error: std::io::Error,
     },
-    /// A log of the console that cannot be opened.
+    /// A log of the console cannot be written.
     #[error("the console log {} cannot be written: {error}", .file.display())]
     Log {
         /// The log.
         file: PathBuf,
-        /// What the host said.
+        /// The host's error.
         error: std::io::Error,
     },
-    /// More destinations than ports.
+    /// There are more destinations than ports.
     #[error("{given} serial destinations were given, and the board has {uarts} ports")]
     TooMany {
-        /// Destinations.
+        /// The number of destinations.
         given: usize,
-        /// Ports.
+        /// The number of ports.
         uarts: usize,
     },
-    /// Standard input and output for two ports.
+    /// Two ports lead to standard input and output.
     #[error(
         "two serial ports or consoles cannot both have standard input and output; give one another \
          destination"

@@ -38,7 +38,7 @@ pub(crate) fn open() -> io::Result<(OwnedFd, Slave)> {
 }
 
 impl Slave {
-    /// Its path, for example `/dev/pts/3`.
+    /// The terminal's path, for example `/dev/pts/3`.
     pub fn name(&self) -> &str {
         &self.name
     }

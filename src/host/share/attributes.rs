@@ -51,7 +51,7 @@ impl Devices {
         }
     }
 
-    /// The same for an entry that was read from the directory `dir`, without its version.
+    /// Returns the qid of an entry that was read from the directory `dir`, without its version.
     pub fn entry(&mut self, dir: &Statx, kind: u8, ino: u64) -> Qid {
         Qid {
             kind,

@@ -22,11 +22,11 @@ const MOST_MARKS: usize = 64;
 
 /// An entry, as the host has it.
 pub struct Entry<'a> {
-    /// Its name, `.` and `..` among them.
+    /// The entry's name, `.` and `..` among them.
     pub name: &'a [u8],
-    /// Its type, which a file system may not say.
+    /// The file's type, which a file system may not say.
     pub kind: FileType,
-    /// Its number.
+    /// The file's inode number.
     pub ino: u64,
     /// The place after it.
     pub next: u64,

@@ -225,7 +225,7 @@ impl Fids {
         self.fids.get(&number).ok_or(Errno::BADF)
     }
 
-    /// As [`get`](Self::get), for reading a directory.
+    /// Returns a fid as [`get`](Self::get) does, for reading a directory.
     pub fn directory(&mut self, number: u32) -> Result<&mut Directory, Errno> {
         match self.fids.get_mut(&number) {
             Some(Fid {

@@ -31,19 +31,19 @@ const LONGEST_PIECE: usize = 4095;
 /// Longest name in bytes.
 const LONGEST_NAME: usize = 255;
 
-/// Why a folder cannot be shared. Nothing was started.
+/// A folder that cannot be shared; nothing was started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FolderError {
-    /// It cannot be opened.
+    /// The folder cannot be opened.
     #[error("the share {}: {error}; name a folder that this user can read", .path.display())]
     Open {
         /// The folder.
         path: PathBuf,
-        /// What the host said.
+        /// The host's error.
         error: io::Error,
     },
-    /// The host cannot confine a walk.
+    /// The host cannot confine a walk to the folder.
     #[error(
         "the share {}: this host cannot confine the guest to the folder (openat2: {error}); \
          it needs Linux 5.6 or newer, and a sandbox that allows the call", .path.display()
@@ -51,10 +51,10 @@ pub enum FolderError {
     Confine {
         /// The folder.
         path: PathBuf,
-        /// What the host said.
+        /// The host's error.
         error: io::Error,
     },
-    /// There is no `/proc`.
+    /// The host has no `/proc`.
     #[error(
         "the share {}: /proc/self/fd: {error}; mount the proc file system, without which the \
          guest's files cannot be opened safely", .path.display()
@@ -62,7 +62,7 @@ pub enum FolderError {
     Proc {
         /// The folder.
         path: PathBuf,
-        /// What the host said.
+        /// The host's error.
         error: io::Error,
     },
 }
@@ -87,7 +87,7 @@ impl<'a> Name<'a> {
         Ok(Name(bytes))
     }
 
-    /// Its bytes.
+    /// The name's bytes.
     pub fn bytes(self) -> &'a [u8] {
         self.0
     }

@@ -35,7 +35,7 @@ const LONGEST_TAG: usize = 31;
 pub struct Share {
     /// The folder.
     pub path: PathBuf,
-    /// What the guest mounts: 1 to 31 characters without spaces.
+    /// The name by which the guest mounts it: 1 to 31 characters without spaces.
     pub tag: String,
     /// Whether the guest may only read.
     pub readonly: bool,
@@ -44,17 +44,17 @@ pub struct Share {
     pub setid: bool,
 }
 
-/// Why a folder cannot be shared. Nothing was started.
+/// A share that cannot be made; nothing was started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShareError {
-    /// The folder.
+    /// The folder cannot be shared.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// A tag that the guest could not name.
+    /// The guest could not name this tag.
     #[error("the share with tag {0:?}: {1}")]
     Tag(String, &'static str),
-    /// A tag that another share has.
+    /// Another share has the tag.
     #[error("the share with tag {0:?}: two shares have it; give each its own")]
     SameTag(String),
     /// The host has no thread left.

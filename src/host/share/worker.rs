@@ -84,7 +84,7 @@ impl ShareThread {
         ShareThread::with_patience(tag, session, PATIENCE)
     }
 
-    /// As [`new`](Self::new), for a host that may take so long.
+    /// Makes one as [`new`](Self::new) does, for a host that may take so long.
     pub fn with_patience(tag: &str, session: impl Session, patience: Duration) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let thread = std::thread::Builder::new().name("share".into()).spawn({

@@ -40,7 +40,7 @@ pub(super) enum Given {
 /// said is kept here.
 pub(super) struct Connection {
     pub state: State,
-    /// None while it is connecting.
+    /// The host's socket; `None` while it is connecting.
     pub stream: Option<UnixStream>,
     pub credit: Credit,
     /// Bytes from the guest that the host's socket has not taken.
@@ -52,11 +52,11 @@ pub(super) struct Connection {
     pub hung_up: bool,
     /// What the guest said that it does no more: [`NO_RECEIVE`], [`NO_SEND`].
     guest_ended: u32,
-    /// The same for the host, as the guest was told.
+    /// The directions that the host has ended, as the guest was told.
     pub host_ended: u32,
     /// The socket was told that no more comes.
     end_passed_on: bool,
-    /// It is in the list of those with something to do.
+    /// Whether it is in the list of connections with something to do.
     pub queued: bool,
     /// How often connecting was tried in vain.
     pub tries: u32,

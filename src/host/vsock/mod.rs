@@ -35,34 +35,34 @@ const LONGEST_PATH: usize = 107;
 /// A virtio socket device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vsock {
-    /// The guest's context identifier: 3 to 4294967294. The host's is 2.
+    /// The guest's context identifier: 3 to 4294967294; the host's is 2.
     pub cid: u32,
-    /// Where the host connects to the guest; a path that does not exist yet.
+    /// The path of the Unix socket where the host connects to the guest, which does not exist yet.
     pub uds: PathBuf,
 }
 
-/// Why there can be no socket device. Nothing was started.
+/// A socket device that cannot be made; nothing was started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VsockError {
-    /// A context identifier that is not the guest's to have.
+    /// The context identifier is not one that a guest can have.
     #[error("the vsock device with cid {0}: {CID}")]
     Cid(u32),
-    /// A path too long for a socket.
+    /// The path is too long for a socket.
     #[error(
         "the vsock device at {}: with a port behind it, the path has more than 107 bytes, which no socket \
          can have; name a shorter one", .0.display()
     )]
     Path(PathBuf),
-    /// No socket can be made there.
+    /// No socket can be made at the path.
     #[error("the vsock device at {}: {error}{}", .path.display(), remedy(.error))]
     Listen {
         /// The path.
         path: PathBuf,
-        /// What the host said.
+        /// The host's error.
         error: io::Error,
     },
-    /// A second device.
+    /// A machine has one socket device, and this is a second.
     #[error("a guest has one vsock device; leave the others out")]
     Second,
     /// The host has no event descriptor left.

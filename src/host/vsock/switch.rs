@@ -141,7 +141,7 @@ impl Switch {
         self.packets = Some(packets);
     }
 
-    /// It is not any more: closes all connections.
+    /// Closes all connections, because the device is not active any more.
     pub fn stop(&mut self) {
         self.packets = None;
         self.greetings.clear();

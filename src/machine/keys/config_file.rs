@@ -31,51 +31,51 @@ use super::settings::SETTINGS;
 use super::{Key, KeyList, NotWritable, OptionError, Table, Takes};
 use crate::machine::spec::Spec;
 
-/// A configuration file that cannot be used. Nothing was started.
+/// A configuration file that cannot be used; nothing was started.
 #[derive(Debug)]
 pub struct ConfigError {
     /// The file, as it was named.
     pub file: PathBuf,
-    /// The line, counted from 1, where there is one.
+    /// The line, counted from 1, where one is known.
     pub line: Option<usize>,
-    /// The key, as `memory` or `disk.path`, where there is one.
+    /// The key, as `memory` or `disk.path`, where one is known.
     pub key: Option<String>,
-    /// What is wrong.
+    /// The fault that was found in it.
     pub fault: Box<ConfigFault>,
 }
 
-/// What is wrong with a configuration file.
+/// The reason why a configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigFault {
     /// The file cannot be read.
     #[error("cannot be read: {0}; check the path and its permissions")]
     Read(io::Error),
-    /// The file is no TOML.
+    /// The file is not valid TOML.
     #[error("{0}; see toml.io for what a file looks like")]
     Syntax(String),
-    /// A key or a value that cannot be.
+    /// A key or a value is invalid.
     #[error(transparent)]
     Option(#[from] OptionError),
-    /// A value of another type.
+    /// A value has another type.
     #[error("this is {found}, and must be {wanted}; write {example}")]
     Type {
         /// The type that it has.
         found: &'static str,
         /// The type that it must have.
         wanted: &'static str,
-        /// How it is written.
+        /// An example of how it is written.
         example: String,
     },
-    /// Several devices of a kind of which there can be one.
+    /// There are several devices of a kind of which a machine has one.
     #[error("there can be one; leave the others out")]
     Several,
-    /// A file that is named and not there.
+    /// A file that is named does not exist.
     #[error("{}: {error}; check the path, which is relative to the configuration file's folder", .path.display())]
     Missing {
         /// The file.
         path: PathBuf,
-        /// What the host said.
+        /// The host's error.
         error: io::Error,
     },
 }
@@ -317,8 +317,8 @@ impl ConfigFile {
         ConfigFile::parse(path, &text)
     }
 
-    /// As [`ConfigFile::read`], with the file's text; `path` is for messages and for the paths in
-    /// it.
+    /// Reads a file's text as [`ConfigFile::read`] does; `path` is for messages and for the paths
+    /// in it.
     ///
     /// # Errors
     /// As [`ConfigFile::read`].
@@ -378,7 +378,7 @@ impl ConfigFile {
         }
     }
 
-    /// The machine that the file describes.
+    /// Returns the machine that the file describes.
     ///
     /// # Errors
     /// A value that a key cannot have, or a file that is named and not there.
@@ -490,9 +490,9 @@ impl Spec {
         ConfigFile::read(path)?.spec()
     }
 
-    /// The machine as the text of a TOML file, from which [`Spec::from_toml_file`] makes the same
-    /// one. Relative paths in it are taken as relative to `folder`, which is this process's in most
-    /// cases; none leaves them as they are.
+    /// Writes the machine as the text of a TOML file, from which [`Spec::from_toml_file`] makes the
+    /// same one. Relative paths in it are taken as relative to `folder`, which is this process's in
+    /// most cases; `None` leaves them as they are.
     ///
     /// # Errors
     /// An image, a disk or a network that is in memory.

@@ -18,7 +18,7 @@ pub static DEVICES: [&Table; 6] = [
 /// The option that says where the entropy device is.
 pub static RNG: &Table = &balloon::RNG;
 
-/// The device that a list of keys is.
+/// Returns the device that a list of keys describes.
 ///
 /// # Errors
 /// A key that is missing, or a value that is none.
@@ -34,7 +34,7 @@ pub fn read(list: &KeyList) -> Result<DeviceSpec, OptionError> {
     Ok(device.at(place::read(list)?))
 }
 
-/// The list of keys that is a device.
+/// Returns the list of keys that describes a device.
 ///
 /// # Errors
 /// A device that is in memory.
@@ -50,7 +50,7 @@ pub fn write(spec: &DeviceSpec) -> Result<KeyList, NotWritable> {
     Ok(place::write(list, spec.place))
 }
 
-/// Where the entropy device is, by the keys of `rng`.
+/// Returns where the entropy device is, by the keys of `rng`.
 ///
 /// # Errors
 /// A value that is none.
@@ -58,7 +58,7 @@ pub fn read_rng(list: &KeyList) -> Result<Place, OptionError> {
     place::read(list)
 }
 
-/// The keys of `rng` that say where the entropy device is.
+/// Returns the keys of `rng` that say where the entropy device is.
 pub fn write_rng(place: Place) -> KeyList {
     place::write(KeyList::new(RNG), place)
 }

@@ -6,7 +6,7 @@ use super::devices::{DEVICES, RNG};
 use super::settings::SETTINGS;
 use super::{Key, Table, Takes};
 
-/// An option's keys in one line: `path=FILE[,format=raw|qcow2][,readonly]`.
+/// Writes an option's keys in one line: `path=FILE[,format=raw|qcow2][,readonly]`.
 pub fn usage(table: &Table) -> String {
     let mut text = String::new();
     let is_first = |text: &str| text.is_empty();
@@ -29,7 +29,7 @@ pub fn usage(table: &Table) -> String {
     text
 }
 
-/// An option's keys, one a line, each with what it does.
+/// Writes an option's keys, one a line, each with what it does.
 pub fn key_lines(table: &Table) -> String {
     let width = |key: &Key| key.usage().len();
     let width = table.keys.iter().map(width).filter(|width| *width <= 24);
@@ -57,7 +57,7 @@ fn about(key: &Key) -> String {
     format!("{}{many}{default}", key.help)
 }
 
-/// An option's keys as a Markdown table.
+/// Writes an option's keys as a Markdown table.
 pub fn markdown(table: &Table) -> String {
     let mut text = "| Key | |\n|---|---|\n".to_owned();
     for key in table.keys {
@@ -67,7 +67,7 @@ pub fn markdown(table: &Table) -> String {
     text
 }
 
-/// The machine's settings as a Markdown table: option, words, what it does.
+/// Writes the machine's settings as a Markdown table: option, words, what it does.
 pub fn settings_markdown() -> String {
     let mut text = "| Option | |\n|---|---|\n".to_owned();
     for key in SETTINGS.iter().flat_map(|table| table.keys) {
@@ -100,7 +100,7 @@ fn escaped(row: &str) -> String {
     format!("| {} |", cells.join(" | "))
 }
 
-/// A table of the manual by its name: `settings`, or a device's option.
+/// Writes a table of the manual by its name: `settings`, or a device's option.
 pub fn by_name(name: &str) -> Option<String> {
     if name == "settings" {
         return Some(settings_markdown());

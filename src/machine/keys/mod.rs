@@ -25,10 +25,10 @@ mod vsock;
 
 use std::path::Path;
 
-/// What a key takes.
+/// The kind of value that a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
-    /// Nothing: the key alone says it.
+    /// No value: the key alone says it.
     Nothing,
     /// A text; the name stands for it in usage lines.
     Text(&'static str),
@@ -49,26 +49,26 @@ pub enum Takes {
 pub struct Choice {
     /// The word.
     pub word: &'static str,
-    /// What it means.
+    /// The word's meaning.
     pub help: &'static str,
 }
 
 /// One key of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// Its name.
+    /// The key's name.
     pub name: &'static str,
-    /// What it takes.
+    /// The kind of value that it takes.
     pub takes: Takes,
-    /// Whether it can be there more than once.
+    /// Whether it may be given more than once.
     pub many: bool,
-    /// Whether it must be there.
+    /// Whether it must be given.
     pub required: bool,
-    /// Whether it excludes all other keys that are so marked, one of which must be there.
+    /// Whether it excludes all other keys that are so marked, one of which must be given.
     pub alternative: bool,
-    /// What stands in its place when it is not there, if that is a value.
+    /// The value that stands in its place when it is not given, if it has one.
     pub default: Option<&'static str>,
-    /// What it does, without a full stop.
+    /// The key's effect, in words without a full stop.
     pub help: &'static str,
 }
 
@@ -110,7 +110,7 @@ impl Key {
         }
     }
 
-    /// The key and what it takes: `readonly`, `path=FILE`, `format=raw|qcow2`.
+    /// Writes the key and what it takes: `readonly`, `path=FILE`, `format=raw|qcow2`.
     pub fn usage(&self) -> String {
         match self.value_name() {
             None => self.name.to_owned(),
@@ -118,7 +118,8 @@ impl Key {
         }
     }
 
-    /// What stands for the value where its words stand elsewhere; none for a key without.
+    /// The word that stands for the value where its words stand elsewhere; `None` for a key
+    /// without.
     pub fn placeholder(&self) -> Option<&'static str> {
         Some(match self.takes {
             Takes::Nothing => return None,
@@ -130,7 +131,7 @@ impl Key {
         })
     }
 
-    /// What stands for the value in usage lines; none for a key without.
+    /// The word that stands for the value in usage lines; `None` for a key without.
     pub fn value_name(&self) -> Option<String> {
         match self.takes {
             Takes::Choice(choices) => {
@@ -147,13 +148,13 @@ impl Key {
 pub struct Table {
     /// The option's name on the command line and in a file: `disk`.
     pub option: &'static str,
-    /// What the option is for.
+    /// The option's purpose.
     pub about: &'static str,
-    /// Its keys, in the order of usage lines.
+    /// The keys, in the order of usage lines.
     pub keys: &'static [Key],
-    /// What the alternatives among the keys are, for messages.
+    /// The name of what the alternatives among the keys are, for messages.
     pub alternatives: &'static str,
-    /// The key that somebody means who writes a value alone.
+    /// The key that a value without a key belongs to.
     pub bare: Option<&'static str>,
     /// Keys of other programs, and ours for them.
     pub mistakes: &'static [(&'static str, &'static str)],
@@ -162,7 +163,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A key by its name.
+    /// Returns a key by its name.
     pub fn key(&self, name: &str) -> Option<&'static Key> {
         self.keys.iter().find(|key| key.name == name)
     }
@@ -205,61 +206,61 @@ impl Table {
     }
 }
 
-/// Why options cannot be read.
+/// Options that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OptionError {
-    /// A key that the option does not have.
+    /// The option does not have this key.
     #[error("`{key}` is no key; {}there are {known}", .meant.as_ref().map(|meant| format!("write {meant}; ")).unwrap_or_default())]
     Unknown {
-        /// What was given.
+        /// The key that was given.
         key: String,
-        /// What was probably meant.
+        /// The key that was probably meant.
         meant: Option<String>,
         /// The keys that there are.
         known: String,
     },
-    /// A key without the value that it needs.
+    /// A key has not the value that it needs.
     #[error("{0} needs a value; write {0}={1}")]
     NoValue(&'static str, String),
-    /// A value for a key that takes none.
+    /// A key that takes no value has one.
     #[error("{0} takes no value; leave `={1}` out")]
     UselessValue(&'static str, String),
-    /// A key that can be there only once.
+    /// A key that can be given once is given twice.
     #[error("{0} is given twice; leave one of them out")]
     Twice(&'static str),
-    /// A key that must be there.
+    /// A key that must be given is missing.
     #[error("{0} is missing; write {0}={1}")]
     Missing(&'static str, String),
-    /// No key that says the main thing.
+    /// A key out of several alternatives must be given, and none is.
     #[error("no {what} is named; write {known}")]
     NoAlternative {
-        /// What the alternatives are.
+        /// The name of what the alternatives are.
         what: &'static str,
         /// The alternatives.
         known: String,
     },
-    /// Two keys of which there can be one.
+    /// Two keys are given that exclude each other.
     #[error("two {what}s are named; leave one of {first} and {second} out")]
     TwoAlternatives {
-        /// What the alternatives are.
+        /// The name of what the alternatives are.
         what: &'static str,
         /// One key.
         first: &'static str,
         /// Another key.
         second: &'static str,
     },
-    /// A value that the key cannot take.
+    /// The key cannot take this value.
     #[error("{key}={value}: {why}")]
     Value {
         /// The key.
         key: &'static str,
-        /// What was given.
+        /// The value that was given.
         value: String,
-        /// What is wrong with it, and what to write.
+        /// The reason, and what to write.
         why: String,
     },
-    /// Keys that cannot be together, or something else about the whole list.
+    /// Keys are given that cannot be together, or the whole list has another fault.
     #[error("{0}")]
     List(String),
 }
@@ -272,7 +273,7 @@ pub struct KeyList {
 }
 
 impl KeyList {
-    /// A list without keys.
+    /// Makes a list without keys.
     pub fn new(table: &'static Table) -> Self {
         KeyList {
             table,
@@ -348,7 +349,7 @@ impl KeyList {
         }
     }
 
-    /// The option that the keys are of.
+    /// The table of the option that the keys belong to.
     pub fn table(&self) -> &'static Table {
         self.table
     }
@@ -365,7 +366,7 @@ impl KeyList {
         self.items.is_empty()
     }
 
-    /// Whether a key is there.
+    /// Whether a key was given.
     pub fn has(&self, name: &str) -> bool {
         self.items.iter().any(|(key, _)| key.name == name)
     }
@@ -451,7 +452,7 @@ impl KeyList {
 }
 
 impl std::fmt::Display for KeyList {
-    /// The list as the command line takes it.
+    /// Writes the list as the command line takes it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let item = |(key, value): (&Key, Option<&str>)| match value {
             None => key.name.to_owned(),
@@ -512,13 +513,13 @@ fn items(text: &str) -> Vec<String> {
     items
 }
 
-/// A value of the machine's that no text says: it is in memory, or its name is not UTF-8.
+/// A value of the machine's that no text can say: it is in memory, or its name is not UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} cannot be written down: {why}")]
 pub struct NotWritable {
-    /// What it is, for example `disk0`.
+    /// The value's name, for example `disk0`.
     pub what: String,
-    /// Why.
+    /// The reason.
     pub why: &'static str,
 }
 

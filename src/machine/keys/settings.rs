@@ -59,7 +59,7 @@ pub static BOOT: Table = Table {
     ..NO_TABLE
 };
 
-/// Settings of how it runs.
+/// Settings of how the machine runs.
 pub static RUN: Table = Table {
     option: "machine",
     about: "How it runs",
@@ -238,8 +238,8 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Spec {
-    /// Takes settings over; those that the list does not have stay as they are, and serial ports
-    /// are replaced as a whole.
+    /// Takes settings over from a list; those that it does not have stay as they are, and serial
+    /// ports are replaced as a whole.
     ///
     /// # Errors
     /// A value that a setting cannot have.
@@ -347,7 +347,7 @@ fn file<'a>(what: &str, image: Option<&'a Image>) -> Result<Option<&'a str>, Not
     }
 }
 
-/// Says what is wrong with a setting's value.
+/// Checks a setting's value.
 ///
 /// # Errors
 /// What is wrong, and what to write.

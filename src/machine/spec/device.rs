@@ -10,9 +10,9 @@ use crate::machine::spec::place::Place;
 /// A virtio device and where the guest has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceSpec {
-    /// Where the guest has it.
+    /// The bus and interface that it is attached to.
     pub place: Place,
-    /// What it is, and what it has on the host.
+    /// The device, and what it has on the host.
     pub device: Device,
 }
 
@@ -30,7 +30,7 @@ pub enum Device {
     Vsock(Vsock),
     /// A console, `hvc0` and so on in Linux, and where it leads.
     Console(Serial),
-    /// A balloon, through which the guest gives memory back.
+    /// A balloon, through which the guest returns memory.
     Balloon,
 }
 
@@ -45,7 +45,7 @@ impl Device {
 }
 
 impl<D: Into<Device>> From<D> for DeviceSpec {
-    /// A device over MMIO.
+    /// Attaches the device over MMIO.
     fn from(device: D) -> Self {
         device.into().at(Place::default())
     }

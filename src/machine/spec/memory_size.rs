@@ -7,30 +7,31 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MemorySize(u64);
 
-/// Why a text is no amount of memory.
+/// The text is not an amount of memory.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SizeError {
-    /// Not a number.
+    /// The text is not a number.
     #[error("`{0}` is not a number with a unit; write for example 256M or 1G")]
     Number(String),
-    /// A number that could mean bytes or megabytes.
+    /// The number could mean bytes or megabytes.
     #[error("`{0}` has no unit; write {0}M for mebibytes, or {0}K or {0}G")]
     NoUnit(String),
-    /// Letters that are no unit.
+    /// The letters are not a unit.
     #[error("`{0}` is not a unit of memory; use K, M or G")]
     Unit(String),
-    /// Beyond 64 bits.
+    /// The amount does not fit 64 bits.
     #[error("`{0}` is more memory than a number can hold; the board takes at most 1G")]
     TooLarge(String),
 }
 
 impl MemorySize {
-    /// That many bytes; whether the board can hold them is checked when the machine is built.
+    /// Makes an amount of so many bytes; whether the board can hold them is checked when the
+    /// machine is built.
     pub const fn from_bytes(bytes: u64) -> Self {
         MemorySize(bytes)
     }
 
-    /// In bytes.
+    /// The amount in bytes.
     pub const fn bytes(self) -> u64 {
         self.0
     }

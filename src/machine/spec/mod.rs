@@ -17,7 +17,7 @@ use crate::machine::spec::memory_size::MemorySize;
 use crate::machine::spec::place::Place;
 use crate::vm::outcome::{OnPanic, OnReset};
 
-/// Which engine executes guest instructions in the in-process core.
+/// The engine that executes guest instructions in the in-process core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cpu {
     /// The fastest that this build has for this host.
@@ -46,33 +46,33 @@ pub struct Spec {
     pub boot: BootSpec,
     /// RAM from guest physical address 0.
     pub memory: MemorySize,
-    /// Where the core runs.
+    /// The place where the core runs.
     pub accel: Accel,
-    /// What executes instructions.
+    /// The engine that executes instructions.
     pub cpu: Cpu,
     /// Whether translated code may use windows, which take a handler of SIGSEGV.
     pub windows: bool,
-    /// What drives the time base.
+    /// The clock that drives the time base.
     pub clock: Clock,
-    /// What a reset does.
+    /// The effect of a reset.
     pub on_reset: OnReset,
-    /// What a panic of the guest's kernel does.
+    /// The effect of a panic of the guest's kernel.
     pub on_panic: OnPanic,
     /// The kernel's symbols: an ELF file with a symbol table, or a `System.map`. Without them, those
     /// of a kernel that is an ELF file are used.
     pub symbols: Option<PathBuf>,
-    /// How long the guest may run, from its first instruction on.
+    /// The time that the guest may run, from its first instruction on.
     pub timeout: Option<Duration>,
     /// Whether time per cause is measured, which slows the guest down a little.
     pub timed: bool,
-    /// Where UART0, UART1 and so on lead; ports beyond the list are unconnected.
+    /// The destinations of UART0, UART1 and so on; ports beyond the list are unconnected.
     pub serial: Vec<Serial>,
     /// A file that has everything that the console prints too: the port that has standard output, or
     /// UART0 where none has. It is emptied first.
     pub console_log: Option<PathBuf>,
     /// Virtio devices in the order of their slots.
     pub devices: Vec<DeviceSpec>,
-    /// Where the guest has an entropy device, if it has one; its slot is after all others.
+    /// The place of the guest's entropy device, if it has one; its slot is after all others.
     pub rng: Option<Place>,
 }
 

@@ -3,17 +3,17 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What a virtio device is attached to.
+/// The bus that a virtio device is attached to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Bus {
-    /// Registers in a window of its own, which the generated device tree describes.
+    /// Memory-mapped registers of its own, which the generated device tree describes.
     #[default]
     Mmio,
     /// A slot of the PCI bus, where a kernel finds it by itself.
     Pci,
 }
 
-/// Why a text names no bus.
+/// The text does not name a bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("use mmio or pci")]
 pub struct ParseBusError;
@@ -39,10 +39,10 @@ impl fmt::Display for Bus {
     }
 }
 
-/// How a virtio device is attached.
+/// The bus and the interface that a virtio device is attached with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// To which bus.
+    /// The bus.
     pub bus: Bus,
     /// Whether it speaks only the interface before virtio 1.0, for kernels before 4.0. On PCI, a
     /// device speaks both without this, if it had a legacy interface at all.
@@ -50,19 +50,19 @@ pub struct Place {
 }
 
 impl Place {
-    /// In a window of registers of its own, with the interface of virtio 1.0.
+    /// Memory-mapped registers of its own, with the interface of virtio 1.0.
     pub const MMIO: Place = Place {
         bus: Bus::Mmio,
         legacy: false,
     };
 
-    /// On the PCI bus, with both interfaces.
+    /// A slot of the PCI bus, with both interfaces.
     pub const PCI: Place = Place {
         bus: Bus::Pci,
         legacy: false,
     };
 
-    /// The same bus, with only the interface before virtio 1.0.
+    /// Keeps the bus, and speaks only the interface before virtio 1.0.
     pub const fn legacy(self) -> Self {
         Place {
             legacy: true,

@@ -12,26 +12,26 @@ const MARKER: (u32, u32) = (8, 0x7265_6773);
 const SAVED_PC: u32 = 16 + 32 * 4;
 const SAVED_LR: u32 = SAVED_PC + 16;
 
-/// How a [`Frame`]'s address is known.
+/// The way in which a [`Frame`]'s address is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Found {
-    /// It is `pc`.
+    /// The address is `pc`.
     Pc,
-    /// It is in LR: the caller, unless the function has called another since.
+    /// The address is in LR: the caller, unless the function has called another since.
     Lr,
-    /// It is a return address on the stack.
+    /// The address is a return address on the stack.
     Stack,
-    /// It was interrupted: an exception frame of Linux's holds it.
+    /// The address was interrupted: an exception frame of Linux's holds it.
     Interrupted,
 }
 
 /// One step of a back trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Effective address in the code.
+    /// The effective address in the code.
     pub address: u32,
-    /// Where it was found.
+    /// The way in which it is known.
     pub found: Found,
 }
 

@@ -1,5 +1,5 @@
-//! What a person wants to know of a guest that panicked or hangs: where it stands and how it came
-//! there, its registers, its TLB, its last interrupts, and its kernel's log.
+//! The facts that a person wants to know of a guest that panicked or hangs: where it stands and how
+//! it came there, its registers, its TLB, its last interrupts, and its kernel's log.
 
 mod backtrace;
 
@@ -64,12 +64,12 @@ pub struct PostMortem {
 }
 
 impl PostMortem {
-    /// The code that an address is in, when the kernel's symbols are known.
+    /// Returns the function that an address is in, when the kernel's symbols are known.
     pub fn locate(&self, address: u32) -> Option<CodeLocation> {
         self.symbols.as_ref()?.locate(address)
     }
 
-    /// The function that a frame is in, and how far its address is into it.
+    /// Returns the function that a frame is in, and how far its address is into it.
     pub fn function(&self, frame: &Frame) -> Option<CodeLocation> {
         match frame.found {
             Found::Pc | Found::Interrupted => self.locate(frame.address),
@@ -95,7 +95,7 @@ impl PostMortem {
 }
 
 impl Vm {
-    /// Where the guest stands and how it came there.
+    /// Returns where the guest stands and how it came there.
     pub fn post_mortem(&mut self) -> PostMortem {
         let state = self.vcpu.state();
         let mapped = Mapped {

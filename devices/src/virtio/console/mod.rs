@@ -26,7 +26,7 @@ use super::queue_error::QueueError;
 
 pub use turns::Turns;
 
-/// Which kind of device it is.
+/// The virtio device ID.
 pub const DEVICE_ID: u16 = 3;
 
 /// The driver may write a character to the configuration fields, before it has any queue.
@@ -98,7 +98,7 @@ pub trait Sink: Send + Sync {
     fn has_room(&self);
 }
 
-/// What a snapshot must hold, beside the queues' positions.
+/// The values that a snapshot must hold, beside the queues' positions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// A buffer for input that was taken from its queue while there was none.

@@ -17,7 +17,7 @@ pub mod regs {
     pub const MAGIC: u32 = 0x000;
     /// 2, or 1 for legacy.
     pub const VERSION: u32 = 0x004;
-    /// Which kind of device it is.
+    /// The virtio device ID.
     pub const DEVICE_ID: u32 = 0x008;
     /// Who made it.
     pub const VENDOR_ID: u32 = 0x00C;

@@ -37,7 +37,7 @@ pub use wire::{
 /// Virtio's number for network devices.
 pub const DEVICE_ID: u16 = 1;
 
-/// What a snapshot must hold besides the queues.
+/// The values that a snapshot must hold besides the queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// The device's address.

@@ -31,7 +31,7 @@ pub enum Op {
     CreditUpdate,
     /// Asks for that.
     CreditRequest,
-    /// None of these.
+    /// An operation without a name here.
     Unknown(u16),
 }
 

@@ -44,16 +44,16 @@ pub(super) struct Link {
 pub(super) struct Made<'a> {
     /// Offset of its code.
     pub code: u32,
-    /// Its links.
+    /// The jumps that lead from it to other blocks.
     pub links: &'a [Link],
-    /// Its code is that of one that runs much.
+    /// The facts of a block that runs much; `None` for any other.
     pub hot: Option<Hot>,
 }
 
 /// What is known of the code of a block that runs much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hot {
-    /// Its instructions.
+    /// The number of its instructions.
     pub words: u8,
     /// How many of them are accesses that go by the tables nevertheless.
     pub by_tables: u8,
@@ -128,7 +128,7 @@ struct Block {
     own: LinkId,
     /// How many it has; they are the next in their queue.
     links: u16,
-    /// Its code is that of one that runs much.
+    /// The facts of a block that runs much; `None` for any other.
     hot: Option<Hot>,
     /// What it was made from is still there.
     live: bool,

@@ -112,9 +112,9 @@ pub(super) struct Shared {
     pub load: u32,
     /// Called for a store, as [`Shared::interpret`] is, with the store's address in `eax`.
     pub store: u32,
-    /// As `load`, for a page that the window does not show.
+    /// Entered as `load` is, for a page that the window does not show.
     pub show_load: u32,
-    /// As `store`, for a page that the window does not show, or not for stores.
+    /// Entered as `store` is, for a page that the window does not show, or not for stores.
     pub show_store: u32,
     /// Goes on here with an instruction that may change the mode, or is the core's: its word in
     /// `ecx` and its place in `edx`, as above.

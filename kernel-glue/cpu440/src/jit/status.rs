@@ -66,7 +66,7 @@ pub(super) struct UnsettledFpscr {
     pub operation: u32,
     /// FPCC of a comparison after it, or 0.
     pub fpcc: u32,
-    /// Its operands, those that it has.
+    /// FRA, if the operation has it.
     pub a: u64,
     /// FRC.
     pub c: u64,

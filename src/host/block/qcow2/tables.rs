@@ -37,7 +37,7 @@ impl From<io::Error> for Stop {
 /// An L2 table in memory.
 pub(super) struct Table {
     pub entries: Box<[u64]>,
-    /// It says something else than the file.
+    /// Whether it says something else than the file.
     pub dirty: bool,
     used: u64,
 }
@@ -193,8 +193,8 @@ impl Tables {
         }
     }
 
-    /// The same for writing: a table that only the L1 table refers to, made where there is none.
-    /// Returns its host offset; it is in memory.
+    /// Returns the host offset of an L1 entry's table for writing: in memory, only the L1 table refers
+    /// to it, and it is made where there is none.
     pub fn table_to_write(&mut self, storage: &dyn Storage, l1: usize) -> Result<u64, Stop> {
         if self.crowded() {
             return Err(Stop::Crowded);

@@ -6,7 +6,7 @@ use smoltcp::wire::EthernetAddress;
 
 /// The network, of 256 addresses.
 pub const NETWORK: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 0);
-/// Its mask.
+/// The network's mask.
 pub const MASK: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 0);
 /// The gateway; connections to it reach the host's loopback.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
@@ -37,12 +37,12 @@ pub fn is_guest(ip: Ipv4Addr) -> bool {
     is_local(ip) && !is_ours(ip) && !matches!(ip.octets()[3], 0 | LAST)
 }
 
-/// How far the guest gets.
+/// The addresses of the host's that the guest reaches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
     /// Nowhere but to this network's own services.
     pub restricted: bool,
-    /// Also to link-local addresses.
+    /// Whether link-local addresses are in reach too.
     pub link_local: bool,
 }
 

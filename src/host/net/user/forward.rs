@@ -19,7 +19,7 @@ use crate::host::descriptors::{Reserve, is_exhausted};
 use crate::host::listener::stop_listening;
 use crate::host::net::NetError;
 
-/// What a forwarded port carries.
+/// The transport protocol of a forwarded port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// TCP.
@@ -28,19 +28,19 @@ pub enum Protocol {
     Udp,
 }
 
-/// A port of the host that leads into the guest, written as QEMU's users write it:
+/// A port of the host that leads into the guest, written as for QEMU:
 /// `tcp:HOST:PORT-GUEST:GUESTPORT`, where HOST is 127.0.0.1 and GUEST 10.0.2.15 when left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HostForward {
-    /// What it carries.
+    /// The transport protocol.
     pub protocol: Protocol,
-    /// Where the host listens; port 0 takes a free one.
+    /// The address and port where the host listens; port 0 takes a free one.
     pub host: SocketAddr,
-    /// Where it leads.
+    /// The guest's address and port.
     pub guest: (Ipv4Addr, u16),
 }
 
-/// Why a text is no forwarded port.
+/// The text is not a forwarded port.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` forwards nothing: {reason}; write for example hostfwd=tcp:127.0.0.1:2222-:22")]
 pub struct ParseForwardError {

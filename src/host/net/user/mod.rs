@@ -65,18 +65,18 @@ use crate::host::descriptors::Descriptors;
 /// Where the host's name servers are found.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// What a user network is made of.
+/// The options of a user network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserNet {
-    /// Ports of the host that lead into the guest.
+    /// The ports of the host that lead into the guest.
     pub forwards: Vec<HostForward>,
-    /// Where questions to 10.0.2.3 go; without any, to the host's name servers.
+    /// The name servers that questions to 10.0.2.3 go to; without any, the host's.
     pub resolvers: Vec<SocketAddr>,
-    /// The guest reaches neither the host nor anything outside: what is left are forwarded ports,
-    /// DHCP, and pings of the gateway.
+    /// Whether the guest reaches neither the host nor anything outside: what is left are forwarded
+    /// ports, DHCP, and pings of the gateway.
     pub restrict: bool,
-    /// The guest reaches 169.254.0.0/16 of the host's, where clouds tell a machine about itself and
-    /// hand out its credentials.
+    /// Whether the guest reaches 169.254.0.0/16 of the host's, where clouds tell a machine about
+    /// itself and hand out its credentials.
     pub link_local: bool,
 }
 

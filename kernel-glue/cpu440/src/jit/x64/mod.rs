@@ -216,11 +216,11 @@ enum Cold {
 pub(super) struct Code<'a> {
     /// The host code.
     pub bytes: &'a [u8],
-    /// Its links.
+    /// The jumps that lead from it to other blocks.
     pub links: &'a [Link],
-    /// Its accesses to the window, and where the code is that goes on with each if it is refused.
+    /// The accesses to the window, and where the code is that goes on with each if it is refused.
     pub sites: &'a [(u32, u32)],
-    /// It does floating-point arithmetic or comparisons.
+    /// Whether it does floating-point arithmetic or comparisons.
     pub uses_float: bool,
 }
 
