@@ -20,6 +20,9 @@ cargo fmt --all --check
 
 say "lints"
 cargo clippy --workspace --all-targets --quiet -- -D warnings
+# The library as a program takes it that wants no command, and then no options as text either.
+cargo clippy --lib --no-default-features --features config --quiet -- -D warnings
+cargo clippy --lib --no-default-features --quiet -- -D warnings
 
 say "guests"
 paths=$(tests/guests/build.sh all)
