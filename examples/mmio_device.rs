@@ -1,4 +1,4 @@
-//! A device of one's own at an MMIO window, with an interrupt: a doorbell that answers.
+//! A device of one's own with registers and an interrupt: a doorbell that answers.
 //!
 //! `cargo run --example mmio_device`
 //!
@@ -9,8 +9,8 @@ use std::error::Error;
 
 use ppckvm::{AccessError, Interrupt, IrqLine, Machine, MmioDevice, Outcome, ResetKind, Trigger};
 
-/// Where the doorbell is: in one of `Board::FREE_MMIO`. Linux would find it by a node under
-/// `/plb/opb` of its tree.
+/// Where the doorbell is: in one of `Board::FREE_MMIO`. Linux would find it by a node of its tree, which
+/// `Machine::tree_node` adds.
 const BASE: u32 = 0xEF72_0000;
 /// Which input it has: one of `Board::FREE_INPUTS`.
 const INPUT: Interrupt = Interrupt::uic0(29, Trigger::LevelHigh);

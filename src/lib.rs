@@ -100,8 +100,8 @@ pub use vm::window::ConsoleWindow;
 pub use vm::{MemoryAccessError, Reached, Until, Vm};
 
 pub use ppckvm_api::{
-    Access, Cause, GuestMemory, KvmRegs, ResetKind, State, Statistics, Stats, Stuck, Tlbe,
-    Translation,
+    Access, Cause, GuestMemory, InterruptLog, KvmRegs, ResetKind, State, Statistics, Stats, Stuck,
+    Tlbe, Translation,
 };
 pub use ppckvm_devices::virtio::balloon::Target as BalloonTarget;
 pub use ppckvm_devices::virtio::console::WindowSize;
@@ -113,5 +113,21 @@ pub mod virtio_device {
         read_fields,
     };
 }
-pub use ppckvm_fdt::board::{Controller, Interrupt, Trigger};
-pub use ppckvm_fdt::{Board, Node, Property, Tree};
+pub use ppckvm_fdt::board::{Controller, Interrupt, MmioRange, Trigger};
+pub use ppckvm_fdt::{Board, Node, Property, Tree, UserTree, device_node};
+
+/// Errors of the crates below, which errors of this one hold.
+pub mod errors {
+    pub use ppckvm_api::{OpenError, VmError};
+    pub use ppckvm_devices::bus::RegisterError;
+    pub use ppckvm_devices::sdram::BankError;
+    pub use ppckvm_devices::virtio::pci::NoLegacy;
+    pub use ppckvm_fdt::TreeError;
+    pub use ppckvm_fdt::blob::BlobFault;
+    pub use ppckvm_fdt::overlay::OverlayError;
+    pub use ppckvm_fdt::patch::PatchError;
+}
+
+// Their types are in signatures: `GuestMemory` is read and written through `vm_memory`'s traits, and
+// parts of an image are `Bytes`.
+pub use {bytes, vm_memory};

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use ppckvm::testing::PATIENCE;
 use ppckvm::virtio_device::{Activation, ByteOrder, VirtioDevice};
+use ppckvm::vm_memory::{Bytes, GuestAddress};
 use ppckvm::{
-    Access, AccessError, BuildError, Bus, Clock, DcrDevice, GuestMemory, Interrupt, IrqLine,
-    Machine, MemorySize, MmioDevice, OnReset, Outcome, Place, Reached, ResetKind, Stuck, Tree,
-    Trigger, Until, Vm,
+    Access, AccessError, Board, BuildError, Bus, Clock, DcrDevice, GuestMemory, Interrupt, IrqLine,
+    Machine, MemorySize, MmioDevice, MmioRange, OnReset, Outcome, Place, Reached, ResetKind, Stuck,
+    Tree, Trigger, Until, Vm, device_node,
 };
 use support::asm::{Asm, UART0, UIC0, echo, spr};
 
@@ -155,6 +156,81 @@ fn an_embedders_mmio_device_is_loaded_and_stored() {
     );
 }
 
+/// Copies the guest word whose address is stored to it into the word after that.
+struct Copier(GuestMemory);
+
+impl MmioDevice for Copier {
+    fn read(&mut self, _: u32, data: &mut [u8]) -> Result<(), AccessError> {
+        data.fill(0);
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u32, data: &[u8]) -> Result<(), AccessError> {
+        let address = data.try_into().map(u32::from_be_bytes);
+        let address = address.map_err(|_| AccessError::NoRegister { offset })?;
+        let (from, to) = (u64::from(address), u64::from(address) + 4);
+        let word: [u8; 4] = self.0.read_obj(GuestAddress(from)).unwrap();
+        self.0.write_obj(word, GuestAddress(to)).unwrap();
+        Ok(())
+    }
+}
+
+#[test]
+fn an_embedders_device_reads_and_writes_guest_memory() {
+    let program = Asm::new()
+        .li(3, DEVICE)
+        .li(4, 0x0010_0000)
+        .li(5, 0xCAFE_F00D)
+        .stw(5, 4, 0)
+        .stw(4, 3, 0)
+        .reset();
+    let mut vm = small()
+        .program(0, program.bytes())
+        .mmio_device(DEVICE, 4, "copier", None, |wiring| {
+            Box::new(Copier(wiring.memory))
+        })
+        .build()
+        .unwrap();
+    assert_eq!(vm.run(), Outcome::Reset(ResetKind::System));
+    let mut bytes = [0; 4];
+    vm.read_memory(0x0010_0004, &mut bytes).unwrap();
+    assert_eq!(bytes, 0xCAFE_F00D_u32.to_be_bytes());
+}
+
+#[test]
+fn an_embedders_node_is_in_the_generated_tree_and_must_be_in_a_users() {
+    let registers = MmioRange::new(Board::FREE_MMIO[0].base, 0x100);
+    let node = device_node("timer", "acme,timer", registers, None);
+    let path = "/plb/opb/timer@ef710000";
+    let plain = Machine::new().device_tree().unwrap();
+    let blob = Machine::new()
+        .tree_node(node.clone())
+        .device_tree()
+        .unwrap();
+    assert_eq!(Tree::parse(&plain).unwrap().node(path), None);
+    assert_eq!(Tree::parse(&blob).unwrap().node(path), Some(&node));
+
+    let twice = Machine::new()
+        .tree_node(node.clone())
+        .tree_node(node.clone());
+    let error = twice.device_tree().unwrap_err().to_string();
+    assert!(error.contains("two of the name"), "{error}");
+
+    let with = |dtb| {
+        let machine = Machine::new().tree_node(node.clone()).rng(None);
+        machine.dtb_bytes("own.dtb", dtb)
+    };
+    assert!(with(blob).device_tree().is_ok());
+    let error = with(plain).device_tree().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "the device tree own.dtb has no node {path}, so the guest would not find its device; add \
+             the node to it"
+        )
+    );
+}
+
 #[test]
 fn an_embedders_dcr_device_is_read_and_written() {
     let register = Arc::new(Mutex::new(Register {
@@ -267,7 +343,7 @@ impl VirtioDevice<GuestMemory> for Busy {
         data.fill(0);
     }
 
-    fn activate(&mut self, _link: Activation<GuestMemory>) {}
+    fn activate(&mut self, _activation: Activation<GuestMemory>) {}
 
     fn notify(&mut self, _queue: u16) {}
 

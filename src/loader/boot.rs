@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ppckvm_fdt::patch::PatchError;
 use ppckvm_fdt::tree::TreeError;
-use ppckvm_fdt::{Board, Patch, TreeOptions, UserTree, generate};
+use ppckvm_fdt::{Board, Node, Patch, TreeOptions, UserTree, generate};
 
 use crate::remedy::Remedy;
 
@@ -194,13 +194,15 @@ impl BootSpec {
         })
     }
 
-    /// The tree that the guest gets: the generated one with virtio devices in these MMIO slots, or
-    /// the one of the plan with what only the launcher knows filled in.
+    /// The tree that the guest gets: the generated one with virtio devices in these MMIO slots and
+    /// with nodes of the embedder's, or the one of the plan with what only the launcher knows filled
+    /// in.
     pub(crate) fn tree(
         &self,
         board: &Board,
         plan: &Plan,
         virtio: &[u8],
+        nodes: &[Node],
         ram: u32,
     ) -> Result<Vec<u8>, BootError> {
         let initrd = plan.initrd_range();
@@ -222,6 +224,7 @@ impl BootSpec {
             bootargs: self.append.clone().unwrap_or_default(),
             initrd,
             virtio: virtio.to_vec(),
+            extra_nodes: nodes.to_vec(),
             ..TreeOptions::default()
         };
         Ok(generate(board, &options)?)

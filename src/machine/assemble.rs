@@ -113,7 +113,7 @@ struct Given {
 
 impl Given {
     fn check(board: &Board, spec: &Spec, additions: &Additions) -> Result<Self, BuildError> {
-        let on_mmio = OnMmio::new(board, &virtio::named(spec, additions))?;
+        let on_mmio = OnMmio::new(board, &virtio::named(spec, additions), &additions.nodes)?;
         virtio::check(spec)?;
         let banks = sdram::banks(spec.memory.bytes())?;
         let kvm = Kvm::open(spec.accel)?;

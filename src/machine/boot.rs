@@ -21,7 +21,7 @@ pub(crate) fn device_tree(
 ) -> Result<Vec<u8>, BuildError> {
     sdram::banks(spec.memory.bytes())?;
     let plan = spec.boot.plan_of_tree(spec.ram_bytes())?;
-    let on_mmio = OnMmio::new(board, &virtio::named(spec, additions))?;
+    let on_mmio = OnMmio::new(board, &virtio::named(spec, additions), &additions.nodes)?;
     tree(spec, board, &plan, &on_mmio)
 }
 
@@ -74,5 +74,8 @@ fn tree(spec: &Spec, board: &Board, plan: &Plan, on_mmio: &OnMmio) -> Result<Vec
     if let Some((file, tree)) = plan.tree() {
         on_mmio.check(tree, file)?;
     }
-    Ok(spec.boot.tree(board, plan, &on_mmio.slots, ram)?)
+    let tree = spec
+        .boot
+        .tree(board, plan, &on_mmio.slots, &on_mmio.nodes, ram)?;
+    Ok(tree)
 }

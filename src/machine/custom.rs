@@ -5,12 +5,20 @@ use std::collections::BTreeMap;
 use ppckvm_api::GuestMemory;
 use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::{DcrDevice, IrqLine, MmioDevice};
+use ppckvm_fdt::Node;
 use ppckvm_fdt::board::{DcrRange, Interrupt, MmioRange};
 
 use crate::host::serial::{Console, Serial};
 use crate::machine::spec::place::Place;
 
 /// The wires of a device of the embedder's.
+///
+/// ```
+/// use ppckvm::vm_memory::{Bytes, GuestAddress};
+/// # fn f(wiring: ppckvm::Wiring) -> Result<(), ppckvm::vm_memory::GuestMemoryError> {
+/// let length: [u8; 4] = wiring.memory.read_obj(GuestAddress(0x1000))?;
+/// # Ok(()) }
+/// ```
 pub struct Wiring {
     /// The wire to the interrupt input that was asked for; it ends nowhere when none was.
     pub irq: IrqLine,
@@ -76,4 +84,6 @@ pub(crate) struct Additions {
     pub mmio: Vec<CustomDevice<MmioRange, MakeMmio>>,
     pub dcr: Vec<CustomDevice<DcrRange, MakeDcr>>,
     pub virtio: Vec<CustomVirtio>,
+    /// Nodes of the generated device tree.
+    pub nodes: Vec<Node>,
 }

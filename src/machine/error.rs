@@ -158,6 +158,17 @@ pub enum AttachError {
         /// The number of devices that the tree describes.
         described: usize,
     },
+    /// A node that was added for the generated tree is missing from the user's or the kernel's own.
+    #[error(
+        "the device tree {} has no node {node}, so the guest would not find its device; add the node \
+         to it", .file.display()
+    )]
+    NodeNotInTree {
+        /// The node's path.
+        node: String,
+        /// The tree's file.
+        file: PathBuf,
+    },
     /// A device has no legacy interface, and one was asked for.
     #[error("{name}: {error}")]
     NoLegacy {
@@ -175,7 +186,7 @@ impl AttachError {
             AttachError::NoMmioSlot { .. } => Some(Remedy::FreeMmioSlot),
             AttachError::NoPciSlot { .. } => Some(Remedy::FreePciSlot),
             AttachError::NotInTree { .. } => Some(Remedy::AttachOverPci),
-            AttachError::NoLegacy { .. } => None,
+            AttachError::NodeNotInTree { .. } | AttachError::NoLegacy { .. } => None,
         }
     }
 }

@@ -45,7 +45,11 @@ impl Machine {
         // Opened once: what comes through a pipe cannot be read again.
         let kernel = spec.boot.open(ram)?;
         let contents = spec.boot.describe(kernel.as_ref(), ram)?;
-        let on_mmio = OnMmio::new(&board, &virtio::named(spec, &self.additions))?;
+        let on_mmio = OnMmio::new(
+            &board,
+            &virtio::named(spec, &self.additions),
+            &self.additions.nodes,
+        )?;
         let plan = spec.boot.plan(kernel, ram).map_err(BuildError::from);
         let plan = plan.and_then(|plan| {
             let kernel = plan.kernel();

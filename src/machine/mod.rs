@@ -20,6 +20,7 @@ use std::time::Duration;
 use ppckvm_api::{Accel, Clock};
 use ppckvm_devices::{DcrDevice, MmioDevice};
 use ppckvm_fdt::Board;
+use ppckvm_fdt::Node;
 use ppckvm_fdt::board::{DcrRange, Interrupt, MmioRange};
 
 use crate::host::serial::Console;
@@ -230,7 +231,7 @@ impl Machine {
     }
 
     /// Adds a device of the embedder's at `size` bytes from guest physical address `base`, with a
-    /// wire to `interrupt`. The generated device tree does not describe it.
+    /// wire to `interrupt`. [`Machine::tree_node`] describes it in the generated device tree.
     pub fn mmio_device(
         mut self,
         base: u32,
@@ -246,6 +247,28 @@ impl Machine {
             interrupt,
             make: Box::new(make),
         });
+        self
+    }
+
+    /// Adds a node to the generated device tree, under `/plb/opb`, where Linux' 44x platform code finds
+    /// devices.
+    ///
+    /// In place of the generated tree, a user's or a kernel's own is used as it is: it must have the
+    /// node already.
+    ///
+    /// ```
+    /// use ppckvm::{Board, Interrupt, Machine, MmioRange, Tree, Trigger, device_node};
+    ///
+    /// let registers = MmioRange::new(Board::FREE_MMIO[0].base, 0x100);
+    /// let input = Interrupt::uic0(29, Trigger::LevelHigh);
+    /// let node = device_node("timer", "acme,timer", registers, Some(input));
+    /// let blob = Machine::new().tree_node(node.clone()).device_tree()?;
+    /// let tree = Tree::parse(&blob).expect("it is well formed");
+    /// assert_eq!(tree.node("/plb/opb/timer@ef710000"), Some(&node));
+    /// # Ok::<(), ppckvm::BuildError>(())
+    /// ```
+    pub fn tree_node(mut self, node: Node) -> Self {
+        self.additions.nodes.push(node);
         self
     }
 

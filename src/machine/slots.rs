@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ppckvm_fdt::{Board, UserTree};
+use ppckvm_fdt::{Board, Node, UserTree};
 
 use crate::machine::error::AttachError;
 use crate::machine::spec::place::Bus;
@@ -16,17 +16,19 @@ pub(crate) enum Slot {
     Pci(usize),
 }
 
-/// The devices on MMIO, which a kernel finds only where its device tree describes them.
+/// Devices that a kernel finds only where its device tree describes them: those on MMIO.
 pub(crate) struct OnMmio {
     /// The MMIO slots that they have.
     pub slots: Vec<u8>,
     /// The names of those that the user attached: all but the entropy device that is there anyway.
     asked: Vec<String>,
+    /// Nodes of the embedder's for the generated tree.
+    pub nodes: Vec<Node>,
 }
 
 impl OnMmio {
     /// The devices on MMIO among all of a machine's.
-    pub fn new(board: &Board, devices: &[Named]) -> Result<Self, AttachError> {
+    pub fn new(board: &Board, devices: &[Named], nodes: &[Node]) -> Result<Self, AttachError> {
         let mmio = |slot| match slot {
             Slot::Mmio(slot) => Some(slot),
             Slot::Pci(_) => None,
@@ -37,11 +39,19 @@ impl OnMmio {
         Ok(OnMmio {
             slots: slots.into_iter().filter_map(mmio).collect(),
             asked: asked.map(|device| device.name.clone()).collect(),
+            nodes: nodes.to_vec(),
         })
     }
 
-    /// Checks that a tree which is not ours describes as many as the user attached.
+    /// Checks that a tree which is not ours describes as many as the user attached, and has the nodes
+    /// that were added.
     pub fn check(&self, tree: &UserTree, file: &Path) -> Result<(), AttachError> {
+        let path = |node: &Node| format!("/plb/opb/{}", node.name);
+        let mut paths = self.nodes.iter().map(path);
+        if let Some(node) = paths.find(|path| tree.tree().node(path).is_none()) {
+            let file = file.into();
+            return Err(AttachError::NodeNotInTree { node, file });
+        }
         let described = tree.count("virtio,mmio");
         match self.asked.get(described) {
             None => Ok(()),
@@ -59,6 +69,13 @@ impl OnMmio {
             tracing::warn!(
                 "{name} is on mmio, and the kernel image has a device tree of its own: unless that \
                  describes a virtio,mmio device, the guest does not find it; take bus=pci"
+            );
+        }
+        if let Some(node) = self.nodes.first() {
+            tracing::warn!(
+                "the kernel image has a device tree of its own: unless that has the node {}, the guest \
+                 does not find its device",
+                node.name
             );
         }
     }
