@@ -402,6 +402,41 @@ fn a_folder_that_names_one_above_is_found() {
     );
 }
 
+/// The paths in a document's code spans, each with a folder or an ending.
+fn paths_named(document: &str) -> Vec<&str> {
+    let spans = document
+        .split("\n```")
+        .step_by(2)
+        .flat_map(|text| text.split('`').skip(1).step_by(2));
+    let is_path = |span: &&str| {
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
+        span.chars().all(plain) && span.contains('/') && !span.starts_with('/')
+    };
+    spans.filter(is_path).collect()
+}
+
+#[test]
+fn the_map_of_the_design_names_files_that_exist() {
+    let document = fs::read_to_string(root().join("docs/design.md")).unwrap();
+    let paths = paths_named(&document);
+    assert!(paths.len() > 15, "{paths:?}");
+    // The flows name the crates of `kernel-glue` without it.
+    let exists = |path: &str| {
+        let folders = ["", "kernel-glue"];
+        folders
+            .iter()
+            .any(|folder| root().join(folder).join(path).exists())
+    };
+    let missing: Vec<_> = paths.into_iter().filter(|path| !exists(path)).collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn paths_of_a_document_are_found() {
+    let document = "`src/vm/run.rs`, `stb`, `/dev/kvm` and\n```\n`a/b.rs`\n```\n`fdt/`";
+    assert_eq!(paths_named(document), ["src/vm/run.rs", "fdt/"]);
+}
+
 #[test]
 fn a_ring_is_found_and_a_line_is_none() {
     let crate_of = |files: &[(&str, &str)]| -> BTreeMap<Module, String> {
