@@ -9,8 +9,8 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use ppckvm::testing::PATIENCE;
-use ppckvm::{Clock, Cpu, Machine, OnReset, Outcome, Reached, ResetKind, Until};
+use ppckvm::testing::Guest;
+use ppckvm::{Clock, Cpu, Machine, OnReset, Outcome, ResetKind};
 
 fn guest(name: &str) -> PathBuf {
     let folder = std::env::var_os("BARE_GUESTS").unwrap_or_else(|| {
@@ -30,18 +30,14 @@ fn guest(name: &str) -> PathBuf {
 
 /// Boots a guest to its end. Time is counted in instructions: the same run each time.
 fn boot(name: &str, cpu: Cpu, on_reset: OnReset) -> (Outcome, String) {
-    let mut vm = Machine::new()
+    let machine = Machine::new()
         .kernel(guest(name))
         .cpu(cpu)
         .clock(Clock::Virtual)
-        .on_reset(on_reset)
-        .build()
-        .unwrap();
-    let outcome = match vm.run_until(Until::end().within(PATIENCE)) {
-        Reached::End(outcome) => outcome,
-        other => panic!("{other:?} before the end of {name}:\n{}", vm.output_text()),
-    };
-    (outcome, vm.output_text())
+        .on_reset(on_reset);
+    let mut guest = Guest::start(machine).unwrap();
+    let outcome = guest.end().unwrap();
+    (outcome, guest.vm.output_text())
 }
 
 /// Holds what a guest printed against the checks that it must have made, in their order.

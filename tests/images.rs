@@ -9,31 +9,18 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use ppckvm::{Machine, MemorySize, Reached, Until, Vm};
+use ppckvm::{Machine, MemorySize};
 use support::guest;
+use support::linux::Linux;
 use tempfile::TempDir;
-
-/// Many times what any of these boots takes; only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(240);
 
 const USER_SPACE: &str = "guest: user space is up";
 
-fn run_until(vm: &mut Vm, text: &str) {
-    let reached = vm.run_until(Until::text(text).within(PATIENCE));
-    assert_eq!(
-        reached,
-        Reached::Text,
-        "no {text:?} in:\n{}",
-        vm.output_text()
-    );
-}
-
 /// Boots a kernel with the test root file system and gives what it printed.
 fn boots(machine: Machine) -> String {
-    let mut vm = machine.append("console=ttyS0").build().unwrap();
-    run_until(&mut vm, USER_SPACE);
+    let mut vm = Linux::start(machine.append("console=ttyS0"));
+    vm.wait_for(USER_SPACE);
     vm.output_text()
 }
 
@@ -272,12 +259,12 @@ fn assert_lines(output: &str, lines: &[&str]) {
 
 #[test]
 fn a_cuimage_boots_with_the_clocks_of_the_board() {
-    let mut vm = with_disk(guest("BAMBOO_CUIMAGE"))
-        .memory(MemorySize::from_bytes(128 << 20))
-        .append("console=ttyS0 panic=1 from-the-launcher")
-        .build()
-        .unwrap();
-    run_until(&mut vm, USER_SPACE);
+    let mut vm = Linux::start(
+        with_disk(guest("BAMBOO_CUIMAGE"))
+            .memory(MemorySize::from_bytes(128 << 20))
+            .append("console=ttyS0 panic=1 from-the-launcher"),
+    );
+    vm.wait_for(USER_SPACE);
     let output = vm.output_text();
     assert_lines(&output, &CLOCKS);
     assert_lines(
@@ -294,12 +281,9 @@ fn a_cuimage_boots_with_the_clocks_of_the_board() {
 
 #[test]
 fn a_treeimage_boots_with_the_clocks_of_the_board() {
-    let mut vm = Machine::new()
-        .kernel(guest("BAMBOO_TREEIMAGE"))
-        .build()
-        .unwrap();
+    let mut vm = Linux::start(Machine::new().kernel(guest("BAMBOO_TREEIMAGE")));
     // It takes no initrd, so this is as far as it comes.
-    run_until(&mut vm, "Unable to mount root fs");
+    vm.wait_for("Unable to mount root fs");
     let output = vm.output_text();
     assert_lines(&output, &CLOCKS);
     assert_lines(
@@ -315,11 +299,8 @@ fn a_treeimage_boots_with_the_clocks_of_the_board() {
 
 #[test]
 fn a_simpleimage_boots_from_what_is_inside_it() {
-    let mut vm = Machine::new()
-        .kernel(guest("BAMBOO_SIMPLEIMAGE"))
-        .build()
-        .unwrap();
-    run_until(&mut vm, "Unable to mount root fs");
+    let mut vm = Linux::start(Machine::new().kernel(guest("BAMBOO_SIMPLEIMAGE")));
+    vm.wait_for("Unable to mount root fs");
     let output = vm.output_text();
     assert_lines(
         &output,
@@ -358,15 +339,11 @@ fn as_stock(simple: &[u8]) -> Vec<u8> {
 fn a_stock_simpleimage_gets_its_memory_and_clocks() {
     let workshop = Workshop::new();
     let simple = fs::read(guest("BAMBOO_SIMPLEIMAGE")).unwrap();
-    let mut vm = Machine::new()
-        .kernel(workshop.file("simpleImage.bamboo", &as_stock(&simple)))
-        .build()
-        .unwrap();
-    // The kernel tells this with its own console, so its clocks are right too.
-    run_until(
-        &mut vm,
-        "node   0: [mem 0x0000000000000000-0x000000000fffffff]",
+    let mut vm = Linux::start(
+        Machine::new().kernel(workshop.file("simpleImage.bamboo", &as_stock(&simple))),
     );
+    // The kernel tells this with its own console, so its clocks are right too.
+    vm.wait_for("node   0: [mem 0x0000000000000000-0x000000000fffffff]");
 }
 
 #[test]
@@ -402,8 +379,8 @@ fn a_wrapper_inside_a_compressed_uimage_boots() {
         "-d",
         &data,
     ]);
-    let mut vm = Machine::new().kernel(image).build().unwrap();
-    run_until(&mut vm, "Linux version 6.1");
+    let mut vm = Linux::start(Machine::new().kernel(image));
+    vm.wait_for("Linux version 6.1");
 }
 
 #[test]
@@ -492,15 +469,15 @@ fn bad_images_end_with_status_1_and_one_line() {
 #[test]
 fn an_initrd_is_whole_below_the_memory_that_the_kernel_is_told_to_use() {
     for (memory, limit) in [(256, 200), (1024, 496), (64, 32)] {
-        let mut vm = with_disk(guest("KERNEL_UIMAGE"))
-            .memory(MemorySize::from_bytes(memory << 20))
-            .append(format!("console=ttyS0 mem={limit}M"))
-            .build()
-            .unwrap();
-        run_until(&mut vm, USER_SPACE);
+        let mut vm = Linux::start(
+            with_disk(guest("KERNEL_UIMAGE"))
+                .memory(MemorySize::from_bytes(memory << 20))
+                .append(format!("console=ttyS0 mem={limit}M")),
+        );
+        vm.wait_for(USER_SPACE);
         // A program of the initrd that is read after the kernel has freed what it does not use.
         vm.write("md5sum /bin/busybox && echo read-$((40 + 2))\n");
-        run_until(&mut vm, "read-42");
+        vm.wait_for("read-42");
     }
 }
 

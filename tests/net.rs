@@ -13,46 +13,15 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Barrier};
 use std::thread;
-use std::time::Duration;
 
-use ppckvm::{DeviceSpec, Machine, Net, Network, Place, Reached, Until, UserNet, Vm, frame_queues};
+use ppckvm::{DeviceSpec, Machine, Net, Network, Place, UserNet, frame_queues};
 use sha2::{Digest, Sha256};
 use support::guest;
+use support::linux::{self, Linux, PROMPT};
 
-/// Many times what any of these takes; only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(240);
-
-const PROMPT: &str = "~ # ";
-
-fn boot(net: impl Into<DeviceSpec>) -> Vm {
-    let mut vm = Machine::new()
-        .kernel(guest("KERNEL_UIMAGE"))
-        .initrd(guest("ROOTFS"))
-        .append("console=ttyS0 quiet")
-        .device(net)
-        .build()
-        .unwrap();
-    wait_for(&mut vm, PROMPT);
-    vm
-}
-
-fn wait_for(vm: &mut Vm, text: &str) {
-    let reached = vm.run_until(Until::text(text).within(PATIENCE));
-    let output = vm.output_text();
-    assert_eq!(reached, Reached::Text, "no {text:?} in:\n{output}");
-}
-
-/// Types a command, wants status 0, and gives what it printed.
-fn command(vm: &mut Vm, line: &str) -> String {
-    let before = vm.output().len();
-    // The shell computes the mark, so that its echo of this line does not hold it.
-    vm.write(format!("{line}; echo status-$?-$((40+2))\n"));
-    wait_for(vm, "-42");
-    wait_for(vm, PROMPT);
-    let output = vm.output();
-    let text = String::from_utf8_lossy(&output[before..]).replace('\r', "");
-    assert!(text.contains("status-0-42"), "`{line}` failed:\n{text}");
-    text
+/// The test guest with a network device, at its prompt.
+fn boot(net: impl Into<DeviceSpec>) -> Linux {
+    Linux::boot(linux::machine().device(net))
 }
 
 /// A web server on loopback: `/N` has N bytes, `/together/N` answers when N others have asked too.
@@ -172,33 +141,31 @@ fn the_user_network_has_all_that_a_guest_needs() {
     net.pcap = Some(pcap.clone());
     let mut vm = boot(net);
 
-    let lease = command(&mut vm, "udhcpc -i eth0 -n -q");
+    let lease = vm.output_of("udhcpc -i eth0 -n -q");
     assert!(lease.contains("10.0.2.15"), "{lease}");
-    let ping = command(&mut vm, "ping -c 3 10.0.2.2");
+    let ping = vm.output_of("ping -c 3 10.0.2.2");
     assert!(
         ping.contains("3 packets received, 0% packet loss"),
         "{ping}"
     );
 
     // From the host, by name.
-    let sum = command(
-        &mut vm,
-        &format!("wget -q -O /tmp/in http://web.example:{port}/{SIZE} && sha256sum /tmp/in"),
-    );
+    let sum = vm.output_of(&format!(
+        "wget -q -O /tmp/in http://web.example:{port}/{SIZE} && sha256sum /tmp/in"
+    ));
     assert!(sum.contains(&sha256(&bytes(SIZE))), "{sum}");
 
     // Through a forwarded port, out of the guest and into it.
-    command(&mut vm, "httpd -p 80 -h /tmp");
+    vm.output_of("httpd -p 80 -h /tmp");
     let answer = meanwhile(move || get(inward, "/in"));
-    let body = loop {
-        vm.run_until(Until::text("never").within(Duration::from_millis(20)));
-        if let Ok(body) = answer.try_recv() {
-            break body;
-        }
-    };
+    let mut body = None;
+    vm.wait_until("what comes out of the guest", |_| {
+        body = answer.try_recv().ok();
+        body.is_some()
+    });
+    let body = body.unwrap();
     assert!(body == bytes(SIZE), "{} bytes came out", body.len());
-    let before = vm.output().len();
-    vm.write("nc -l -p 9000 >/tmp/out; sha256sum /tmp/out\n");
+    vm.type_line("nc -l -p 9000 >/tmp/out; sha256sum /tmp/out");
     let sent = meanwhile(move || {
         loop {
             // Refused until the guest listens.
@@ -211,28 +178,21 @@ fn the_user_network_has_all_that_a_guest_needs() {
             }
         }
     });
-    wait_for(&mut vm, &sha256(&bytes(SIZE)));
-    wait_for(&mut vm, PROMPT);
+    let sum = vm.answer();
+    assert!(sum.contains(&sha256(&bytes(SIZE))), "{sum}");
     drop(sent);
-    assert!(vm.output().len() > before);
 
     // A hundred connections that all are open before the first is answered.
-    let all = command(
-        &mut vm,
-        &format!(
-            "for i in $(seq {PARALLEL}); do \
+    let all = vm.output_of(&format!(
+        "for i in $(seq {PARALLEL}); do \
              wget -q -O /tmp/p$i http://10.0.2.2:{port}/together/$i & done; wait; \
              cat /tmp/p* | sort -u | wc -l"
-        ),
-    );
-    assert!(all.contains(&format!("\n{PARALLEL}\n")), "{all}");
+    ));
+    let expected = PARALLEL.to_string();
+    assert!(all.lines().any(|line| line == expected), "{all}");
 
     let refused = free_port();
-    let before = vm.output().len();
-    vm.write(format!("wget -O- http://10.0.2.2:{refused}/\n"));
-    wait_for(&mut vm, PROMPT);
-    let output = vm.output();
-    let text = String::from_utf8_lossy(&output[before..]).into_owned();
+    let text = vm.command(&format!("wget -O- http://10.0.2.2:{refused}/"));
     assert!(text.contains("Connection refused"), "{text}");
 
     // What was captured is all there while the guest still runs.
@@ -271,19 +231,13 @@ fn works_at(place: Place) {
     let mut net = Net::new(Network::User(UserNet::default()));
     net.mac = Some("52:54:00:ab:cd:ef".parse().unwrap());
     let mut vm = boot(net.at(place));
-    command(
-        &mut vm,
-        "ip link set eth0 up && ip addr add 10.0.2.15/24 dev eth0 && ping -c 1 10.0.2.2",
-    );
-    let link = command(&mut vm, "ip link show eth0");
+    vm.output_of("ip link set eth0 up && ip addr add 10.0.2.15/24 dev eth0 && ping -c 1 10.0.2.2");
+    let link = vm.output_of("ip link show eth0");
     assert!(link.contains("52:54:00:ab:cd:ef"), "{link}");
-    let sum = command(
-        &mut vm,
-        &format!(
-            "wget -q -O /tmp/in http://10.0.2.2:{port}/{SIZE} && sha256sum /tmp/in && \
+    let sum = vm.output_of(&format!(
+        "wget -q -O /tmp/in http://10.0.2.2:{port}/{SIZE} && sha256sum /tmp/in && \
              nc 10.0.2.2 {sink_port} </tmp/in"
-        ),
-    );
+    ));
     assert!(sum.contains(&sha256(&bytes(SIZE))), "{sum}");
     let seen = sunk.recv().unwrap();
     assert!(seen == bytes(SIZE), "{} bytes came out", seen.len());
@@ -337,21 +291,13 @@ fn frames_go_between_a_program_and_the_guest() {
             .to_string()
             .contains("another device's")
     );
-    command(
-        &mut vm,
-        "ip link set eth0 up && ip addr add 10.9.0.2/24 dev eth0",
-    );
+    vm.output_of("ip link set eth0 up && ip addr add 10.9.0.2/24 dev eth0");
     while port.try_receive().is_some() {}
     port.send(who_has([10, 9, 0, 2])).unwrap();
-    let mut patience = 1000;
-    loop {
-        vm.run_until(Until::text("never").within(Duration::from_millis(20)));
-        match port.try_receive() {
-            Some(frame) if is_arp_reply(&frame, [10, 9, 0, 2]) => break,
-            _ => patience -= 1,
-        }
-        assert!(patience > 0, "the guest does not answer");
-    }
+    vm.wait_until("an answer", |_| {
+        let frame = port.try_receive();
+        frame.is_some_and(|frame| is_arp_reply(&frame, [10, 9, 0, 2]))
+    });
 }
 
 #[test]
@@ -361,10 +307,7 @@ fn a_unix_socket_speaks_passts_framing() {
     let listener = UnixListener::bind(&path).unwrap();
     let mut vm = boot(Net::new(Network::Unix(path)));
     let (mut peer, _) = listener.accept().unwrap();
-    command(
-        &mut vm,
-        "ip link set eth0 up && ip addr add 10.9.0.2/24 dev eth0",
-    );
+    vm.output_of("ip link set eth0 up && ip addr add 10.9.0.2/24 dev eth0");
     let answered = meanwhile(move || {
         let frame = who_has([10, 9, 0, 2]);
         peer.write_all(&(frame.len() as u32).to_be_bytes()).unwrap();
@@ -379,12 +322,7 @@ fn a_unix_socket_speaks_passts_framing() {
             }
         }
     });
-    let mut patience = 1000;
-    while answered.try_recv().is_err() {
-        vm.run_until(Until::text("never").within(Duration::from_millis(20)));
-        patience -= 1;
-        assert!(patience > 0, "the guest does not answer");
-    }
+    vm.wait_until("an answer", |_| answered.try_recv().is_ok());
 }
 
 /// A network namespace of this test's, which goes with it.

@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use ppckvm::testing::PATIENCE;
-use ppckvm::{Cpu, Machine, Outcome, Reached, ResetKind, Until};
+use ppckvm::{Cpu, Machine, Outcome, ResetKind};
 use support::guest;
+use support::linux::Linux;
 
 /// The programs, so that none vanishes.
 const PROGRAMS: [&str; 15] = [
@@ -83,20 +83,16 @@ fn difference(got: &str, expected: &str) -> String {
 #[test]
 fn programs_print_the_same_as_under_qemu() {
     let programs = folder();
-    let mut vm = Machine::new()
+    let machine = Machine::new()
         .kernel(guest("KERNEL_VMLINUX"))
         .initrd_bytes("root file system with programs", initrd(&programs))
         // A program that is killed must not have the kernel print between the lines.
         .append("console=ttyS0 quiet loglevel=1 ppckvm.run=\"sh /user/run\"")
-        .cpu(Cpu::Auto)
-        .build()
-        .unwrap();
-    let reached = vm.run_until(Until::end().within(PATIENCE));
-    let console = vm.output_text().replace("\r\n", "\n");
-    assert!(
-        matches!(reached, Reached::End(Outcome::Reset(ResetKind::System))),
-        "{reached:?}\n{console}"
-    );
+        .cpu(Cpu::Auto);
+    let mut linux = Linux::start(machine);
+    let outcome = linux.end();
+    let console = linux.output_text().replace("\r\n", "\n");
+    assert_eq!(outcome, Outcome::Reset(ResetKind::System), "{console}");
     let outputs = outputs(&console);
     let mut wrong = Vec::new();
     let mut bytes = 0;

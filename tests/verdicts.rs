@@ -11,19 +11,15 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use ppckvm::postmortem::Source;
-use ppckvm::testing::PATIENCE;
 use ppckvm::{
-    Clock, Console, Hang, Machine, MemorySize, OnPanic, OnReset, Outcome, Reached, ResetKind,
-    Until, Vm,
+    Clock, Console, Hang, Machine, MemorySize, OnPanic, OnReset, Outcome, Reached, ResetKind, Until,
 };
 use support::asm::{Asm, UIC0, spr};
 use support::guest;
+use support::linux::{Linux, PROMPT};
 
 /// The device through which a guest reports its panic.
 const PVPANIC: u32 = 0xEF7F_E000;
-
-/// What the shell of the test guests asks with.
-const PROMPT: &str = "~ # ";
 
 /// Linux and the test guests' root, with a command that `/init` runs.
 fn linux(kernel: &str, run: &str) -> Machine {
@@ -40,15 +36,8 @@ fn rootless(kernel: &str, append: &str) -> Machine {
         .append(format!("console=ttyS0 {append}"))
 }
 
-fn end_of(vm: &mut Vm) -> Outcome {
-    match vm.run_until(Until::end().within(PATIENCE)) {
-        Reached::End(outcome) => outcome,
-        other => panic!("{other:?} before the end of:\n{}", vm.output_text()),
-    }
-}
-
 fn outcome(machine: Machine) -> Outcome {
-    end_of(&mut machine.build().unwrap())
+    Linux::start(machine).end()
 }
 
 /// What a panic said of its reason.
@@ -72,8 +61,8 @@ const CRASH: &str = "echo c > /proc/sysrq-trigger";
 #[test]
 fn no_root_is_a_panic_on_both_kernels() {
     for kernel in ["KERNEL_UIMAGE", "BAMBOO_UIMAGE"] {
-        let mut vm = rootless(kernel, "").build().unwrap();
-        let outcome = end_of(&mut vm);
+        let mut vm = Linux::start(rootless(kernel, ""));
+        let outcome = vm.end();
         let reason = message(&outcome);
         assert!(
             reason.contains("Unable to mount root fs on"),
@@ -125,21 +114,20 @@ fn a_panic_with_reboots_allowed_still_ends_the_run() {
 
 #[test]
 fn a_continued_panic_with_reboots_boots_again() {
-    let mut vm = rootless("KERNEL_VMLINUX", "panic=-1")
-        .on_panic(OnPanic::Continue)
-        .on_reset(OnReset::Reboot)
-        .build()
-        .unwrap();
+    let mut vm = Linux::start(
+        rootless("KERNEL_VMLINUX", "panic=-1")
+            .on_panic(OnPanic::Continue)
+            .on_reset(OnReset::Reboot),
+    );
     for _ in 0..3 {
-        let banner = Until::text("Linux version").within(PATIENCE);
-        assert_eq!(vm.run_until(banner), Reached::Text);
+        vm.wait_for("Linux version");
     }
 }
 
 #[test]
 fn a_crash_is_a_panic_with_a_back_trace() {
-    let mut vm = linux("KERNEL_VMLINUX", CRASH).build().unwrap();
-    let outcome = end_of(&mut vm);
+    let mut vm = Linux::start(linux("KERNEL_VMLINUX", CRASH));
+    let outcome = vm.end();
     assert!(
         message(&outcome).contains("sysrq triggered crash"),
         "{outcome:?}"
@@ -194,8 +182,8 @@ fn a_silent_panic_is_known_by_its_device_or_its_memory() {
         if let Some(symbols) = symbols {
             machine = machine.symbols(guest(symbols));
         }
-        let mut vm = machine.build().unwrap();
-        let outcome = end_of(&mut vm);
+        let mut vm = Linux::start(machine);
+        let outcome = vm.end();
         assert!(
             message(&outcome).contains("Unable to mount root fs"),
             "{kernel}: {outcome:?}"
@@ -236,8 +224,8 @@ fn halt_is_recognised_on_both_kernels() {
 #[test]
 fn a_silent_halt_is_known_by_its_symbols() {
     let quiet = "console=ttyS0 loglevel=0 ppckvm.run=\"halt -f\"";
-    let mut vm = linux("KERNEL_VMLINUX", "").append(quiet).build().unwrap();
-    assert_eq!(end_of(&mut vm), Outcome::Halted);
+    let mut vm = Linux::start(linux("KERNEL_VMLINUX", "").append(quiet));
+    assert_eq!(vm.end(), Outcome::Halted);
     assert!(!vm.output_text().contains("alted"), "{}", vm.output_text());
 }
 
@@ -299,7 +287,7 @@ fn a_wait_that_an_interrupt_or_a_timer_can_end_is_none() {
         .mtspr(22, 3);
     for source in [interrupt, decrementer] {
         let program = source.li(3, 0x0004_8000).mtmsr(3).spin();
-        let mut vm = small(program).build().unwrap();
+        let mut vm = Linux::start(small(program));
         let wait = vm.run_until(Until::time(Duration::from_millis(300)));
         assert_eq!(wait, Reached::Deadline);
     }
@@ -556,8 +544,8 @@ fn what_a_program_writes_into_the_kernels_log_is_no_panic() {
         linux("KERNEL_UIMAGE", says).symbols(guest("SYSTEM_MAP")),
         linux("BAMBOO_VMLINUX", says),
     ] {
-        let mut vm = machine.build().unwrap();
-        assert_eq!(end_of(&mut vm), Outcome::Halted);
+        let mut vm = Linux::start(machine);
+        assert_eq!(vm.end(), Outcome::Halted);
         assert!(
             vm.output_text()
                 .contains("Kernel panic - not syncing: not me")
@@ -574,8 +562,8 @@ fn a_panic_that_the_guest_does_not_come_back_from_is_said_when_the_time_is_over(
     let machine = rootless("KERNEL_UIMAGE", "panic=0")
         .on_panic(OnPanic::Continue)
         .timeout(Duration::from_secs(10));
-    let mut vm = machine.build().unwrap();
-    let outcome = end_of(&mut vm);
+    let mut vm = Linux::start(machine);
+    let outcome = vm.end();
     assert_eq!(outcome.exit_status(), 34, "{outcome}");
     let line = outcome.to_string();
     assert!(
@@ -586,10 +574,9 @@ fn a_panic_that_the_guest_does_not_come_back_from_is_said_when_the_time_is_over(
     let machine = rootless("KERNEL_VMLINUX", "panic=-1")
         .on_panic(OnPanic::Continue)
         .on_reset(OnReset::Reboot);
-    let mut vm = machine.build().unwrap();
+    let mut vm = Linux::start(machine);
     for _ in 0..2 {
-        let banner = Until::text("Linux version").within(PATIENCE);
-        assert_eq!(vm.run_until(banner), Reached::Text);
+        vm.wait_for("Linux version");
     }
     vm.stopper().stop();
     assert_eq!(vm.run(), Outcome::Stopped);
@@ -713,14 +700,13 @@ fn symbols_that_are_none_are_refused_before_the_start() {
 
 #[test]
 fn a_prompt_before_the_panic_hides_nothing() {
-    let mut vm = Machine::new()
-        .kernel(guest("KERNEL_UIMAGE"))
-        .initrd(guest("ROOTFS"))
-        .append("console=ttyS0")
-        .build()
-        .unwrap();
-    let prompt = vm.run_until(Until::text(PROMPT).within(PATIENCE));
-    assert_eq!(prompt, Reached::Text);
+    let mut vm = Linux::start(
+        Machine::new()
+            .kernel(guest("KERNEL_UIMAGE"))
+            .initrd(guest("ROOTFS"))
+            .append("console=ttyS0"),
+    );
+    vm.wait_for(PROMPT);
     vm.write(format!("{CRASH}\n"));
-    assert!(message(&end_of(&mut vm)).contains("sysrq triggered crash"));
+    assert!(message(&vm.end()).contains("sysrq triggered crash"));
 }
