@@ -5,7 +5,9 @@
 //! must be true of it.
 
 use ppckvm_api::GuestMemory;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use crate::loader::symbols::{KERNEL_BASE, Symbols};
 
@@ -95,6 +97,11 @@ pub(super) trait Ram {
     fn size(&self) -> u32;
     /// Fills `bytes` from `gpa`; whether all of it is RAM.
     fn read(&self, gpa: u32, bytes: &mut [u8]) -> bool;
+    /// Whether so many bytes from `gpa` were never written, so that the host need not find pages for
+    /// them to read that they are 0.
+    fn is_untouched(&self, _gpa: u32, _bytes: u32) -> bool {
+        false
+    }
 }
 
 /// A guest's RAM.
@@ -107,6 +114,20 @@ impl Ram for Physical<'_> {
 
     fn read(&self, gpa: u32, bytes: &mut [u8]) -> bool {
         self.0.read_slice(bytes, GuestAddress(gpa.into())).is_ok()
+    }
+
+    fn is_untouched(&self, gpa: u32, bytes: u32) -> bool {
+        let Some((region, offset)) = self.0.to_region_addr(GuestAddress(gpa.into())) else {
+            return false;
+        };
+        let Some(file) = region.file_offset() else {
+            return false;
+        };
+        let start = file.start() + offset.0;
+        match seek(file.file(), SeekFrom::Data(start)) {
+            Ok(data) => data >= start + u64::from(bytes),
+            Err(error) => error == Errno::NXIO,
+        }
     }
 }
 
@@ -218,7 +239,11 @@ impl Rings {
 
 /// Where in the chunk of RAM at `gpa` a word could be the structure's first.
 fn candidates(ram: &impl Ram, gpa: u32, end: u32) -> Vec<u32> {
-    let mut bytes = vec![0; (end - gpa).min(CHUNK) as usize];
+    let count = (end - gpa).min(CHUNK);
+    if ram.is_untouched(gpa, count) {
+        return Vec::new();
+    }
+    let mut bytes = vec![0; count as usize];
     if !ram.read(gpa, &mut bytes) {
         return Vec::new();
     }
@@ -299,6 +324,21 @@ mod tests {
         fn put(&mut self, gpa: u32, word: u32) {
             self.0[gpa as usize..][..4].copy_from_slice(&word.to_be_bytes());
         }
+    }
+
+    #[test]
+    fn a_search_takes_no_memory_for_ram_that_was_never_written() {
+        let ram = crate::vm::ram::Ram::new(64 << 20).unwrap();
+        let before = ram.resident().unwrap();
+        assert!(records(&Physical(&ram.memory), None).is_none());
+        assert_eq!(ram.resident().unwrap(), before);
+        // What was written is looked at, and what was not is not: a log's first word, and nothing.
+        let at = GuestAddress(0x0130_0000);
+        ram.memory.write_obj(4_u32.to_be(), at).unwrap();
+        let physical = Physical(&ram.memory);
+        assert!(!physical.is_untouched(0x0130_0000, CHUNK));
+        assert_eq!(candidates(&physical, 0x0130_0000, 64 << 20), [0x0130_0000]);
+        assert!(physical.is_untouched(0x0230_0000, CHUNK));
     }
 
     const PRB: u32 = 0x100;
