@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::directory::Directory;
 use super::folder::{File, Folder, LONGEST_PATH, Name, device, file_type, stat};
+use crate::host::descriptors::Descriptors;
 
 /// How much of the host a guest may hold through one share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,20 +19,21 @@ pub struct Limits {
     pub fids: usize,
     /// Descriptors. A fid beyond them is a path until it is used.
     pub descriptors: usize,
+    /// Descriptors that all devices have together.
+    pub process: Descriptors,
     /// Bytes of all fids' paths.
     pub path_bytes: usize,
 }
 
 impl Limits {
-    /// What suits this process: a quarter of the files that it may open, for each share.
+    /// What suits this process: what any device may hold of the files that it may open, and no
+    /// more than 32,768.
     pub fn of_this_process() -> Self {
-        let open_files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let quarter = open_files.map_or(usize::MAX, |most| {
-            usize::try_from(most / 4).unwrap_or(usize::MAX)
-        });
+        let process = Descriptors::of_process();
         Limits {
             fids: 256 << 10,
-            descriptors: quarter.clamp(16, 32 << 10),
+            descriptors: process.half().min(32 << 10),
+            process,
             path_bytes: 64 << 20,
         }
     }
@@ -255,16 +257,32 @@ impl Fids {
             return Err(Errno::NFILE);
         }
         self.remove(number);
-        if matches!(fid.hold, Hold::Path) {
-        } else if self.descriptors >= self.limits.descriptors {
-            fid.hold = Hold::Path;
-        } else {
-            self.descriptors += 1;
+        match self.admit(&fid.hold) {
+            Ok(()) if matches!(fid.hold, Hold::Path) => {}
+            Ok(()) => self.descriptors += 1,
+            Err(_) => fid.hold = Hold::Path,
         }
         self.path_bytes = path_bytes;
         fid.known = self.know(fid.known);
         self.fids.insert(number, fid);
         Ok(())
+    }
+
+    /// Whether one more fid may hold this.
+    ///
+    /// # Errors
+    /// `EMFILE` when the guest, or the process, has as many descriptors as it may have.
+    fn admit(&self, hold: &Hold) -> Result<(), Errno> {
+        let fd = match hold {
+            Hold::Path => return Ok(()),
+            Hold::Named(fd) | Hold::File(fd) => fd.as_fd(),
+            Hold::Directory(directory) => directory.fd().as_fd(),
+        };
+        if self.descriptors >= self.limits.descriptors {
+            return Err(Errno::MFILE);
+        }
+        let admitted = self.limits.process.admit(fd);
+        admitted.map(drop).map_err(|_| Errno::MFILE)
     }
 
     /// The one of this file that all its fids share.
@@ -293,13 +311,13 @@ impl Fids {
     /// # Errors
     /// `EMFILE` when the guest has as many open files as it may have.
     pub fn open(&mut self, number: u32, stat: &Statx, hold: Hold) -> Result<(), Errno> {
+        let held = !matches!(self.get(number)?.hold, Hold::Path);
+        // It has one already, which the new one replaces.
+        self.descriptors -= usize::from(held);
+        let admitted = self.admit(&hold);
+        self.descriptors += usize::from(held || admitted.is_ok());
+        admitted?;
         let fid = self.fids.get_mut(&number).ok_or(Errno::BADF)?;
-        if matches!(fid.hold, Hold::Path) {
-            if self.descriptors >= self.limits.descriptors {
-                return Err(Errno::MFILE);
-            }
-            self.descriptors += 1;
-        }
         fid.hold = hold;
         if fid.known.identity != Identity::of(stat) {
             let now = self.know(Arc::new(Known::of(stat)));

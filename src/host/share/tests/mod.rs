@@ -21,10 +21,12 @@ use super::folder::{Folder, LONGEST_PATH};
 use super::server::{Options, Server};
 use super::set_id as bits;
 use super::wire::{NO_FID, NO_ID, Qid, kind};
+use crate::host::descriptors::Descriptors;
 
 const LIMITS: Limits = Limits {
     fids: 100,
     descriptors: 50,
+    process: Descriptors::with_limit(usize::MAX),
     path_bytes: 1 << 20,
 };
 

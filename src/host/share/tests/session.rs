@@ -171,6 +171,22 @@ fn fids_beyond_the_descriptors_are_paths() {
 }
 
 #[test]
+fn descriptors_that_the_launcher_keeps_for_itself_are_not_a_guests() {
+    let mut client = Client::with(Options {
+        limits: Limits {
+            process: Descriptors::with_limit(0),
+            ..LIMITS
+        },
+        ..options()
+    });
+    std::fs::write(client.host("f"), "12").unwrap();
+    client.reach(1, "f").unwrap();
+    assert_eq!(client.attributes(1).unwrap().size, 2);
+    assert_eq!(client.open(1, 0), Err(Errno::MFILE));
+    client.clunk(1).unwrap();
+}
+
+#[test]
 fn all_paths_together_are_only_so_long() {
     let mut client = Client::with(Options {
         limits: Limits {
