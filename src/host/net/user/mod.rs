@@ -30,6 +30,7 @@ mod forward;
 mod fragments;
 mod link;
 mod readiness;
+mod resolvers;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -37,7 +38,6 @@ mod udp;
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
-use std::path::Path;
 use std::time::Instant;
 
 use ppckvm_devices::virtio::net::{Offload, Offloads, Wire};
@@ -57,13 +57,11 @@ use self::environment::{Bounds, Environment, Packet};
 use self::forward::Forwards;
 use self::fragments::Fragments;
 use self::link::Link;
+use self::resolvers::NameServers;
 use self::tcp::Tcp;
 use self::udp::Udp;
 use super::{Backend, NetError};
 use crate::host::descriptors::Descriptors;
-
-/// Where the host's name servers are found.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// The options of a user network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,7 +88,7 @@ pub struct User {
     tcp: Tcp,
     udp: Udp,
     forwards: Forwards,
-    resolvers: Vec<SocketAddr>,
+    name_servers: NameServers,
     fragments: Fragments,
     /// A driver is there: until then, clients of forwarded ports wait in their listeners' queues.
     is_attached: bool,
@@ -127,7 +125,7 @@ impl User {
             tcp: Tcp::new(false),
             udp: Udp::default(),
             forwards,
-            resolvers: options.resolvers.clone(),
+            name_servers: NameServers::new(&options.resolvers),
             fragments: Fragments::default(),
             is_attached: false,
             busy: false,
@@ -182,8 +180,8 @@ impl User {
                     link: &mut self.link,
                     readiness: &mut self.readiness,
                 };
-                let resolvers = &self.resolvers;
-                let first = || name_servers(self.bounds.reach, resolvers).first().copied();
+                let servers = &mut self.name_servers;
+                let first = || name_servers(self.bounds.reach, servers).first().copied();
                 self.tcp.receive(environment, &packet, first);
             }
             IpProtocol::Icmp => datagram::icmp(&mut self.link, &header, packet.payload, bytes),
@@ -228,8 +226,8 @@ impl User {
             link: &mut self.link,
             readiness: &mut self.readiness,
         };
-        let resolvers = &self.resolvers;
-        let servers = || name_servers(self.bounds.reach, resolvers);
+        let servers = &mut self.name_servers;
+        let servers = || name_servers(self.bounds.reach, servers).to_vec();
         self.udp.receive(environment, packet, &udp, servers);
     }
 
@@ -247,17 +245,12 @@ impl User {
     }
 }
 
-fn name_servers(reach: Reach, given: &[SocketAddr]) -> Vec<SocketAddr> {
-    if reach.restricted {
+fn name_servers(reach: Reach, servers: &mut NameServers) -> &[SocketAddr] {
+    match reach.restricted {
         // A question could carry anything outside.
-        return Vec::new();
+        true => &[],
+        false => servers.now(),
     }
-    if !given.is_empty() {
-        return given.to_vec();
-    }
-    // Read each time, because a host on the move changes it.
-    let text = std::fs::read_to_string(Path::new(RESOLV_CONF)).unwrap_or_default();
-    address::resolvers(&text)
 }
 
 impl Wire for User {
