@@ -64,6 +64,7 @@ pub use host::net::{
     ForwardedPort, FrameEnd, FramePort, HostForward, Mac, Net, NetError, Network,
     ParseForwardError, ParseMacError, Protocol, SendError, UserNet, frame_queues,
 };
+pub use host::sandbox::{Confinement, InForce, ParseSandboxError, Role, Sandbox, SandboxError};
 pub use host::serial::{Console, ParseSerialError, Serial, SerialError};
 pub use host::share::{FolderError, Share, ShareError};
 pub use host::vsock::{Vsock, VsockError};

@@ -39,11 +39,15 @@ pub enum Remedy {
     FreePciSlot,
     /// Attach a device over PCI, or describe it in the device tree.
     AttachOverPci,
+    /// Have of the sandbox what the host has a way for.
+    TakeSandboxThereIs,
+    /// Run without the sandbox.
+    LeaveOutSandbox,
 }
 
 impl Remedy {
     /// All remedies that an option of the machine's is for.
-    pub const OF_OPTIONS: [Remedy; 14] = [
+    pub const OF_OPTIONS: [Remedy; 16] = [
         Remedy::GiveKernel,
         Remedy::MoreMemory,
         Remedy::PassAsDeviceTree,
@@ -58,6 +62,8 @@ impl Remedy {
         Remedy::FreeMmioSlot,
         Remedy::FreePciSlot,
         Remedy::AttachOverPci,
+        Remedy::TakeSandboxThereIs,
+        Remedy::LeaveOutSandbox,
     ];
 }
 
@@ -101,6 +107,8 @@ impl fmt::Display for Remedy {
             Remedy::AttachOverPci => {
                 "attach it over PCI, or describe it in the tree as the generated tree does"
             }
+            Remedy::TakeSandboxThereIs => "take what there is",
+            Remedy::LeaveOutSandbox => "run without it",
         })
     }
 }

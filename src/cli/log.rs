@@ -11,7 +11,7 @@ use std::fmt::{Display, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ppckvm::Printable;
+use ppckvm::{Confinement, Printable, Role};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tracing::callsite::Identifier;
@@ -60,6 +60,8 @@ struct State {
     /// The host has no thread for this, so that lines are written when the program ends.
     is_alone: bool,
     kinds: HashMap<Identifier, Kind>,
+    /// What the thread gives up before its next line.
+    confinement: Option<Confinement>,
 }
 
 /// What one place in the program has said lately.
@@ -190,6 +192,12 @@ impl Log {
         self.0.called.notify_one();
     }
 
+    /// Has the thread that writes give up what it does not need.
+    pub fn confine(&self, confinement: &Confinement) {
+        self.lock().confinement = Some(confinement.clone());
+        self.0.called.notify_one();
+    }
+
     /// Waits until all of it is written, for as long as the reader takes something.
     pub fn finish(&self) {
         self.finish_within(PATIENCE);
@@ -233,7 +241,14 @@ impl Shared {
         let mut state = self.lock();
         loop {
             let next = state.sum_up(Instant::now(), false);
-            if let Some(line) = state.queue.pop_front() {
+            if let Some(confinement) = state.confinement.take() {
+                drop(state);
+                let confined = confinement.confine(Role::Waiter);
+                state = self.lock();
+                if let Err(error) = confined {
+                    state.push(format!("ppckvm: {error}"), true);
+                }
+            } else if let Some(line) = state.queue.pop_front() {
                 state.bytes -= line.len();
                 state.busy = true;
                 drop(state);

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use ppckvm::{Machine, Printable, Spec, Tree, Vm};
+use ppckvm::{Machine, Printable, Role, Spec, Tree, Vm};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -79,7 +79,7 @@ fn generate(what: Generate) -> Result<u8, Failure> {
 fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
     raise_the_limit_of_open_files();
     let print_config = args.print_config;
-    let report = args.report.clone();
+    let (report, sandbox) = (args.report.clone(), args.sandbox);
     let spec = args.spec()?;
     if print_config {
         return self::print_config(&spec);
@@ -87,16 +87,21 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
     signals::settle().map_err(|error| no_signals(&error))?;
     let (stats, port) = (spec.timed, args::stdio_port(&spec));
     let report = report.as_deref().map(ReportFile::create).transpose()?;
-    let vm = Machine::from_spec(spec).build()?;
+    let vm = Machine::from_spec(spec).sandbox(sandbox).build()?;
 
     let window = match port {
         Some(args::StdioPort::Console(number)) => vm.virtio_console_window(number),
         _ => None,
     };
     let window = window.map(TerminalWindow::of);
-    let signals = Signals::catch(vm.stopper(), log.clone(), window.clone());
+    let confinement = vm.confinement().clone();
+    let signals = Signals::catch(vm.stopper(), log.clone(), window.clone(), &confinement);
     let signals = signals.map_err(|error| no_signals(&error))?;
-    log.say(vm.description());
+    log.say(format_args!(
+        "{}; {}",
+        vm.description(),
+        confinement.in_force()
+    ));
     for (port, name) in vm.serial_names() {
         log.say(format_args!("{port} is {name}"));
     }
@@ -107,13 +112,17 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
         }
     }
     let terminal = match port.is_some() {
-        true => RawTerminal::enter(window)
+        true => RawTerminal::enter(window, &confinement)
             .map_err(|error| format!("the terminal cannot be made raw: {error}"))?,
         false => None,
     };
     signals.set_terminal(terminal.as_ref().map(RawTerminal::handle));
+    confinement.hide_process()?;
+    let memory = stats.then(stats::Memory::open);
     let guest = Guest::start(vm, log.clone(), move |vm| is_line_open(vm, port))
         .map_err(|error| format!("the host gives no thread for the guest: {error}"))?;
+    log.confine(&confinement);
+    confinement.confine(Role::Waiter)?;
     let finished = guest.finished();
     // At the end of the run nobody makes the terminal raw any more.
     signals.set_terminal(None);
@@ -121,8 +130,8 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
 
     let (outcome, rest) = match finished {
         Ok(finished) => {
-            if stats {
-                log.tell(stats::text(&finished.statistics, finished.elapsed));
+            if let Some(memory) = memory {
+                log.tell(stats::text(&finished.statistics, finished.elapsed, memory));
             }
             explain(&finished, signals.caught(), report, log);
             let rest = match guest.is_gone() {

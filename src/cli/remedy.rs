@@ -19,6 +19,8 @@ fn options(remedy: Remedy) -> Option<&'static str> {
         Remedy::FreeMmioSlot => "bus=pci, --no-rng",
         Remedy::FreePciSlot => "bus=mmio",
         Remedy::AttachOverPci => "bus=pci, or see what `ppckvm dtb` prints without --dtb",
+        Remedy::TakeSandboxThereIs => "--sandbox auto",
+        Remedy::LeaveOutSandbox => "--sandbox off",
         _ => return None,
     })
 }

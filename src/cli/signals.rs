@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ppckvm::Stopper;
+use ppckvm::{Confinement, Role, Stopper};
 use signal_hook::consts::{
     SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGWINCH, SIGXFSZ,
 };
@@ -71,7 +71,12 @@ struct Shared {
 impl Signals {
     /// From now on, a signal that asks for an end stops the run, SIGUSR1 asks where it is, and
     /// SIGWINCH has the guest know the window's size.
-    pub fn catch(stopper: Stopper, log: Log, window: Option<TerminalWindow>) -> io::Result<Self> {
+    pub fn catch(
+        stopper: Stopper,
+        log: Log,
+        window: Option<TerminalWindow>,
+        confinement: &Confinement,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             stopper,
             log,
@@ -82,7 +87,7 @@ impl Signals {
         let others = [SIGCONT, SIGUSR1, SIGWINCH];
         let mut signals = iterator::Signals::new(ENDING.iter().chain(&others))?;
         let thread = std::thread::Builder::new().name("signals".into());
-        thread.spawn({
+        confinement.spawn(thread, Role::Waiter, {
             let shared = shared.clone();
             move || signals.forever().for_each(|signal| shared.handle(signal))
         })?;

@@ -1,19 +1,26 @@
 //! What `--stats` prints.
 
 use std::fmt::{self, Write};
+use std::fs::File;
+use std::io::Read;
 use std::time::Duration;
 
 use ppckvm::{Cause, Statistics, Stats};
 
 /// Exits by cause, time by cause, instructions, speed and memory.
-pub fn text(statistics: &Statistics, elapsed: Duration) -> String {
+pub fn text(statistics: &Statistics, elapsed: Duration, memory: Memory) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
-    let _ = write(&mut text, statistics, elapsed);
+    let _ = write(&mut text, statistics, elapsed, memory);
     text
 }
 
-fn write(to: &mut String, statistics: &Statistics, elapsed: Duration) -> fmt::Result {
+fn write(
+    to: &mut String,
+    statistics: &Statistics,
+    elapsed: Duration,
+    memory: Memory,
+) -> fmt::Result {
     writeln!(to, "exits and traps by cause")?;
     for (name, count) in statistics
         .exits
@@ -85,22 +92,33 @@ fn write(to: &mut String, statistics: &Statistics, elapsed: Duration) -> fmt::Re
         "{} instructions in {seconds:.3} s, {mips:.1} MIPS",
         statistics.retired
     )?;
-    if let Some(memory) = resident() {
+    if let Some(memory) = memory.resident() {
         writeln!(to, "resident memory: {memory}")?;
     }
     Ok(())
 }
 
-/// What the host says of this process's memory.
-fn resident() -> Option<String> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let field = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    };
-    Some(format!(
-        "{} now, {} at most",
-        field("VmRSS")?,
-        field("VmHWM")?
-    ))
+/// What the host says of this process's memory, in a file that is opened while it can be.
+pub struct Memory(Option<File>);
+
+impl Memory {
+    /// Opens the file.
+    pub fn open() -> Self {
+        Memory(File::open("/proc/self/status").ok())
+    }
+
+    /// How much memory is resident now, and was at most.
+    fn resident(self) -> Option<String> {
+        let mut status = String::new();
+        self.0?.read_to_string(&mut status).ok()?;
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        };
+        Some(format!(
+            "{} now, {} at most",
+            field("VmRSS")?,
+            field("VmHWM")?
+        ))
+    }
 }

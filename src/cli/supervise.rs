@@ -6,7 +6,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use ppckvm::{Outcome, Phase, Reached, Report, Statistics, Stopper, Until, Vm};
+use ppckvm::{Outcome, Phase, Reached, Report, Role, Statistics, Stopper, Until, Vm};
 
 use crate::log::Log;
 
@@ -58,7 +58,8 @@ pub enum Kept {
 }
 
 impl Guest {
-    /// Runs the machine to its end; `is_line_open` says whether the guest left its last line open.
+    /// Runs the machine to its end, on a thread that has given up what it does not need;
+    /// `is_line_open` says whether the guest left its last line open.
     pub fn start(
         vm: Vm,
         log: Log,
@@ -71,9 +72,10 @@ impl Guest {
             let _ = asked.send(Event::Asked);
         });
         let thread = std::thread::Builder::new().name("vcpu".into());
-        thread
-            .stack_size(STACK)
-            .spawn(move || run(vm, &log, is_line_open, &sender))?;
+        let confinement = vm.confinement().clone();
+        confinement.spawn(thread.stack_size(STACK), Role::Vcpu, move || {
+            run(vm, &log, is_line_open, &sender);
+        })?;
         Ok(Guest { events, stopper })
     }
 

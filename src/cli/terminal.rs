@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use ppckvm::{Confinement, Role};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use rustix::termios::{isatty, tcgetattr, tcgetpgrp, tcsetattr};
@@ -54,7 +55,10 @@ struct State {
 impl RawTerminal {
     /// Makes standard input raw whenever this job has it; `None` when it is no terminal. A job in
     /// the background does not hear of a new size: it is looked for when it comes back.
-    pub fn enter(window: Option<TerminalWindow>) -> io::Result<Option<Self>> {
+    pub fn enter(
+        window: Option<TerminalWindow>,
+        confinement: &Confinement,
+    ) -> io::Result<Option<Self>> {
         if !isatty(rustix::stdio::stdin()) {
             return Ok(None);
         }
@@ -71,7 +75,7 @@ impl RawTerminal {
         shared.look()?;
         let watch = move || shared.watch(woken);
         let thread = std::thread::Builder::new().name("terminal".into());
-        terminal.watch = Some(thread.spawn(watch)?);
+        terminal.watch = Some(confinement.spawn(thread, Role::Waiter, watch)?);
         Ok(Some(terminal))
     }
 

@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use event_manager::{EventManager, MutEventSubscriber, RemoteEndpoint, SubscriberOps};
 
+use crate::host::sandbox::{Confinement, Role};
+
 pub(crate) type Subscriber = Box<dyn MutEventSubscriber + Send>;
 
 /// Called before each wait with the time; returns when it must be called again at the latest.
@@ -62,6 +64,19 @@ impl EventThread {
             Ok::<_, event_manager::Error>(manager.add_subscriber(subscriber))
         });
         added.map(drop).map_err(io::Error::other)
+    }
+
+    /// Has the thread give up what it does not need, once all that it serves is known.
+    ///
+    /// # Errors
+    /// When the thread is gone, or as [`Confinement::confine`] does.
+    pub fn confine(&self, confinement: &Confinement) -> io::Result<()> {
+        let confinement = confinement.clone();
+        let confined = self.endpoint.call_blocking(move |_| {
+            Ok::<_, event_manager::Error>(confinement.confine(Role::Events))
+        });
+        let confined = confined.map_err(io::Error::other)?;
+        confined.map(drop).map_err(io::Error::other)
     }
 
     /// Makes the thread tick now.

@@ -9,6 +9,7 @@ pub(crate) mod events;
 pub(crate) mod listener;
 pub(crate) mod lock;
 pub(crate) mod net;
+pub(crate) mod sandbox;
 pub(crate) mod serial;
 pub(crate) mod share;
 pub(crate) mod vsock;

@@ -15,6 +15,7 @@ use ppckvm_fdt::board::{Board, Interrupt};
 use crate::host::console::Owner;
 use crate::host::events::EventThread;
 use crate::host::net::ForwardedPort;
+use crate::host::sandbox::Confinement;
 use crate::host::serial::{self, Line, Lines, Serial};
 use crate::loader::Placement;
 use crate::loader::symbols::Symbols;
@@ -49,10 +50,16 @@ pub(crate) fn assemble(
     let ends = Ends::open(board, &spec, &mut additions, &vcpu, &ram, &given)?;
     let wires = Wires::new(board, vcpu.handle());
     let (on_reset, on_panic, timeout) = (spec.on_reset, spec.on_panic, spec.timeout);
-    let devices = Devices::new(board, spec, additions, &ram, &wires, &ends, given.banks)?;
+    let devices = Devices::new(board, spec, additions, &ram, &wires, &ends, &given)?;
     say_places(&devices.buses, &given.placement);
+    let confined = ends.events.confine(&given.confinement);
+    confined.map_err(|error| BuildError::Host {
+        what: "confined event thread",
+        error,
+    })?;
     let pristine = vcpu.state();
     let mut vm = Vm {
+        confinement: given.confinement,
         description: describe(&given.kvm, &vcpu),
         on_reset,
         on_panic,
@@ -109,6 +116,7 @@ struct Given {
     banks: [u32; sdram::BANKS],
     placement: Placement,
     symbols: Option<Arc<Symbols>>,
+    confinement: Confinement,
 }
 
 impl Given {
@@ -120,11 +128,13 @@ impl Given {
         let (placement, symbols) = boot::place(spec, board, &on_mmio)?;
         let symbols = boot::symbols(spec, symbols)?;
         check_places(board, spec, additions)?;
+        let confinement = Confinement::new(additions.sandbox)?;
         Ok(Given {
             kvm,
             banks,
             placement,
             symbols,
+            confinement: confinement.with_sockets(virtio::sockets(spec)),
         })
     }
 
@@ -278,11 +288,11 @@ impl Devices {
         ram: &Ram,
         wires: &Wires,
         ends: &Ends,
-        banks: [u32; sdram::BANKS],
+        given: &Given,
     ) -> Result<Self, BuildError> {
         let mut buses = Buses::default();
         let (time, virtual_time) = time_of_day::source(spec.clock, board.clocks.timebase_hz);
-        parts::add_dcr_units(&mut buses.dcr, board, wires, banks)?;
+        parts::add_dcr_units(&mut buses.dcr, board, wires, given.banks)?;
         let mmio = &mut buses.mmio;
         parts::add_uarts(mmio, board, wires, &ends.lines)?;
         parts::add_iic(mmio, board, wires, time)?;
@@ -300,6 +310,7 @@ impl Devices {
         };
         let mut maker = Maker {
             events: &ends.events,
+            confinement: &given.confinement,
             clock: spec.clock,
             ram,
             consoles: ends.lines[board.uarts.len()..].iter(),

@@ -8,6 +8,7 @@ use ppckvm_devices::{DcrDevice, IrqLine, MmioDevice};
 use ppckvm_fdt::Node;
 use ppckvm_fdt::board::{DcrRange, Interrupt, MmioRange};
 
+use crate::host::sandbox::Sandbox;
 use crate::host::serial::{Console, Serial};
 use crate::machine::spec::place::Place;
 
@@ -86,4 +87,6 @@ pub(crate) struct Additions {
     pub virtio: Vec<CustomVirtio>,
     /// Nodes of the generated device tree.
     pub nodes: Vec<Node>,
+    /// What the machine's threads give up.
+    pub sandbox: Sandbox,
 }

@@ -9,6 +9,7 @@ use ppckvm_fdt::board::Controller;
 
 use crate::host::block::DiskError;
 use crate::host::net::NetError;
+use crate::host::sandbox::SandboxError;
 use crate::host::serial::SerialError;
 use crate::host::share::ShareError;
 use crate::host::vsock::VsockError;
@@ -91,6 +92,9 @@ pub enum BuildError {
     /// A socket device cannot be made.
     #[error(transparent)]
     Vsock(#[from] VsockError),
+    /// A sandbox that cannot be had.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// The host has not enough of something.
     #[error("the host gives no {what}: {error}{}", remedy(error))]
     Host {
@@ -108,6 +112,8 @@ impl BuildError {
         match self {
             BuildError::Boot(error) => error.remedy(),
             BuildError::Attach(error) => error.remedy(),
+            BuildError::Sandbox(SandboxError::Missing(_)) => Some(Remedy::TakeSandboxThereIs),
+            BuildError::Sandbox(error) if !error.is_limit() => Some(Remedy::LeaveOutSandbox),
             _ => None,
         }
     }

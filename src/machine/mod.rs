@@ -23,6 +23,7 @@ use ppckvm_fdt::Board;
 use ppckvm_fdt::Node;
 use ppckvm_fdt::board::{DcrRange, Interrupt, MmioRange};
 
+use crate::host::sandbox::Sandbox;
 use crate::host::serial::Console;
 use crate::loader::Image;
 use crate::machine::custom::{Additions, CustomDevice, Wiring};
@@ -186,6 +187,18 @@ impl Machine {
     /// Sets whether time per cause is measured, which slows the guest down a little.
     pub fn timed(mut self, timed: bool) -> Self {
         self.spec.timed = timed;
+        self
+    }
+
+    /// Has the threads that the machine starts give up the system calls, files and capabilities that
+    /// they do not need; off unless this says otherwise.
+    ///
+    /// No other thread of the process changes, and several machines do not get into each other's
+    /// way. The thread that runs the guest is the caller's, who confines it with
+    /// [`Vm::confinement`] if it is for nothing else. A confined thread that makes a system call
+    /// which only an attacker makes ends the whole process.
+    pub fn sandbox(mut self, sandbox: Sandbox) -> Self {
+        self.additions.sandbox = sandbox;
         self
     }
 

@@ -31,6 +31,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 use crate::host::console::{ConsoleHub, ConsoleInput, ConsoleOutput};
 use crate::host::events::EventThread;
 use crate::host::net::ForwardedPort;
+use crate::host::sandbox::Confinement;
 use crate::host::serial::Line;
 use crate::loader::Placement;
 use crate::loader::symbols::Symbols;
@@ -109,6 +110,7 @@ pub struct MemoryAccessError {
 
 /// A machine that is built, which runs on the thread that calls [`Vm::run`]; dropping it ends it.
 pub struct Vm {
+    pub(crate) confinement: Confinement,
     pub(crate) description: String,
     pub(crate) on_reset: OnReset,
     pub(crate) on_panic: OnPanic,
@@ -356,6 +358,15 @@ impl Vm {
     /// As the host says.
     pub fn resident_memory(&self) -> std::io::Result<u64> {
         self.ram.resident()
+    }
+
+    /// Returns the machine's sandbox, for threads of the caller that serve it, above all the one that runs
+    /// the guest and drops the machine.
+    ///
+    /// A thread that is confined cannot be freed again: it opens no files and starts no threads, so
+    /// a program with other work gives a machine a thread of its own.
+    pub fn confinement(&self) -> &Confinement {
+        &self.confinement
     }
 
     /// Describes in one line where and how the guest runs.

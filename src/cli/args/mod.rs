@@ -5,7 +5,7 @@ mod machine;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ppckvm::{Device, Serial, Spec};
+use ppckvm::{Device, Sandbox, Serial, Spec};
 
 use machine::{ImageOptions, RunOptions, TreeOptions};
 
@@ -86,6 +86,10 @@ pub struct RunArgs {
     /// of standard error, however the run ended.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// What the launcher gives up before the guest starts: all that this kernel has a way for
+    /// (auto), all or an error (on), or nothing (off).
+    #[arg(long, value_name = "auto|on|off", default_value = "auto")]
+    pub sandbox: Sandbox,
     /// Print the machine as a configuration file, and do not start it.
     #[arg(long)]
     pub print_config: bool,

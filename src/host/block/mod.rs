@@ -24,6 +24,8 @@ use ppckvm_api::{Clock, GuestMemory};
 use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::virtio::blk::Blk;
 
+use crate::host::sandbox::Confinement;
+
 pub use backing::{Backing, ParseBackingError};
 pub use disk::{Disk, MemoryDisk, SerialNumberError};
 pub use error::{DiskError, DiskFault};
@@ -42,12 +44,17 @@ type Device = Box<dyn VirtioDevice<GuestMemory>>;
 ///
 /// # Errors
 /// An image that cannot be used.
-pub(crate) fn open(disk: &Disk, name: &str, clock: Clock) -> Result<Device, DiskError> {
+pub(crate) fn open(
+    disk: &Disk,
+    name: &str,
+    clock: Clock,
+    confinement: &Confinement,
+) -> Result<Device, DiskError> {
     let image = Image::open(disk)?;
     Ok(match clock {
         Clock::Virtual => Box::new(Blk::new(image, InPlace::default(), QUEUES)),
         Clock::Host => {
-            let threads = Threads::new(name).map_err(|error| DiskError {
+            let threads = Threads::new(name, confinement).map_err(|error| DiskError {
                 file: image.name().to_owned(),
                 fault: DiskFault::Threads(error),
             })?;

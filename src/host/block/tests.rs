@@ -671,7 +671,7 @@ fn requests_under_way_together_do_not_disturb_each_other() {
             contents = original.clone();
         }
         let mut model = contents.clone();
-        let mut device = open(&disk, "test", Clock::Host).unwrap();
+        let mut device = open(&disk, "test", Clock::Host, &Confinement::default()).unwrap();
         let memory = GuestMemory::from_ranges(&[(GuestAddress(0), 4 << 20)]).unwrap();
         let mut driver = Driver::new(ByteOrder::Big, 0x1000, 256, true);
         device.activate(Activation {

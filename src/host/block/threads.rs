@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use ppckvm_devices::virtio::blk::{Serve, Workers};
 
 use crate::host::lock::lock;
+use crate::host::sandbox::{Confinement, Role};
 
 /// Threads for each disk: how many requests wait for the host at a time.
 const COUNT: usize = 4;
@@ -58,8 +59,8 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// Starts them, idle.
-    pub fn new(name: &str) -> io::Result<Self> {
+    /// Starts them, idle and confined.
+    pub fn new(name: &str, confinement: &Confinement) -> io::Result<Self> {
         let mut all = Threads {
             name: name.into(),
             shared: Arc::default(),
@@ -70,7 +71,8 @@ impl Threads {
         for _ in 0..COUNT {
             let shared = all.shared.clone();
             let thread = std::thread::Builder::new().name(name.into());
-            all.threads.push(thread.spawn(move || shared.work())?);
+            let thread = confinement.spawn(thread, Role::Disk, move || shared.work())?;
+            all.threads.push(thread);
         }
         Ok(all)
     }
@@ -281,7 +283,7 @@ mod tests {
 
     #[test]
     fn every_request_is_done_and_stopping_waits_for_the_last() {
-        let mut threads = Threads::new("test").unwrap();
+        let mut threads = Threads::new("test", &Confinement::default()).unwrap();
         // A machine that stands still for some seconds is no host that hangs.
         threads.patience = Duration::from_secs(3600);
         for round in 0..100 {
@@ -326,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_notification_does_not_wait_for_the_host() {
-        let mut threads = Threads::new("test").unwrap();
+        let mut threads = Threads::new("test", &Confinement::default()).unwrap();
         let (slow, all) = slow();
         let busy = lock(&slow.host);
         threads.start(slow.clone());
@@ -342,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_host_that_hangs_is_left_and_serves_no_other_driver() {
-        let mut threads = Threads::new("test").unwrap();
+        let mut threads = Threads::new("test", &Confinement::default()).unwrap();
         threads.patience = Duration::from_millis(10);
         let (slow, all) = slow();
         let hangs = lock(&slow.host);
@@ -368,7 +370,7 @@ mod tests {
 
     #[test]
     fn the_end_does_not_wait_for_a_host_that_hangs() {
-        let mut threads = Threads::new("test").unwrap();
+        let mut threads = Threads::new("test", &Confinement::default()).unwrap();
         threads.patience = Duration::from_millis(10);
         let (slow, all) = slow();
         let hangs = lock(&slow.host);
@@ -381,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_said_to_the_driver() {
-        let mut threads = Threads::new("test").unwrap();
+        let mut threads = Threads::new("test", &Confinement::default()).unwrap();
         let (server, given_up) = fake(1, true);
         threads.start(server);
         threads.wake();
@@ -463,7 +465,7 @@ mod tests {
             asked: Mutex::new(sender),
             host: host.clone(),
         };
-        let mut threads = Threads::new("test").unwrap();
+        let mut threads = Threads::new("test", &Confinement::default()).unwrap();
         threads.patience = Duration::from_millis(10);
         let shared = threads.shared.clone();
         let mut device = Blk::new(medium, threads, 1);

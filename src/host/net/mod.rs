@@ -33,6 +33,7 @@ use ppckvm_api::GuestMemory;
 use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::virtio::net::Wire;
 
+use crate::host::sandbox::Confinement;
 use frames::Frames;
 use pcap::Captured;
 use stream::Stream;
@@ -259,6 +260,7 @@ pub(crate) fn open(
     name: &str,
     net: Net,
     mac: Mac,
+    confinement: &Confinement,
 ) -> Result<(Device, Vec<ForwardedPort>), NetError> {
     let mut forwarded = Vec::new();
     let mut network: Box<dyn Backend> = match &net.network {
@@ -279,6 +281,6 @@ pub(crate) fn open(
     if let Some(path) = &net.pcap {
         network = Box::new(Captured::new(path, network)?);
     }
-    let device = NetDevice::start(name, net.mac.unwrap_or(mac), network)?;
+    let device = NetDevice::start(name, net.mac.unwrap_or(mac), network, confinement)?;
     Ok((Box::new(device), forwarded))
 }

@@ -13,6 +13,7 @@ use ppckvm_devices::virtio::{Activation, ByteOrder, VirtioDevice};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::{Backend, Mac, NetError};
+use crate::host::sandbox::{Confinement, Role};
 
 const WAKE: u32 = 0;
 const NETWORK: u32 = 1;
@@ -94,8 +95,13 @@ pub(super) struct NetDevice {
 }
 
 impl NetDevice {
-    /// Starts the thread `name` over a network.
-    pub fn start(name: &str, mac: Mac, network: Box<dyn Backend>) -> Result<Self, NetError> {
+    /// Starts the thread `name` over a network, confined.
+    pub fn start(
+        name: &str,
+        mac: Mac,
+        network: Box<dyn Backend>,
+        confinement: &Confinement,
+    ) -> Result<Self, NetError> {
         let failed = |what| move |error| NetError::Host { what, error };
         let wake = EventFd::new(EFD_NONBLOCK).map_err(failed("event descriptor"))?;
         let wake = Arc::new(wake);
@@ -136,10 +142,9 @@ impl NetDevice {
                 }
             }
         };
-        let thread = std::thread::Builder::new()
-            .name(name.into())
-            .spawn(serve)
-            .map_err(failed("thread"))?;
+        let thread = std::thread::Builder::new().name(name.into());
+        let thread = confinement.spawn(thread, Role::Net, serve);
+        let thread = thread.map_err(failed("thread"))?;
         Ok(NetDevice {
             net,
             wake,

@@ -174,6 +174,14 @@ impl Folder {
         }
     }
 
+    /// The folder, for a thread that is left nothing else.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn tree(&self) -> Result<OwnedFd, Errno> {
+        rustix::io::fcntl_dupfd_cloexec(&self.root, 0)
+    }
+
     /// The entry `child` of a directory, named and not opened.
     pub fn child(&self, dir: impl AsFd, child: Name) -> Result<OwnedFd, Errno> {
         name(dir, child.0)

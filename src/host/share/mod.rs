@@ -22,6 +22,8 @@ use ppckvm_api::GuestMemory;
 use ppckvm_devices::virtio::VirtioDevice;
 use ppckvm_devices::virtio::p9::P9;
 
+use crate::host::sandbox::{Confinement, Tree};
+
 use fids::Limits;
 pub use folder::FolderError;
 use server::Server;
@@ -75,7 +77,10 @@ pub(crate) fn check_tag(tag: &str) -> Result<(), &'static str> {
 ///
 /// # Errors
 /// A folder that cannot be shared, or a tag that cannot be named.
-pub(crate) fn open(share: &Share) -> Result<Box<dyn VirtioDevice<GuestMemory>>, ShareError> {
+pub(crate) fn open(
+    share: &Share,
+    confinement: &Confinement,
+) -> Result<Box<dyn VirtioDevice<GuestMemory>>, ShareError> {
     let Share {
         path,
         tag,
@@ -90,6 +95,12 @@ pub(crate) fn open(share: &Share) -> Result<Box<dyn VirtioDevice<GuestMemory>>, 
         give_away: rustix::process::geteuid().is_root(),
         limits: Limits::of_this_process(),
     };
-    let thread = ShareThread::new(tag, Server::new(folder, options)).map_err(ShareError::Thread)?;
+    let tree = folder.tree().map(|folder| Tree {
+        folder,
+        readonly: *readonly,
+    });
+    let tree = tree.map_err(|error| ShareError::Thread(error.into()))?;
+    let thread = ShareThread::new(tag, Server::new(folder, options), confinement, tree);
+    let thread = thread.map_err(ShareError::Thread)?;
     Ok(Box::new(P9::new(tag, thread)))
 }

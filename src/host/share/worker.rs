@@ -16,6 +16,7 @@ use ppckvm_devices::virtio::p9::{Exchange, Serve, Worker};
 use super::server::{MOST_MSIZE, Server};
 use super::set_id;
 use crate::host::lock::lock;
+use crate::host::sandbox::{Confinement, Role, Tree};
 
 /// How long a host may take for one message before a reset of the device goes on without it. The
 /// vcpu stands still meanwhile.
@@ -76,18 +77,29 @@ pub(crate) struct ShareThread {
 }
 
 impl ShareThread {
-    /// Starts the thread of the share `tag`, idle.
+    /// Starts the thread of the share `tag`, idle and confined to the folder.
     ///
     /// # Errors
     /// When the host has no more threads.
-    pub fn new(tag: &str, session: impl Session) -> io::Result<Self> {
-        ShareThread::with_patience(tag, session, PATIENCE)
+    pub fn new(
+        tag: &str,
+        session: impl Session,
+        confinement: &Confinement,
+        tree: Tree,
+    ) -> io::Result<Self> {
+        ShareThread::with_patience(tag, session, confinement, Some(tree), PATIENCE)
     }
 
     /// Makes one as [`new`](Self::new) does, for a host that may take so long.
-    pub fn with_patience(tag: &str, session: impl Session, patience: Duration) -> io::Result<Self> {
+    pub fn with_patience(
+        tag: &str,
+        session: impl Session,
+        confinement: &Confinement,
+        tree: Option<Tree>,
+        patience: Duration,
+    ) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
-        let thread = std::thread::Builder::new().name("share".into()).spawn({
+        let work = {
             let shared = shared.clone();
             move || {
                 if let Err(error) = set_id::give_up_exception() {
@@ -97,7 +109,9 @@ impl ShareThread {
                 lock(&shared.job).ended = true;
                 shared.stopped.notify_all();
             }
-        })?;
+        };
+        let thread = std::thread::Builder::new().name("share".into());
+        let thread = confinement.spawn_with(thread, Role::Share, tree, work)?;
         Ok(ShareThread {
             shared,
             tag: tag.into(),

@@ -17,6 +17,7 @@ use ppckvm_devices::virtio::rng::Rng;
 
 use crate::host::events::EventThread;
 use crate::host::net::{ForwardedPort, Mac};
+use crate::host::sandbox::{Confinement, Sockets};
 use crate::host::serial::{Line, Serial};
 use crate::host::share::ShareError;
 use crate::host::vsock::VsockError;
@@ -134,6 +135,23 @@ pub(crate) fn console_destinations(spec: &Spec) -> Vec<Serial> {
     devices.filter_map(|spec| console(&spec.device)).collect()
 }
 
+/// The sockets that a machine makes and connects to by name.
+pub(crate) fn sockets(spec: &Spec) -> Sockets {
+    let mut sockets = Sockets::default();
+    for serial in spec.serial.iter().chain(&console_destinations(spec)) {
+        if let Serial::Unix(path) = serial {
+            sockets.made_at(path);
+        }
+    }
+    for device in &spec.devices {
+        if let Device::Vsock(vsock) = &device.device {
+            sockets.made_at(&vsock.uds);
+            sockets.connects = true;
+        }
+    }
+    sockets
+}
+
 /// Checks what devices exclude each other for.
 ///
 /// # Errors
@@ -159,6 +177,8 @@ pub(crate) fn check(spec: &Spec) -> Result<(), BuildError> {
 pub(crate) struct Maker<'a> {
     /// The machine's event thread.
     pub events: &'a EventThread,
+    /// What the devices' threads give up.
+    pub confinement: &'a Confinement,
     /// What drives the guest's time: under the virtual clock, runs are to be the same.
     pub clock: Clock,
     /// Guest RAM.
@@ -184,15 +204,15 @@ impl Maker<'_> {
             Source::Spec(device) => device,
         };
         Ok(match device {
-            Device::Disk(disk) => block::open(&disk, name, self.clock)?,
+            Device::Disk(disk) => block::open(&disk, name, self.clock, self.confinement)?,
             Device::Net(net) => {
                 let mac = Mac::default_of(self.nets);
                 self.nets += 1;
-                let (device, forwarded) = net::open(name, net, mac)?;
+                let (device, forwarded) = net::open(name, net, mac, self.confinement)?;
                 self.forwarded.extend(forwarded);
                 device
             }
-            Device::Share(share) => share::open(&share)?,
+            Device::Share(share) => share::open(&share, self.confinement)?,
             Device::Vsock(vsock) => vsock::open(vsock, self.events)?,
             Device::Console(_) => {
                 let line = self.consoles.next().expect("each console has a line");

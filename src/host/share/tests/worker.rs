@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ppckvm_devices::virtio::p9::{Exchange, Serve, Worker};
 
+use crate::host::sandbox::Confinement;
 use crate::host::share::worker::{Session, ShareThread};
 
 /// Says when it is asked, and answers when it is let.
@@ -67,7 +68,8 @@ fn host(patience: Duration) -> Host {
         let_go: wait,
         resets: resets.clone(),
     };
-    let thread = ShareThread::with_patience("t", session, patience).unwrap();
+    let none = Confinement::default();
+    let thread = ShareThread::with_patience("t", session, &none, None, patience).unwrap();
     Host {
         asked,
         let_go,
