@@ -17,8 +17,13 @@
 //! # Ok::<(), ppckvm::testing::Failure>(())
 //! ```
 
+pub mod excerpt;
+pub mod ktap;
+
 use std::fmt;
 use std::time::Duration;
+
+pub use ktap::{Ktap, Status};
 
 use crate::{BuildError, Machine, Outcome, Reached, Until, Vm};
 
