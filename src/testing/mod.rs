@@ -19,6 +19,7 @@
 
 pub mod excerpt;
 pub mod ktap;
+pub mod report;
 
 use std::fmt;
 use std::time::Duration;
