@@ -24,5 +24,5 @@ pub use ppc440_isa::tlb::{ENTRIES as TLB_ENTRIES, TlbWord0, TlbWord1, TlbWord2, 
 pub use ppc440_isa::{Access, Regs};
 pub use ppc440_kvm::{
     Cause, Charge, Inject, Interrupt, InterruptLog, ResetKind, Slot, SlotError, Sprs, State, Stats,
-    Stuck, Taken, TimerState, Timing, Translation,
+    Stop, StopRefused, Stuck, Taken, TimerState, Timing, Translation, WatchFor, Where,
 };

@@ -7,8 +7,8 @@ use ppc440_cpu::{CodeStatistics, Engine, Pins, TranslatorError, TranslatorStatis
 use ppc440_isa::Access;
 use ppc440_isa::tlb::{ENTRIES, Tlbe};
 use ppc440_kvm::{
-    Exit, ExitData, Inject, InterruptLog, ResetKind, RunPage, State, Stats, Stuck, Timing,
-    Translation,
+    Exit, ExitData, Inject, InterruptLog, ResetKind, RunPage, State, Stats, Stop, StopRefused,
+    Stuck, Timing, Translation, WatchFor, Where,
 };
 
 use crate::inproc::InProcess;
@@ -52,6 +52,8 @@ pub enum VcpuExit<'a> {
         /// The reason.
         reason: Stuck,
     },
+    /// The guest stands where a debugger wants it to, before the instruction at its `pc`.
+    Debug(Stop),
 }
 
 /// A failure to run the guest; a fault of the guest is none.
@@ -162,6 +164,7 @@ impl Vcpu {
             }
             Exit::Dcr { dcrn, data, .. } => VcpuExit::DcrWrite(dcrn.into(), data),
             Exit::Reset { kind, by_watchdog } => VcpuExit::Reset { kind, by_watchdog },
+            Exit::Debug(stop) => VcpuExit::Debug(stop),
             Exit::CannotGoOn { pc, reason } => VcpuExit::CannotGoOn { pc, reason },
             // The loop above ends no `Wait`; as a spurious kick it would do no harm.
             Exit::Interrupted | Exit::Wait { .. } => VcpuExit::Kicked,
@@ -317,6 +320,54 @@ impl Vcpu {
         self.core.set_state(&self.hw, state);
         // An exit that is out no longer asks for an answer.
         self.page = RunPage::default();
+    }
+
+    /// Has [`Vcpu::run`] return before the instruction at `place`; the guest's memory and its debug
+    /// registers stay as they are.
+    ///
+    /// # Errors
+    /// One breakpoint too many.
+    pub fn add_breakpoint(&mut self, place: Where) -> Result<(), StopRefused> {
+        self.core.add_breakpoint(place)
+    }
+
+    /// Removes the breakpoint at `place`; whether there was one.
+    pub fn remove_breakpoint(&mut self, place: Where) -> bool {
+        self.core.remove_breakpoint(place)
+    }
+
+    /// Has [`Vcpu::run`] return before an instruction that accesses any of `bytes` bytes at
+    /// effective address `ea`.
+    ///
+    /// # Errors
+    /// One watchpoint too many, or a range of no byte or of more than 4096.
+    pub fn add_watchpoint(
+        &mut self,
+        ea: u32,
+        bytes: u32,
+        kind: WatchFor,
+    ) -> Result<(), StopRefused> {
+        self.core.add_watchpoint(ea, bytes, kind)
+    }
+
+    /// Removes a watchpoint that was added with the same arguments; whether there was one.
+    pub fn remove_watchpoint(&mut self, ea: u32, bytes: u32, kind: WatchFor) -> bool {
+        self.core.remove_watchpoint(ea, bytes, kind)
+    }
+
+    /// Removes every breakpoint and watchpoint, and the wish for a step.
+    pub fn remove_stops(&mut self) {
+        self.core.remove_stops();
+    }
+
+    /// Lets the instruction at `pc` run in the next [`Vcpu::run`] even if it is armed.
+    pub fn pass_stop(&mut self) {
+        self.core.pass_stop(&self.hw);
+    }
+
+    /// Has [`Vcpu::run`] return after one instruction, see `ppc440_kvm::Vcpu::step_next`.
+    pub fn step_next(&mut self) {
+        self.core.step_next();
     }
 
     /// Resets the core as the hardware would, see `ppc440_kvm::Vcpu::reset`.

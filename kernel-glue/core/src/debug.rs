@@ -114,6 +114,9 @@ impl Vcpu {
     /// Runs one instruction, with the events before and after it. Alignment may be all that it is
     /// looked at for: events count only while they can cause an interrupt.
     pub(crate) fn step_watched<H: Hw>(&mut self, hw: &mut H) -> Resume {
+        if let Some(exit) = self.breakpoint(hw) {
+            return Resume::Host(exit);
+        }
         let armed = self.debug_armed();
         if armed {
             let compares = self.instruction_compares();

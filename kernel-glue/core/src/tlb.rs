@@ -14,6 +14,7 @@ use ppc440_isa::{Access, Mapping, SPACES, SpaceId, TlbWrite};
 
 use crate::hw::Spaces;
 use crate::memory::Slots;
+use crate::stops::Stops;
 
 /// The smallest page that the hardware can be given.
 pub(crate) const HW_PAGE: u32 = 4096;
@@ -115,7 +116,7 @@ pub(crate) enum Fill {
     /// The hardware holds the translation now.
     Mapped,
     /// The page is one that the hardware cannot hold exactly: little-endian, smaller than 4 KB,
-    /// or hidden in part behind another entry.
+    /// or hidden in part behind another entry; or a debugger watches for the access.
     Apart,
     /// There is no RAM behind the page.
     NotRam,
@@ -136,6 +137,8 @@ pub(crate) struct Mmu {
     live: u32,
     /// The space to take next.
     next: u8,
+    /// Where a debugger wants the guest to stop: pages of these stay with the core.
+    pub stops: Stops,
 }
 
 impl Mmu {
@@ -148,6 +151,7 @@ impl Mmu {
             owner: [NO_OWNER; SPACES],
             live: 0,
             next: 0,
+            stops: Stops::default(),
         }
     }
 
@@ -285,6 +289,7 @@ impl Mmu {
         space: SpaceId,
         index: usize,
         ea: u32,
+        access: Access,
     ) -> Fill {
         let entry = self.entries[index];
         let (first, span) = self.ranges.span(index);
@@ -314,7 +319,7 @@ impl Mmu {
         } else {
             (page, HW_PAGE, entry.real(page))
         };
-        let mapping = Mapping {
+        let mut mapping = Mapping {
             ea,
             bytes,
             ram: slot.ram + (gpa - slot.gpa) as u32,
@@ -323,6 +328,17 @@ impl Mmu {
             execute: permits(&entry, Access::Fetch, context.user),
             cached: !entry.word2.w() && !entry.word2.i(),
         };
+        if !self.stops.is_empty() {
+            self.stops.restrict(&mut mapping, gpa, page);
+            let permitted = match access {
+                Access::Fetch => mapping.execute,
+                Access::Load => mapping.read,
+                Access::Store => mapping.write,
+            };
+            if !permitted {
+                return Fill::Apart;
+            }
+        }
         self.filled[index] |= 1 << space;
         hw.map(space, page, &mapping);
         Fill::Mapped

@@ -108,7 +108,10 @@ impl System {
         // The same trap again, with the translation in place, is about something else.
         let here = Some((hw.retired(), regs.pc, ea, false));
         let filled = self.progress.last_fill != here
-            && self.mmu.fill(hw, &self.slots, self.data_space, index, ea) == Fill::Mapped;
+            && self
+                .mmu
+                .fill(hw, &self.slots, self.data_space, index, ea, access)
+                == Fill::Mapped;
         if filled {
             self.progress.last_fill = here;
             self.stats.dtlb_v += 1;
@@ -166,7 +169,10 @@ impl System {
         }
         let here = Some((hw.retired(), pc, pc, true));
         let filled = self.progress.last_fill != here
-            && self.mmu.fill(hw, &self.slots, self.fetch_space, index, pc) == Fill::Mapped;
+            && self
+                .mmu
+                .fill(hw, &self.slots, self.fetch_space, index, pc, Access::Fetch)
+                == Fill::Mapped;
         if filled {
             self.progress.last_fill = here;
             self.stats.itlb_v += 1;
@@ -251,7 +257,10 @@ impl Vcpu {
             Some(op) if op.fp && self.regs.msr & msr::FP == 0 => {
                 self.handle(hw, Trap::FpUnavailable)
             }
-            Some(op) => self.perform(hw, op),
+            Some(op) => match self.watchpoint(hw, &op) {
+                Some(exit) => Resume::Host(exit),
+                None => self.perform(hw, op),
+            },
             None => self.reflect_program(hw, esr::PIL),
         }
     }
@@ -273,6 +282,9 @@ impl Vcpu {
 
     /// A fetch that no translation makes the hardware do: the core fetches for it.
     fn fetch<H: Hw>(&mut self, hw: &mut H) -> Resume {
+        if let Some(exit) = self.breakpoint(hw) {
+            return Resume::Host(exit);
+        }
         let Some(word) = self.instruction_at(hw, self.regs.pc) else {
             return self.fetch_nowhere(hw);
         };

@@ -3,6 +3,8 @@
 //! Offsets and exit numbers are those of `struct kvm_run` in Linux 3.12; they are the same on
 //! powerpc and x86_64.
 
+use crate::stops::Stop;
+
 /// The part of the system that a reset reaches (DBCR0\[RST\], TCR\[WRC\]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -91,12 +93,18 @@ pub enum Exit {
         /// The reason.
         reason: Stuck,
     },
+    /// The guest stands where a debugger wants it to, before the instruction at `pc`; see
+    /// [`crate::Vcpu::add_breakpoint`], [`crate::Vcpu::add_watchpoint`] and
+    /// [`crate::Vcpu::step_next`].
+    Debug(Stop),
 }
 
 /// Exit numbers of the run page, as KVM's user-space ABI has them.
 pub mod exit_reason {
     /// Nothing KVM has a name for.
     pub const UNKNOWN: u32 = 0;
+    /// [`super::Exit::Debug`].
+    pub const DEBUG: u32 = 4;
     /// The guest waits; a kernel back end never returns it, it blocks.
     pub const HLT: u32 = 5;
     /// [`super::Exit::Mmio`].
@@ -288,6 +296,7 @@ impl Exit {
                 exit_reason::DCR
             }
             Exit::Interrupted => exit_reason::INTR,
+            Exit::Debug(_) => exit_reason::DEBUG,
             Exit::Wait { deadline } => {
                 page.put(at::HW_REASON, deadline.unwrap_or(u64::MAX).to_ne_bytes());
                 exit_reason::HLT

@@ -10,6 +10,7 @@ use crate::memory::{Slot, SlotError};
 use crate::sprs::Sprs;
 use crate::state::{InFlight, Interrupt, Pending, State};
 use crate::stats::{Cause, Stats, Timing};
+use crate::stops::Stepping;
 use crate::system::{Progress, System, context};
 use crate::timer::{Timer, TimerState};
 use crate::tlb::{Context, permits};
@@ -38,7 +39,7 @@ pub struct Vcpu {
     pub(crate) in_flight: InFlight,
     pub(crate) exit_pc: u32,
     /// What the hardware holds may be out of date: slots or entries were set from outside.
-    spaces_stale: bool,
+    pub(crate) spaces_stale: bool,
     /// The count of retired instructions at which time must be looked at again.
     pub(crate) slice_end: u64,
     /// An ICMP debug event is due once the access in flight is complete.
@@ -48,6 +49,8 @@ pub struct Vcpu {
     pub(crate) hang_exits: bool,
     timing: Timing,
     timed: bool,
+    /// The one instruction that a debugger wants to have run.
+    pub(crate) stepping: Stepping,
 }
 
 /// SPR numbers that exist in no 440 and that the guest's supervisor used.
@@ -108,6 +111,7 @@ impl Vcpu {
             hang_exits: false,
             timing: Timing::default(),
             timed: false,
+            stepping: Stepping::default(),
         }
     }
 
@@ -138,7 +142,11 @@ impl Vcpu {
             {
                 return exit;
             }
-            self.deliver(pins);
+            if !self.stepping.is_on() {
+                self.deliver(pins);
+            } else if let Some(exit) = self.stepped(hw) {
+                return exit;
+            }
             if self.regs.msr & msr::WE != 0 {
                 if let Some(exit) = self.look_at_time(hw) {
                     return exit;
@@ -147,6 +155,9 @@ impl Vcpu {
                 if self.regs.msr & msr::WE != 0 {
                     return self.wait();
                 }
+            }
+            if self.stepping.is_on() {
+                self.slice_end = hw.retired() + 1;
             }
             self.system.select(hw, &self.regs);
             let resume = if self.debug_armed() || self.strict_alignment() {

@@ -209,7 +209,7 @@ impl Machine {
                     self.vcpu.regs.pc = guest.restart;
                 }
                 Exit::CannotGoOn { .. } => self.ended = true,
-                Exit::Mmio { .. } | Exit::Dcr { .. } | Exit::Interrupted => {}
+                Exit::Mmio { .. } | Exit::Dcr { .. } | Exit::Interrupted | Exit::Debug(_) => {}
             }
         }
         match &step.then {
