@@ -65,7 +65,7 @@ pub use host::net::{
     ParseForwardError, ParseMacError, Protocol, SendError, UserNet, frame_queues,
 };
 pub use host::sandbox::{Confinement, InForce, ParseSandboxError, Role, Sandbox, SandboxError};
-pub use host::serial::{Console, ParseSerialError, Serial, SerialError};
+pub use host::serial::{Console, EscapeKey, ParseSerialError, Serial, SerialError};
 pub use host::share::{FolderError, Share, ShareError};
 pub use host::vsock::{Vsock, VsockError};
 pub use loader::{BootError, BootSpec, Image};

@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::sockopt::set_tcp_nodelay;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, connect, socket_with,
+};
 
 /// How long a socket that refuses is given to become one that listens.
 const SETTLING: Duration = Duration::from_millis(20);
@@ -23,6 +26,8 @@ pub(crate) enum Listener {
         made: (u64, u64),
     },
     Tcp(TcpListener),
+    /// One that the process was started with, of either family; its path is not ours to remove.
+    Inherited(UnixListener),
 }
 
 impl Listener {
@@ -50,6 +55,11 @@ impl Listener {
         Ok(Listener::Tcp(socket))
     }
 
+    /// A socket that listens already, and whose accepting does not wait.
+    pub fn inherited(socket: OwnedFd) -> Self {
+        Listener::Inherited(socket.into())
+    }
+
     /// What a client connects to.
     pub fn name(&self) -> String {
         match self {
@@ -58,6 +68,7 @@ impl Listener {
                 Ok(address) => format!("tcp={address}"),
                 Err(_) => "tcp".into(),
             },
+            Listener::Inherited(socket) => format!("fd={}", socket.as_raw_fd()),
         }
     }
 
@@ -76,6 +87,13 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 stream.into()
             }
+            Listener::Inherited(socket) => {
+                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+                let client = accept_with(socket, flags)?;
+                // Of a Unix socket, this is no option.
+                let _ = set_tcp_nodelay(&client, true);
+                client
+            }
         })
     }
 }
@@ -83,7 +101,7 @@ impl Listener {
 impl AsRawFd for Listener {
     fn as_raw_fd(&self) -> RawFd {
         match self {
-            Listener::Unix { socket, .. } => socket.as_raw_fd(),
+            Listener::Unix { socket, .. } | Listener::Inherited(socket) => socket.as_raw_fd(),
             Listener::Tcp(socket) => socket.as_raw_fd(),
         }
     }
@@ -92,7 +110,7 @@ impl AsRawFd for Listener {
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Listener::Unix { socket, .. } => socket.as_fd(),
+            Listener::Unix { socket, .. } | Listener::Inherited(socket) => socket.as_fd(),
             Listener::Tcp(socket) => socket.as_fd(),
         }
     }
@@ -140,6 +158,8 @@ impl Drop for Listener {
                 }
             }
             Listener::Tcp(socket) => stop_listening(socket),
+            // Whoever passed it on may go on with it.
+            Listener::Inherited(_) => {}
         }
     }
 }

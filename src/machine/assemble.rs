@@ -226,7 +226,7 @@ impl Ends {
         let virtio = virtio.consoles(virtio::console_destinations(spec));
         let owner = || -> Arc<dyn Owner> { Arc::new(Port::new(control.clone(), watch.clone())) };
         let uarts = board.uarts.len();
-        let mut ends = serial::open(serial, uarts, virtio, owner)?;
+        let mut ends = serial::open(serial, uarts, virtio, spec.escape, owner)?;
         if let Some(file) = &spec.console_log {
             ends.log(first_console(spec, uarts), file, owner())?;
         }

@@ -69,6 +69,8 @@ pub(crate) struct Files {
     pub listener: Option<Listener>,
     /// Whether `Ctrl-a` in the input is for the launcher.
     pub escape: bool,
+    /// The output's reader may go, and the guest goes on without one.
+    pub may_leave: bool,
 }
 
 /// The two files of a console, which are one client's where there is a socket.
@@ -89,6 +91,8 @@ pub(crate) struct ConsoleIo {
     /// Nobody is taken for a moment, because the host could not give what a client needs.
     is_deaf: bool,
     not_taken: Repeats,
+    /// The output's reader may go, and the guest goes on without one.
+    may_leave: bool,
     /// The event loop tells of new clients.
     listening: bool,
 }
@@ -159,6 +163,7 @@ impl ConsoleIo {
             nonblocking,
             listener,
             escape,
+            may_leave,
         } = files;
         if listener.is_some() {
             hub.set_reader(false);
@@ -193,6 +198,7 @@ impl ConsoleIo {
             listener: listener.transpose()?,
             is_deaf: false,
             not_taken: Repeats::new(),
+            may_leave,
             listening: false,
         })
     }
@@ -401,7 +407,10 @@ impl ConsoleIo {
                 Err(error) => {
                     self.hub.lose();
                     let how = std::io::Error::from(error).to_string();
-                    self.owner.output_lost(how);
+                    match self.may_leave {
+                        true => tracing::debug!("a console's connection ended: {how}"),
+                        false => self.owner.output_lost(how),
+                    }
                     if self.armed {
                         let _ = ops.remove(Events::empty(&output.file));
                     }

@@ -4,6 +4,7 @@
 //! differs is the files behind it. Everything that can be in use is taken here, before the guest
 //! starts.
 
+mod connect;
 mod log;
 mod pty;
 
@@ -22,6 +23,7 @@ use vmm_sys_util::eventfd::EventFd;
 use crate::host::console::io::{ConsoleIo, Files};
 use crate::host::console::{ConsoleHub, Owner};
 use crate::host::listener::Listener;
+use connect::Inherited;
 
 /// Bytes of output that may wait for a file or pipe before the guest waits too.
 const FILE_LIMIT: usize = 64 << 10;
@@ -45,6 +47,25 @@ pub enum Serial {
     Unix(PathBuf),
     /// A TCP socket that listens at `HOST:PORT`; port 0 takes a free one.
     Tcp(String),
+    /// A connection to who listens at a Unix socket's path.
+    UnixConnect(PathBuf),
+    /// A connection to who listens at `HOST:PORT`.
+    TcpConnect(String),
+    /// A descriptor that the process was started with: a socket that listens, one that is connected,
+    /// or a file, pipe or terminal that is open for reading and writing.
+    Descriptor(u32),
+}
+
+/// Whether `Ctrl-a` in the input of [`Serial::Stdio`] is for the launcher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EscapeKey {
+    /// When standard input is a terminal.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never: every byte is the guest's.
+    Off,
 }
 
 /// The place where a serial port's bytes come from and go to.
@@ -101,7 +122,10 @@ impl Console {
 
 /// The text is not a serial port's destination.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no destination; use stdio, null, file=PATH, pty, unix=PATH or tcp=HOST:PORT")]
+#[error(
+    "`{0}` is no destination; use stdio, null, file=PATH, pty, unix=PATH, tcp=HOST:PORT, \
+     unix-connect=PATH, tcp-connect=HOST:PORT or fd=N"
+)]
 pub struct ParseSerialError(String);
 
 /// A serial port's destination that cannot be used; nothing was started.
@@ -149,10 +173,14 @@ fn remedy(error: &std::io::Error) -> &'static str {
     if Errno::from_io_error(error) == Some(Errno::NXIO) {
         return "; nobody reads this pipe, start its reader first";
     }
+    if Errno::from_io_error(error) == Some(Errno::BADF) {
+        return "; open it in the program that starts this one, and let it be inherited";
+    }
     match error.kind() {
         std::io::ErrorKind::AddrInUse => {
             "; stop what uses it, remove a path that is left over, or name another"
         }
+        std::io::ErrorKind::ConnectionRefused => "; start what listens there first",
         std::io::ErrorKind::AddrNotAvailable => "; name an address of this host",
         _ => "",
     }
@@ -167,6 +195,9 @@ impl fmt::Display for Serial {
             Serial::Pty => f.write_str("pty"),
             Serial::Unix(path) => write!(f, "unix={}", path.display()),
             Serial::Tcp(address) => write!(f, "tcp={address}"),
+            Serial::UnixConnect(path) => write!(f, "unix-connect={}", path.display()),
+            Serial::TcpConnect(address) => write!(f, "tcp-connect={address}"),
+            Serial::Descriptor(number) => write!(f, "fd={number}"),
         }
     }
 }
@@ -182,6 +213,14 @@ impl FromStr for Serial {
             Some(("file", path)) if !path.is_empty() => Serial::File(path.into()),
             Some(("unix", path)) if !path.is_empty() => Serial::Unix(path.into()),
             Some(("tcp", address)) if address.contains(':') => Serial::Tcp(address.into()),
+            Some(("unix-connect", path)) if !path.is_empty() => Serial::UnixConnect(path.into()),
+            Some(("tcp-connect", address)) if address.contains(':') => {
+                Serial::TcpConnect(address.into())
+            }
+            Some(("fd", number)) => match number.parse() {
+                Ok(number) => Serial::Descriptor(number),
+                Err(_) => return Err(ParseSerialError(text.into())),
+            },
             _ => return Err(ParseSerialError(text.into())),
         })
     }
@@ -220,11 +259,12 @@ pub(crate) struct Lines {
 }
 
 /// Opens a destination for each of `uarts` ports, those given, then nowhere; behind them, one for
-/// each virtio console. `owner` makes the owner of each.
+/// each virtio console. `escape` is for standard input, and `owner` makes the owner of each.
 pub(crate) fn open(
     consoles: Vec<Console>,
     uarts: usize,
     virtio: Vec<Console>,
+    escape: EscapeKey,
     owner: impl Fn() -> Arc<dyn Owner>,
 ) -> Result<Lines, SerialError> {
     let given = consoles.len();
@@ -242,7 +282,7 @@ pub(crate) fn open(
         // The first port, and what an embedder gives as a console in memory, it can read.
         let given = index == 0 || index < given || index >= uarts;
         let connected = given && console.serial != Some(Serial::Null);
-        let (files, name, slave) = far_end(console)?;
+        let (files, name, slave) = far_end(console, escape)?;
         let may_come_later = files.listener.is_some() || slave.is_some();
         let limit = if may_come_later {
             CLIENT_LIMIT
@@ -281,7 +321,7 @@ pub(crate) fn open(
 
 type FarEnd = (Files, Option<String>, Option<pty::Slave>);
 
-fn far_end(console: Console) -> Result<FarEnd, SerialError> {
+fn far_end(console: Console, escape: EscapeKey) -> Result<FarEnd, SerialError> {
     let Some(destination) = console.serial else {
         let files = Files {
             input: console.input,
@@ -304,7 +344,11 @@ fn far_end(console: Console) -> Result<FarEnd, SerialError> {
             let output = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)
                 .map_err(|error| failed(error.into()))?;
             let files = Files {
-                escape: input.is_some() && rustix::termios::isatty(stdin),
+                escape: match escape {
+                    EscapeKey::Auto => input.is_some() && rustix::termios::isatty(stdin),
+                    EscapeKey::On => true,
+                    EscapeKey::Off => false,
+                },
                 input,
                 output: Some(output),
                 ..Files::default()
@@ -332,6 +376,20 @@ fn far_end(console: Console) -> Result<FarEnd, SerialError> {
         }
         Serial::Unix(path) => Ok(listening(Listener::unix(path).map_err(failed)?)),
         Serial::Tcp(address) => Ok(listening(Listener::tcp(address).map_err(failed)?)),
+        Serial::UnixConnect(path) => connected(connect::unix(path)).map_err(failed),
+        Serial::TcpConnect(address) => connected(connect::tcp(address)).map_err(failed),
+        Serial::Descriptor(number) => match connect::inherited(*number).map_err(failed)? {
+            Inherited::Listens(listener) => Ok(listening(listener)),
+            Inherited::Connected(socket) => connected(Ok(socket)).map_err(failed),
+            Inherited::File(file) => {
+                let files = Files {
+                    input: Some(file.try_clone().map_err(failed)?),
+                    output: Some(file),
+                    ..Files::default()
+                };
+                Ok((files, None, None))
+            }
+        },
     }
 }
 
@@ -354,6 +412,19 @@ fn listening(listener: Listener) -> FarEnd {
     (files, Some(name), None)
 }
 
+/// A connection whose end does not end the guest: what it sends from then on leads nowhere.
+fn connected(socket: std::io::Result<OwnedFd>) -> std::io::Result<FarEnd> {
+    let socket = socket?;
+    let files = Files {
+        input: Some(socket.try_clone()?),
+        output: Some(socket),
+        nonblocking: true,
+        may_leave: true,
+        ..Files::default()
+    };
+    Ok((files, None, None))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -368,6 +439,9 @@ mod tests {
             "unix=s",
             "tcp=127.0.0.1:0",
             "tcp=[::1]:5555",
+            "unix-connect=/tmp/a=b",
+            "tcp-connect=localhost:5555",
+            "fd=7",
         ] {
             assert_eq!(text.parse::<Serial>().unwrap().to_string(), text);
         }
@@ -376,7 +450,18 @@ mod tests {
     #[test]
     fn what_is_no_destination_is_refused_with_all_there_are() {
         for text in [
-            "", "file", "file=", "unix=", "tcp=5555", "udp=:1", "stdio=1",
+            "",
+            "file",
+            "file=",
+            "unix=",
+            "tcp=5555",
+            "udp=:1",
+            "stdio=1",
+            "unix-connect=",
+            "tcp-connect=5555",
+            "fd=",
+            "fd=-1",
+            "fd=x",
         ] {
             let error = text.parse::<Serial>().unwrap_err().to_string();
             assert!(error.contains("tcp=HOST:PORT"), "{text}: {error}");

@@ -34,6 +34,25 @@ pub(super) static TABLE: Table = Table {
             "a TCP socket that listens; port 0 takes a free one",
         )
         .alternative(),
+        Key::new(
+            "unix-connect",
+            Takes::Path("PATH"),
+            "a connection to who listens at a Unix socket's PATH",
+        )
+        .alternative(),
+        Key::new(
+            "tcp-connect",
+            Takes::Text("HOST:PORT"),
+            "a connection to who listens there",
+        )
+        .alternative(),
+        Key::new(
+            "fd",
+            Takes::Number("N"),
+            "a descriptor that this process was started with: a socket that listens or is connected, \
+             or a file",
+        )
+        .alternative(),
         BUS,
         LEGACY,
     ],
@@ -61,6 +80,9 @@ pub(super) fn write(serial: &Serial) -> Result<KeyList, NotWritable> {
         Serial::Pty => list.with_flag("pty", true),
         Serial::Unix(path) => list.with("unix", text_of("console", path)?),
         Serial::Tcp(address) => list.with("tcp", address),
+        Serial::UnixConnect(path) => list.with("unix-connect", text_of("console", path)?),
+        Serial::TcpConnect(address) => list.with("tcp-connect", address),
+        Serial::Descriptor(number) => list.with("fd", number),
     })
 }
 

@@ -436,7 +436,7 @@ impl KeyList {
             match key.takes {
                 Takes::Path(_) | Takes::Input(_) => *value = resolved(value),
                 Takes::Destination => {
-                    for kind in ["file", "unix"] {
+                    for kind in ["file", "unix", "unix-connect"] {
                         if let Some(path) =
                             value.strip_prefix(kind).and_then(|v| v.strip_prefix('='))
                         {

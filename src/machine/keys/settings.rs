@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{
     Choice, Key, KeyList, NotWritable, OptionError, SWITCH, Table, Takes, bad, on, switch, text_of,
 };
-use crate::host::serial::Serial;
+use crate::host::serial::{EscapeKey, Serial};
 use crate::loader::Image;
 use crate::machine::spec::{Accel, Clock, Cpu, Spec};
 use crate::vm::outcome::{OnPanic, OnReset};
@@ -111,8 +111,10 @@ pub static RUN: Table = Table {
             "serial",
             Takes::Destination,
             "where a serial port leads, once for each port in order, UART0 first: stdio, null, \
-             file=PATH, pty, unix=PATH or tcp=HOST:PORT, the last two listening. Without any, UART0 \
-             has stdio, unless a console has it; ports that are not named lead nowhere",
+             file=PATH, pty, unix=PATH or tcp=HOST:PORT, which listen, unix-connect=PATH or \
+             tcp-connect=HOST:PORT, which connect, or fd=N, a descriptor that this process was started \
+             with. Without any, UART0 has stdio, unless a console has it; ports that are not named lead \
+             nowhere",
         )
         .many(),
         Key::new(
@@ -121,6 +123,12 @@ pub static RUN: Table = Table {
             "a file that has everything that the console prints too, byte for byte: what goes to \
              standard output, or UART0's where nothing does. It is emptied first",
         ),
+        Key::new(
+            "escape",
+            Takes::Choice(ESCAPE),
+            "whether Ctrl-a in standard input is for the launcher, and Ctrl-c in a terminal the guest's",
+        )
+        .or("auto"),
         Key::new(
             "clock",
             Takes::Choice(CLOCK),
@@ -205,6 +213,14 @@ choice!(ON_PANIC for OnPanic {
     /// Go on: the kernel resets, or stays where it is
     "continue" => Continue,
 });
+choice!(ESCAPE for EscapeKey {
+    /// When standard input is a terminal
+    "auto" => Auto,
+    /// Always, also when it is a pipe
+    "on" => On,
+    /// Never: every byte is the guest's, and Ctrl-c in a terminal ends the run
+    "off" => Off,
+});
 choice!(CLOCK for Clock {
     /// The host's monotonic clock
     "host" => Host,
@@ -287,6 +303,7 @@ impl Spec {
                     .push(serial.map_err(|error| bad(key.name, value, error))?);
             }
             "console-log" => self.console_log = Some(value.into()),
+            "escape" => self.escape = chosen(key, value)?,
             "clock" => self.clock = chosen(key, value)?,
             "stats" => self.timed = true,
             "no-rng" => self.rng = None,
@@ -320,7 +337,7 @@ impl Spec {
             .with("on-panic", self.on_panic.word())
             .with_some("symbols", symbols);
         for serial in &self.serial {
-            if let Serial::File(path) | Serial::Unix(path) = serial {
+            if let Serial::File(path) | Serial::Unix(path) | Serial::UnixConnect(path) = serial {
                 text_of("serial", path)?;
             }
             run = run.with("serial", serial);
@@ -329,6 +346,7 @@ impl Spec {
         let log = log.map(|path| text_of("console-log", path)).transpose()?;
         let run = run
             .with_some("console-log", log)
+            .with("escape", self.escape.word())
             .with("clock", self.clock.word())
             .with_flag("stats", self.timed)
             .with_flag("no-rng", self.rng.is_none());

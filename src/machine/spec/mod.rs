@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub use ppckvm_api::{Accel, Clock};
 
-use crate::host::serial::Serial;
+use crate::host::serial::{EscapeKey, Serial};
 use crate::loader::BootSpec;
 use crate::machine::spec::device::DeviceSpec;
 use crate::machine::spec::memory_size::MemorySize;
@@ -70,6 +70,8 @@ pub struct Spec {
     /// A file that has everything that the console prints too: the port that has standard output, or
     /// UART0 where none has. It is emptied first.
     pub console_log: Option<PathBuf>,
+    /// Whether `Ctrl-a` in standard input is for the launcher.
+    pub escape: EscapeKey,
     /// Virtio devices in the order of their slots.
     pub devices: Vec<DeviceSpec>,
     /// The place of the guest's entropy device, if it has one; its slot is after all others.
@@ -92,6 +94,7 @@ impl Default for Spec {
             timed: false,
             serial: Vec::new(),
             console_log: None,
+            escape: EscapeKey::Auto,
             devices: Vec::new(),
             rng: Some(Place::default()),
         }

@@ -39,6 +39,9 @@ fn serial() -> impl Strategy<Value = Serial> {
         path().prop_map(Serial::File),
         path().prop_map(Serial::Unix),
         (1u16..).prop_map(|port| Serial::Tcp(format!("[::1]:{port}"))),
+        path().prop_map(Serial::UnixConnect),
+        (1u16..).prop_map(|port| Serial::TcpConnect(format!("[::1]:{port}"))),
+        any::<u32>().prop_map(Serial::Descriptor),
     ]
 }
 
