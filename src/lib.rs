@@ -94,7 +94,7 @@ pub mod keys {
 pub use printable::Printable;
 pub use remedy::Remedy;
 pub use vm::control::{Phase, Stopper};
-pub use vm::outcome::{Hang, OnPanic, OnReset, Outcome};
+pub use vm::outcome::{Hang, OnPanic, OnReset, OnStandstill, Outcome, Standstills};
 pub use vm::postmortem::{self, PostMortem};
 pub use vm::report::{Activity, LostOutput, Report};
 pub use vm::window::ConsoleWindow;

@@ -85,7 +85,7 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
         return self::print_config(&spec);
     }
     signals::settle().map_err(|error| no_signals(&error))?;
-    let (stats, port) = (spec.timed, args::stdio_port(&spec));
+    let (stats, port, escape) = (spec.timed, args::stdio_port(&spec), spec.escape);
     let report = report.as_deref().map(ReportFile::create).transpose()?;
     let vm = Machine::from_spec(spec).sandbox(sandbox).build()?;
 
@@ -112,7 +112,7 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
         }
     }
     let terminal = match port.is_some() {
-        true => RawTerminal::enter(window, &confinement)
+        true => RawTerminal::enter(window, escape, &confinement)
             .map_err(|error| format!("the terminal cannot be made raw: {error}"))?,
         false => None,
     };

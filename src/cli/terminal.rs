@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-use ppckvm::{Confinement, Role};
+use ppckvm::{Confinement, EscapeKey, Role};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use rustix::termios::{isatty, tcgetattr, tcgetpgrp, tcsetattr};
@@ -39,6 +39,8 @@ struct Shared {
     state: Mutex<State>,
     /// Whose size the guest is to know.
     window: Option<TerminalWindow>,
+    /// Who has the keys that send signals.
+    escape: EscapeKey,
     /// Wakes the thread that looks for the foreground; closed at the end.
     wake: UnixStream,
 }
@@ -55,8 +57,11 @@ struct State {
 impl RawTerminal {
     /// Makes standard input raw whenever this job has it; `None` when it is no terminal. A job in
     /// the background does not hear of a new size: it is looked for when it comes back.
+    ///
+    /// With [`EscapeKey::Off`], the keys that send signals stay.
     pub fn enter(
         window: Option<TerminalWindow>,
+        escape: EscapeKey,
         confinement: &Confinement,
     ) -> io::Result<Option<Self>> {
         if !isatty(rustix::stdio::stdin()) {
@@ -66,6 +71,7 @@ impl RawTerminal {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             window,
+            escape,
             wake,
         });
         let mut terminal = RawTerminal {
@@ -141,7 +147,7 @@ impl Shared {
                 state.before = Some(tcgetattr(rustix::stdio::stdin())?);
             }
             if let Some(before) = &state.before {
-                set(&raw(before.clone()))?;
+                set(&raw(before.clone(), self.escape))?;
                 state.is_raw = true;
             }
         }
@@ -184,7 +190,7 @@ impl Shared {
     }
 }
 
-fn raw(mut mode: Termios) -> Termios {
+fn raw(mut mode: Termios, escape: EscapeKey) -> Termios {
     // Output is still processed, so that messages on standard error begin at the left.
     mode.input_modes -= InputModes::BRKINT
         | InputModes::ICRNL
@@ -194,11 +200,10 @@ fn raw(mut mode: Termios) -> Termios {
         | InputModes::ISTRIP
         | InputModes::IXON
         | InputModes::PARMRK;
-    mode.local_modes -= LocalModes::ECHO
-        | LocalModes::ECHONL
-        | LocalModes::ICANON
-        | LocalModes::IEXTEN
-        | LocalModes::ISIG;
+    mode.local_modes -=
+        LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::IEXTEN;
+    mode.local_modes
+        .set(LocalModes::ISIG, escape == EscapeKey::Off);
     mode.special_codes[SpecialCodeIndex::VMIN] = 1;
     mode.special_codes[SpecialCodeIndex::VTIME] = 0;
     mode

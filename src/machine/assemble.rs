@@ -50,6 +50,7 @@ pub(crate) fn assemble(
     let ends = Ends::open(board, &spec, &mut additions, &vcpu, &ram, &given)?;
     let wires = Wires::new(board, vcpu.handle());
     let (on_reset, on_panic, timeout) = (spec.on_reset, spec.on_panic, spec.timeout);
+    let standstills = spec.standstills;
     let devices = Devices::new(board, spec, additions, &ram, &wires, &ends, &given)?;
     say_places(&devices.buses, &given.placement);
     let confined = ends.events.confine(&given.confinement);
@@ -63,6 +64,7 @@ pub(crate) fn assemble(
         description: describe(&given.kvm, &vcpu),
         on_reset,
         on_panic,
+        standstills,
         timeout,
         placement: given.placement,
         pristine,
@@ -85,6 +87,7 @@ pub(crate) fn assemble(
         events: ends.events,
         ended: None,
         started: false,
+        stands_still: false,
     };
     vm.load().map_err(no_guest_memory)?;
     if vm.on_reset == OnReset::Exit {

@@ -31,7 +31,7 @@ use crate::machine::error::BuildError;
 use crate::machine::spec::memory_size::MemorySize;
 use crate::machine::spec::{Cpu, Spec};
 use crate::vm::Vm;
-use crate::vm::outcome::{OnPanic, OnReset};
+use crate::vm::outcome::{OnPanic, OnReset, Standstills};
 
 /// A machine to be: options, then [`Machine::build`].
 #[derive(Default)]
@@ -234,6 +234,12 @@ impl Machine {
     /// standard output, or UART0 where none has. The file is emptied when the machine is built.
     pub fn console_log(mut self, path: impl Into<PathBuf>) -> Self {
         self.spec.console_log = Some(path.into());
+        self
+    }
+
+    /// Sets what it does that the guest stands still for good.
+    pub fn standstills(mut self, standstills: Standstills) -> Self {
+        self.spec.standstills = standstills;
         self
     }
 

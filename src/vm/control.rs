@@ -1,7 +1,7 @@
 //! What other threads and devices ask of a running machine: end, or come back to the caller.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use ppckvm_api::VcpuHandle;
 
@@ -60,6 +60,8 @@ type Hook = Box<dyn Fn() + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct Control {
     requests: Mutex<Requests>,
+    /// A request came.
+    requested: Condvar,
     /// Whether there are any requests: what the vcpu loop looks at after each exit.
     raised: AtomicBool,
     /// A [`Phase`] that the vcpu's thread has come to by itself.
@@ -97,6 +99,7 @@ impl Control {
                 Request::Report => requests.report = true,
             }
             self.raised.store(true, Ordering::SeqCst);
+            self.requested.notify_all();
         }
         if let Some(vcpu) = &*lock(&self.vcpu) {
             vcpu.kick();
@@ -155,6 +158,20 @@ impl Control {
         };
         self.raised.store(requests.any(), Ordering::SeqCst);
         request
+    }
+
+    /// Waits for the next request.
+    pub fn wait(&self) -> Request {
+        loop {
+            if let Some(request) = self.take() {
+                return request;
+            }
+            let requests = lock(&self.requests);
+            if !requests.any() {
+                let woken = self.requested.wait(requests);
+                drop(woken.unwrap_or_else(PoisonError::into_inner));
+            }
+        }
     }
 
     /// Forgets what an earlier wait left behind.
@@ -256,6 +273,20 @@ mod tests {
         stopper.stop();
         control.set_phase(Phase::Runs);
         assert_eq!(stopper.asked(), Some(Outcome::Stopped));
+    }
+
+    #[test]
+    fn who_waits_is_woken_by_a_request_of_another_thread() {
+        let control = Arc::new(Control::default());
+        let waiting = std::thread::spawn({
+            let control = control.clone();
+            move || control.wait()
+        });
+        control.request(Request::Report);
+        assert!(matches!(waiting.join().unwrap(), Request::Report));
+        // One that came before is not waited for.
+        control.request(Request::Deadline);
+        assert!(matches!(control.wait(), Request::Deadline));
     }
 
     #[test]

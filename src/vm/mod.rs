@@ -39,7 +39,7 @@ use crate::vm::buses::Buses;
 use crate::vm::control::{Control, Phase, Request, Stopper};
 use crate::vm::deadlines::Deadlines;
 use crate::vm::live_devices::LiveDevices;
-use crate::vm::outcome::{OnPanic, OnReset, Outcome};
+use crate::vm::outcome::{OnPanic, OnReset, Outcome, Standstills};
 use crate::vm::ram::Ram;
 use crate::vm::time_of_day::VirtualTime;
 use crate::vm::watch::Watch;
@@ -114,6 +114,7 @@ pub struct Vm {
     pub(crate) description: String,
     pub(crate) on_reset: OnReset,
     pub(crate) on_panic: OnPanic,
+    pub(crate) standstills: Standstills,
     pub(crate) timeout: Option<Duration>,
     /// Without its segments where the guest never starts again.
     pub(crate) placement: Placement,
@@ -144,6 +145,8 @@ pub struct Vm {
     /// How the guest ended, after which it does not run again.
     pub(crate) ended: Option<Outcome>,
     pub(crate) started: bool,
+    /// The guest came to a standstill that did not end the run.
+    pub(crate) stands_still: bool,
 }
 
 impl std::fmt::Debug for Vm {

@@ -27,6 +27,45 @@ pub enum OnPanic {
     Continue,
 }
 
+/// What it does to the run that the guest stands still for good: its kernel halted, it hangs, or it
+/// powered the machine off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnStandstill {
+    /// It ends the run.
+    #[default]
+    Exit,
+    /// The machine stays as it is until something else ends the run.
+    Stay,
+}
+
+/// What each kind of standstill does to the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standstills {
+    /// The guest's kernel stopped, said so, and stays where it is.
+    pub on_halt: OnStandstill,
+    /// Nothing can ever wake or move the guest, or its CPU cannot go on.
+    pub on_hang: OnStandstill,
+    /// The guest powered the machine off.
+    pub on_power_off: OnStandstill,
+}
+
+impl Standstills {
+    /// What the run does that came to `cause`, which is `judged` all considered.
+    pub(crate) fn of(self, on_panic: OnPanic, cause: &Outcome, judged: &Outcome) -> OnStandstill {
+        match (cause, judged) {
+            (_, Outcome::Halted) => self.on_halt,
+            (Outcome::PoweredOff, _) => self.on_power_off,
+            (Outcome::Hang { .. } | Outcome::CannotGoOn { .. }, Outcome::KernelPanic { .. })
+                if on_panic == OnPanic::Exit =>
+            {
+                OnStandstill::Exit
+            }
+            (Outcome::Hang { .. } | Outcome::CannotGoOn { .. }, _) => self.on_hang,
+            _ => OnStandstill::Exit,
+        }
+    }
+}
+
 /// The way in which a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

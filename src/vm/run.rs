@@ -5,14 +5,26 @@ use ppckvm_devices::{AccessError, AccessKind};
 
 use crate::vm::Vm;
 use crate::vm::control::Request;
-use crate::vm::outcome::{Hang, OnPanic, OnReset, Outcome};
+use crate::vm::outcome::{Hang, OnPanic, OnReset, OnStandstill, Outcome};
 
 impl Vm {
     /// Runs the guest until somebody requests otherwise or it ends.
     pub(crate) fn drive(&mut self) -> Request {
-        match self.drive_on() {
-            Request::End(outcome) => Request::End(self.judge(outcome)),
-            request => request,
+        let request = match self.stands_still {
+            true => self.control.wait(),
+            false => self.drive_on(),
+        };
+        let Request::End(cause) = request else {
+            return request;
+        };
+        let outcome = self.judge(cause.clone());
+        match self.standstills.of(self.on_panic, &cause, &outcome) {
+            OnStandstill::Exit => Request::End(outcome),
+            OnStandstill::Stay => {
+                tracing::warn!("{outcome}; the machine stays as it is");
+                self.stands_still = true;
+                self.drive()
+            }
         }
     }
 

@@ -8,8 +8,10 @@ use super::{
 };
 use crate::host::serial::{EscapeKey, Serial};
 use crate::loader::Image;
+use crate::machine::keys::devices;
+use crate::machine::spec::place::Place;
 use crate::machine::spec::{Accel, Clock, Cpu, Spec};
-use crate::vm::outcome::{OnPanic, OnReset};
+use crate::vm::outcome::{OnPanic, OnReset, OnStandstill};
 
 /// Settings of what is booted, which every command has.
 pub static BOOT: Table = Table {
@@ -99,6 +101,24 @@ pub static RUN: Table = Table {
             "on-panic",
             Takes::Choice(ON_PANIC),
             "what to do when the guest's kernel panics",
+        )
+        .or("exit"),
+        Key::new(
+            "on-halt",
+            Takes::Choice(ON_STANDSTILL),
+            "what to do when the guest's kernel halts",
+        )
+        .or("exit"),
+        Key::new(
+            "on-hang",
+            Takes::Choice(ON_STANDSTILL),
+            "what to do when nothing can wake or move the guest any more",
+        )
+        .or("exit"),
+        Key::new(
+            "on-power-off",
+            Takes::Choice(ON_STANDSTILL),
+            "what to do when the guest powers off",
         )
         .or("exit"),
         Key::new(
@@ -213,6 +233,12 @@ choice!(ON_PANIC for OnPanic {
     /// Go on: the kernel resets, or stays where it is
     "continue" => Continue,
 });
+choice!(ON_STANDSTILL for OnStandstill {
+    /// End the run
+    "exit" => Exit,
+    /// Leave the machine as it is until something else ends the run
+    "stay" => Stay,
+});
 choice!(ESCAPE for EscapeKey {
     /// When standard input is a terminal
     "auto" => Auto,
@@ -296,6 +322,9 @@ impl Spec {
             }
             "on-reset" => self.on_reset = chosen(key, value)?,
             "on-panic" => self.on_panic = chosen(key, value)?,
+            "on-halt" => self.standstills.on_halt = chosen(key, value)?,
+            "on-hang" => self.standstills.on_hang = chosen(key, value)?,
+            "on-power-off" => self.standstills.on_power_off = chosen(key, value)?,
             "symbols" => self.symbols = Some(value.into()),
             "serial" => {
                 let serial: Result<Serial, _> = value.parse();
@@ -335,6 +364,9 @@ impl Spec {
             .with_some("timeout", self.timeout.map(humantime::format_duration))
             .with("on-reset", self.on_reset.word())
             .with("on-panic", self.on_panic.word())
+            .with("on-halt", self.standstills.on_halt.word())
+            .with("on-hang", self.standstills.on_hang.word())
+            .with("on-power-off", self.standstills.on_power_off.word())
             .with_some("symbols", symbols);
         for serial in &self.serial {
             if let Serial::File(path) | Serial::Unix(path) | Serial::UnixConnect(path) = serial {
@@ -351,6 +383,41 @@ impl Spec {
             .with_flag("stats", self.timed)
             .with_flag("no-rng", self.rng.is_none());
         Ok([boot, run])
+    }
+}
+
+impl Spec {
+    /// The machine as options of the command line, each with its value if it takes one; settings
+    /// that are as they would be without the option are left out.
+    ///
+    /// ```
+    /// use ppckvm::{Disk, Spec};
+    ///
+    /// let mut spec = Spec::default();
+    /// spec.devices.push(Disk::file("root.img").into());
+    /// assert_eq!(spec.options()?, [("disk", Some("path=root.img".into()))]);
+    /// # Ok::<(), ppckvm::NotWritable>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Something that is in memory, or whose name is not UTF-8.
+    pub fn options(&self) -> Result<Vec<(&'static str, Option<String>)>, NotWritable> {
+        let mut options = Vec::new();
+        for list in self.settings()? {
+            let given = list
+                .items()
+                .filter(|(key, value)| key.default != *value || value.is_none());
+            options.extend(given.map(|(key, value)| (key.name, value.map(str::to_owned))));
+        }
+        for device in &self.devices {
+            let list = devices::write(device)?;
+            options.push((list.table().option, Some(list.to_string())));
+        }
+        if let Some(place) = self.rng.filter(|place| *place != Place::default()) {
+            let list = devices::write_rng(place);
+            options.push((list.table().option, Some(list.to_string())));
+        }
+        Ok(options)
     }
 }
 

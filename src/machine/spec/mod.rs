@@ -15,7 +15,7 @@ use crate::loader::BootSpec;
 use crate::machine::spec::device::DeviceSpec;
 use crate::machine::spec::memory_size::MemorySize;
 use crate::machine::spec::place::Place;
-use crate::vm::outcome::{OnPanic, OnReset};
+use crate::vm::outcome::{OnPanic, OnReset, Standstills};
 
 /// The engine that executes guest instructions in the in-process core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub struct Spec {
     pub on_reset: OnReset,
     /// The effect of a panic of the guest's kernel.
     pub on_panic: OnPanic,
+    /// What it does that the guest stands still for good.
+    pub standstills: Standstills,
     /// The kernel's symbols: an ELF file with a symbol table, or a `System.map`. Without them, those
     /// of a kernel that is an ELF file are used.
     pub symbols: Option<PathBuf>,
@@ -89,6 +91,7 @@ impl Default for Spec {
             clock: Clock::Host,
             on_reset: OnReset::Exit,
             on_panic: OnPanic::Exit,
+            standstills: Standstills::default(),
             symbols: None,
             timeout: None,
             timed: false,
