@@ -97,6 +97,7 @@ pub use vm::control::{Phase, Stopper};
 pub use vm::outcome::{Hang, OnPanic, OnReset, OnStandstill, Outcome, Standstills};
 pub use vm::postmortem::{self, PostMortem};
 pub use vm::report::{Activity, LostOutput, Report};
+pub use vm::run::UNANSWERED;
 pub use vm::window::ConsoleWindow;
 pub use vm::{MemoryAccessError, Reached, Until, Vm};
 

@@ -30,6 +30,44 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// How long a reader may take nothing at the end of the run.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// As whom the command speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// As itself.
+    Own,
+    /// As QEMU would, by this name: what does not end the run is a warning.
+    Qemu {
+        /// The name.
+        name: &'static str,
+        /// Whether accesses that nothing answers are said.
+        accesses: bool,
+    },
+}
+
+impl Voice {
+    fn note(self, line: impl Display) -> String {
+        match self {
+            Voice::Own => format!("ppckvm: {line}"),
+            Voice::Qemu { name, .. } => format!("{name}: warning: {line}"),
+        }
+    }
+
+    fn verdict(self, line: impl Display) -> String {
+        match self {
+            Voice::Own => format!("ppckvm: {line}"),
+            Voice::Qemu { name, .. } => format!("{name}: {line}"),
+        }
+    }
+
+    /// A line that stands by itself.
+    fn plain(self, line: &str) -> String {
+        match self {
+            Voice::Own => line.to_owned(),
+            Voice::Qemu { .. } => self.note(line),
+        }
+    }
+}
+
 /// Lines for standard error; clones are the same queue.
 #[derive(Clone)]
 pub struct Log(Arc<Shared>);
@@ -41,6 +79,7 @@ struct Shared {
     /// A line was written.
     written: Condvar,
     start: Instant,
+    voice: Voice,
     /// Lines have their time and the part of the program that they come from.
     detailed: bool,
     colour: bool,
@@ -134,9 +173,19 @@ fn fault(panic: &std::panic::PanicHookInfo<'_>) -> String {
 
 impl Log {
     /// Takes over standard error, and with it what the library and a panic of this program say.
-    pub fn start() -> Self {
+    pub fn start(voice: Voice) -> Self {
         let text = std::env::var_os("PPCKVM_LOG").unwrap_or_default();
-        let (filter, complaint) = filter::read(&text);
+        let (mut filter, complaint) = filter::read(&text);
+        let says_accesses = !matches!(
+            voice,
+            Voice::Qemu {
+                accesses: false,
+                ..
+            }
+        );
+        if text.is_empty() && !says_accesses {
+            filter = filter::without_accesses(filter);
+        }
         let stderr = rustix::stdio::stderr();
         let is_plain = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
@@ -145,6 +194,7 @@ impl Log {
             called: Condvar::new(),
             written: Condvar::new(),
             start: Instant::now(),
+            voice,
             detailed: filter::is_detailed(&filter),
             colour: rustix::termios::isatty(stderr) && !is_plain("NO_COLOR") && !dumb,
         }));
@@ -167,20 +217,20 @@ impl Log {
 
     /// One line, which is dropped when too much waits for the reader.
     pub fn say(&self, line: impl Display) {
-        self.add(format!("ppckvm: {line}"), false);
+        self.add(self.0.voice.note(line), false);
     }
 
     /// Lines that are not dropped, whatever waits: how the run ended, and what explains it.
     pub fn tell(&self, lines: impl Display) {
         for line in lines.to_string().lines() {
-            self.add(line.to_owned(), true);
+            self.add(self.0.voice.plain(line), true);
         }
     }
 
     /// The end of the run in one line, after everything else that was said.
     pub fn conclude(&self, verdict: impl Display) {
         self.lock().sum_up(Instant::now(), true);
-        self.add(format!("ppckvm: {verdict}"), true);
+        self.add(self.0.voice.verdict(verdict), true);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -319,7 +369,15 @@ impl Shared {
             let time = self.start.elapsed().as_secs_f64();
             let _ = write!(line, "{time:>10.6} ");
         }
-        let _ = write!(line, "{:>5} ", metadata.level());
+        let is_note = *metadata.level() <= Level::WARN && !self.detailed;
+        match self.voice {
+            Voice::Qemu { name, .. } if is_note => {
+                let _ = write!(line, "{name}: warning: ");
+            }
+            _ => {
+                let _ = write!(line, "{:>5} ", metadata.level());
+            }
+        }
         if self.detailed {
             let _ = write!(line, "{}: ", metadata.target());
         }

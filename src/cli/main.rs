@@ -6,6 +6,7 @@
 mod args;
 mod log;
 mod near_miss;
+mod qemu;
 mod remedy;
 mod signals;
 mod stats;
@@ -19,12 +20,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use ppckvm::{Machine, Printable, Role, Spec, Tree, Vm};
+use ppckvm::{EscapeKey, Machine, Printable, Role, Spec, Tree, Vm};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use args::{Cli, Command, DtbArgs, Format, Generate, InspectArgs, RunArgs};
-use log::Log;
+use log::{Log, Voice};
 use signals::Signals;
 use supervise::{Finished, Guest, Kept};
 use terminal::RawTerminal;
@@ -34,13 +35,22 @@ use window::TerminalWindow;
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
+    if let Some(name) = qemu::name_of(std::env::args_os().next().as_deref()) {
+        let args: Vec<_> = std::env::args_os().skip(1).collect();
+        return ExitCode::from(qemu::main(Some(name), &args));
+    }
     let cli = near_miss::parse();
-    let log = Log::start();
+    if let Command::Qemu(args) = &cli.command {
+        return ExitCode::from(qemu::main(None, &args.args));
+    }
+    let log = Log::start(Voice::Own);
     let status = match cli.command {
         Command::Run(args) => run(*args, &log),
         Command::Dtb(args) => dtb(args),
         Command::Inspect(args) => inspect(args),
         Command::Generate(what) => generate(what),
+        // It speaks as another, and is seen to above.
+        Command::Qemu(_) => Ok(0),
     };
     let status = status.unwrap_or_else(|error| {
         log.conclude(remedy::message(&*error));
@@ -89,11 +99,7 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
     let report = report.as_deref().map(ReportFile::create).transpose()?;
     let vm = Machine::from_spec(spec).sandbox(sandbox).build()?;
 
-    let window = match port {
-        Some(args::StdioPort::Console(number)) => vm.virtio_console_window(number),
-        _ => None,
-    };
-    let window = window.map(TerminalWindow::of);
+    let window = window_of(&vm, port);
     let confinement = vm.confinement().clone();
     let signals = Signals::catch(vm.stopper(), log.clone(), window.clone(), &confinement);
     let signals = signals.map_err(|error| no_signals(&error))?;
@@ -111,23 +117,9 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
             log.say(format_args!("{} forwards {port}", port.network));
         }
     }
-    let terminal = match port.is_some() {
-        true => RawTerminal::enter(window, escape, &confinement)
-            .map_err(|error| format!("the terminal cannot be made raw: {error}"))?,
-        false => None,
-    };
-    signals.set_terminal(terminal.as_ref().map(RawTerminal::handle));
     confinement.hide_process()?;
     let memory = stats.then(stats::Memory::open);
-    let guest = Guest::start(vm, log.clone(), move |vm| is_line_open(vm, port))
-        .map_err(|error| format!("the host gives no thread for the guest: {error}"))?;
-    log.confine(&confinement);
-    confinement.confine(Role::Waiter)?;
-    let finished = guest.finished();
-    // At the end of the run nobody makes the terminal raw any more.
-    signals.set_terminal(None);
-    drop(terminal);
-
+    let (finished, guest) = supervised(vm, &signals, port, (window, escape), log)?;
     let (outcome, rest) = match finished {
         Ok(finished) => {
             if let Some(memory) = memory {
@@ -157,6 +149,44 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
             Ok(outcome.exit_status())
         }
     }
+}
+
+/// The window of the console that has standard output.
+fn window_of(vm: &Vm, port: Option<args::StdioPort>) -> Option<TerminalWindow> {
+    let window = match port? {
+        args::StdioPort::Console(number) => vm.virtio_console_window(number),
+        args::StdioPort::Serial(_) => None,
+    };
+    window.map(TerminalWindow::of)
+}
+
+/// A guest that was run to its end, and its thread.
+type Supervised = (Result<Box<Finished>, Kept>, Guest);
+
+/// Runs a machine to its end, with the terminal as its ports want it meanwhile.
+fn supervised(
+    vm: Vm,
+    signals: &Signals,
+    port: Option<args::StdioPort>,
+    (window, escape): (Option<TerminalWindow>, EscapeKey),
+    log: &Log,
+) -> Result<Supervised, Failure> {
+    let confinement = vm.confinement().clone();
+    let terminal = match port.is_some() {
+        true => RawTerminal::enter(window, escape, &confinement)
+            .map_err(|error| format!("the terminal cannot be made raw: {error}"))?,
+        false => None,
+    };
+    signals.set_terminal(terminal.as_ref().map(RawTerminal::handle));
+    let guest = Guest::start(vm, log.clone(), move |vm| is_line_open(vm, port))
+        .map_err(|error| format!("the host gives no thread for the guest: {error}"))?;
+    log.confine(&confinement);
+    confinement.confine(Role::Waiter)?;
+    let finished = guest.finished();
+    // At the end of the run nobody makes the terminal raw any more.
+    signals.set_terminal(None);
+    drop(terminal);
+    Ok((finished, guest))
 }
 
 fn no_signals(error: &std::io::Error) -> String {

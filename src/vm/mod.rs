@@ -11,7 +11,7 @@ pub(crate) mod port;
 pub mod postmortem;
 pub(crate) mod ram;
 pub(crate) mod report;
-mod run;
+pub(crate) mod run;
 pub(crate) mod time_of_day;
 pub(crate) mod watch;
 pub(crate) mod window;

@@ -7,6 +7,9 @@ use crate::vm::Vm;
 use crate::vm::control::Request;
 use crate::vm::outcome::{Hang, OnPanic, OnReset, OnStandstill, Outcome};
 
+/// The target of what is logged of accesses that no device answers.
+pub const UNANSWERED: &str = "ppckvm::unanswered";
+
 impl Vm {
     /// Runs the guest until somebody requests otherwise or it ends.
     pub(crate) fn drive(&mut self) -> Request {
@@ -167,9 +170,9 @@ impl Vm {
                 .and_then(|dcrn| self.buses.dcr.name_at(dcrn)),
         };
         let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
-        tracing::warn!("{kind} at {address:#x}{name} from pc {pc:#010x}: {error}; a read gives 0");
+        tracing::warn!(target: UNANSWERED, "{kind} at {address:#x}{name} from pc {pc:#010x}: {error}; a read gives 0");
         if self.unanswered.is_full() {
-            tracing::warn!("no further accesses of this kind are reported");
+            tracing::warn!(target: UNANSWERED, "no further accesses of this kind are reported");
         }
     }
 }

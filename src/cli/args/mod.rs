@@ -2,6 +2,7 @@
 
 mod machine;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -70,6 +71,9 @@ pub enum Command {
     Dtb(DtbArgs),
     /// Say what an image is and whether `run` would boot it; status 1 when not.
     Inspect(InspectArgs),
+    /// Take the command line of qemu-system-ppc -M bamboo; --explain ARGS says what becomes of it.
+    #[command(disable_help_flag = true)]
+    Qemu(QemuArgs),
     /// Write shell completions or manual pages, for who packages ppckvm.
     #[command(hide = true, subcommand)]
     Generate(Generate),
@@ -93,6 +97,17 @@ pub struct RunArgs {
     /// Print the machine as a configuration file, and do not start it.
     #[arg(long)]
     pub print_config: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct QemuArgs {
+    /// QEMU's arguments; -help lists them.
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGS"
+    )]
+    pub args: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

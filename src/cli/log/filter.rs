@@ -70,6 +70,11 @@ pub fn read(text: &OsStr) -> (Targets, Option<String>) {
     (filter, None)
 }
 
+/// Nothing of accesses that no device answers, which QEMU's users ask for.
+pub fn without_accesses(filter: Targets) -> Targets {
+    filter.with_target(ppckvm::UNANSWERED, LevelFilter::OFF)
+}
+
 /// Whether somebody looks for details, and wants to know when and where.
 pub fn is_detailed(filter: &Targets) -> bool {
     let levels = filter.iter().map(|(_, level)| level);
