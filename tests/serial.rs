@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
@@ -441,4 +441,45 @@ fn the_log_tells_of_clients_that_come_and_go() {
     let times = |what: &str| log.lines().filter(|line| line.ends_with(what)).count();
     assert_eq!(times("unix=s: a client is there"), 2, "{log}");
     assert!(times("unix=s: the client is gone") >= 1, "{log}");
+}
+
+#[test]
+fn a_port_connects_to_who_listens_and_outlives_its_peer() {
+    let ppckvm = Ppckvm::new(echo());
+    let unix = UnixListener::bind(ppckvm.path("s")).unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp-connect={}", tcp.local_addr().unwrap());
+
+    let running = ppckvm.start(&["unix-connect=s"]);
+    let (mut peer, _) = unix.accept().unwrap();
+    peer.write_all(b"x\0").unwrap();
+    let mut seen = String::new();
+    peer.read_to_string(&mut seen).unwrap();
+    assert_eq!(seen, "x");
+    running.end();
+
+    // The peer is gone before the guest has answered: it echoes to nobody, and resets.
+    let running = ppckvm.start(&[&address]);
+    let (mut peer, _) = tcp.accept().unwrap();
+    peer.write_all(&[&[b'y'; 100][..], &[0]].concat()).unwrap();
+    peer.shutdown(Shutdown::Both).unwrap();
+    drop(peer);
+    running.end();
+}
+
+#[test]
+fn a_connection_to_nobody_is_refused_before_the_start() {
+    let ppckvm = Ppckvm::new(echo());
+    drop(UnixListener::bind(ppckvm.path("dead")).unwrap());
+    for (destination, part) in [
+        ("unix-connect=nowhere", "No such file"),
+        ("unix-connect=dead", "start what listens there first"),
+        ("tcp-connect=127.0.0.1:1", "start what listens there first"),
+        ("fd=99", "let it be inherited"),
+    ] {
+        let output = ppckvm.run(&[destination]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(destination) && said.contains(part), "{said}");
+    }
 }

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use ppckvm::postmortem::Source;
 use ppckvm::{
-    Clock, Console, Hang, Machine, MemorySize, OnPanic, OnReset, Outcome, Reached, ResetKind, Until,
+    Clock, Console, Hang, Machine, MemorySize, OnPanic, OnReset, OnStandstill, Outcome, Reached,
+    ResetKind, Standstills, Until,
 };
 use support::asm::{Asm, UIC0, spr};
 use support::guest;
@@ -709,4 +710,31 @@ fn a_prompt_before_the_panic_hides_nothing() {
     vm.wait_for(PROMPT);
     vm.write(format!("{CRASH}\n"));
     assert!(message(&vm.end()).contains("sysrq triggered crash"));
+}
+
+#[test]
+fn a_standstill_that_may_stay_ends_when_something_else_ends_the_run() {
+    let stay = Standstills {
+        on_halt: OnStandstill::Stay,
+        on_hang: OnStandstill::Stay,
+        on_power_off: OnStandstill::Stay,
+    };
+    let machine = |program: Asm| Machine::new().program(0, program.bytes()).standstills(stay);
+    // It hangs, powers off, and cannot go on, because its vectors lead nowhere.
+    let stuck = || Asm::new().word(0);
+    for program in [Asm::new().spin(), Asm::new().power_off(), stuck()] {
+        let mut vm = machine(program).build().unwrap();
+        let short = Until::time(Duration::from_millis(50));
+        assert_eq!(vm.run_until(short), Reached::Deadline);
+        vm.stopper().ask_for_report();
+        assert_eq!(vm.run_until(Until::end()), Reached::Report);
+        vm.stopper().stop();
+        assert_eq!(vm.run(), Outcome::Stopped);
+    }
+    let limit = Duration::from_millis(50);
+    let timed = machine(Asm::new().spin()).timeout(limit);
+    assert_eq!(outcome(timed), Outcome::TimedOut(limit));
+    // A panic ends the run unless it may go on.
+    let panicked = || rootless("KERNEL_UIMAGE", "panic=0").standstills(stay);
+    assert!(matches!(outcome(panicked()), Outcome::KernelPanic { .. }));
 }

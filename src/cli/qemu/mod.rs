@@ -56,8 +56,10 @@ pub fn main(name: Option<&'static str>, args: &[OsString]) -> u8 {
     match serve(name, args) {
         Ok(status) => status,
         Err(error) => {
-            // Nothing can be done when standard error is gone.
-            let _ = writeln!(std::io::stderr(), "{name}: {}", ppckvm::Printable(&error));
+            for line in error.lines() {
+                // Nothing can be done when standard error is gone.
+                let _ = writeln!(std::io::stderr(), "{name}: {}", ppckvm::Printable(line));
+            }
             FAILED
         }
     }
@@ -93,7 +95,7 @@ fn serve(name: &'static str, args: &[OsString]) -> Result<u8, String> {
         if let Some(real) = std::env::var_os(REAL).filter(|real| !real.is_empty()) {
             return Err(process::replace(Path::new(&real), args));
         }
-        return Err(refusals.join(&format!("\n{name}: ")));
+        return Err(refusals.join("\n"));
     }
     if call.conduct.daemonize && !process::is_daemon() {
         return process::daemonize();

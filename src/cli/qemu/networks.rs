@@ -202,10 +202,7 @@ fn forward(text: &str) -> Result<HostForward, String> {
     let mut forward: HostForward = text
         .parse()
         .map_err(|error| format!("hostfwd={text}: {error}"))?;
-    let names_address = text
-        .splitn(3, ':')
-        .nth(1)
-        .is_some_and(|host| !host.is_empty());
+    let names_address = text.split(':').nth(1).is_some_and(|host| !host.is_empty());
     if !names_address && forward.host.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
         forward.host.set_ip(Ipv4Addr::UNSPECIFIED.into());
     }
