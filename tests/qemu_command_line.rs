@@ -356,6 +356,8 @@ fn ctrl_a_in_a_pipe_is_the_multiplexers_or_the_guests() {
     let qemu = Qemu::with(echo());
     let args = ["-no-reboot", "-kernel", "guest", "-nodefaults"];
     let mut running = qemu.start(&[&args[..], &["-serial", "mon:stdio"]].concat());
+    running.type_in(b"\x01c");
+    running.expect("the monitor is not built in yet");
     running.type_in(b"a\x01\x01b\x01x");
     let output = running.end();
     assert_eq!(output.status.code(), Some(0));

@@ -10,6 +10,15 @@ use super::table::{Fate, OPTIONS};
 /// The version of QEMU whose command line this is, which feature tests compare.
 const VERSION: &str = "10.0.0";
 
+/// The variables that change how a command line is taken.
+const ENVIRONMENT: &str = "\
+Environment:
+  PPCKVM_QEMU       panic=exit, hang=exit, halt=exit: these end the run; status=verdict: with the
+                    status of `ppckvm run`; timeout=DURATION; strict: what would change nothing is
+                    refused; parted by commas
+  PPCKVM_QEMU_REAL  a program that gets each command line which is refused here
+";
+
 /// The answer.
 ///
 /// # Errors
@@ -72,7 +81,7 @@ fn version() -> String {
 fn help(program: &str) -> String {
     let mut out = format!(
         "{}usage: {program} [options]\n\n\
-         {program} --explain ARGS... says what becomes of each option.\n\n",
+         {program} --explain ARGS... says what becomes of each option.\n\n{ENVIRONMENT}\n",
         version()
     );
     for entry in OPTIONS {

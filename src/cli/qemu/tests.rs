@@ -609,6 +609,7 @@ fn probes_are_answered_whatever_else_is_there() {
         ("-d help", "guest_errors"),
         ("-object help", "rng-random"),
         ("-h", "-kernel FILE"),
+        ("--help", "PPCKVM_QEMU_REAL"),
     ] {
         let call = call(line);
         let probe = call.probe.as_ref().unwrap_or_else(|| panic!("{line}"));

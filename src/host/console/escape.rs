@@ -14,6 +14,9 @@ pub const HELP: &str = "\r\n\
 pub const NO_BREAK: &str = "\r\nthe guest takes no break now: it does not listen on a serial port \
     here, or has not read what was typed\r\n";
 
+/// What `Ctrl-a c` prints, by which QEMU's users reach its monitor.
+pub const NO_MONITOR: &str = "\r\nthe monitor is not built in yet; Ctrl-a h lists the keys\r\n";
+
 /// What the user asked the launcher for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -23,6 +26,8 @@ pub enum Command {
     Break,
     /// Show the keys.
     Help,
+    /// Talk to the monitor.
+    Monitor,
 }
 
 /// Splits typed bytes into those for the guest and those for the launcher; a sequence may come in
@@ -50,6 +55,7 @@ impl Escape {
                 b'x' | b'X' => commands.push(Command::Quit),
                 b'b' | b'B' => commands.push(Command::Break),
                 b'h' | b'H' | b'?' => commands.push(Command::Help),
+                b'c' | b'C' => commands.push(Command::Monitor),
                 CTRL_A => guest.push(CTRL_A),
                 byte => guest.extend([CTRL_A, byte]),
             }
@@ -91,6 +97,11 @@ mod tests {
             filter(&[b"\x01", b"bh"]),
             (b"h".to_vec(), vec![Command::Break])
         );
+    }
+
+    #[test]
+    fn who_asks_for_the_monitor_is_heard() {
+        assert_eq!(filter(&[b"\x01c"]), (vec![], vec![Command::Monitor]));
     }
 
     #[test]

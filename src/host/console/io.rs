@@ -16,7 +16,7 @@ use rustix::time::{
 };
 use vmm_sys_util::eventfd::EventFd;
 
-use super::escape::{Command, Escape, HELP, NO_BREAK};
+use super::escape::{Command, Escape, HELP, NO_BREAK, NO_MONITOR};
 use super::{ConsoleHub, Owner};
 use crate::host::descriptors::{Reserve, is_exhausted};
 use crate::host::listener::{Listener, close};
@@ -367,6 +367,7 @@ impl ConsoleIo {
                     Command::Break if self.hub.send_break() => {}
                     Command::Break => self.hub.show(NO_BREAK),
                     Command::Help => self.hub.show(HELP),
+                    Command::Monitor => self.hub.show(NO_MONITOR),
                 }
             }
         }
