@@ -221,7 +221,7 @@ fn every_key_of_every_device_is_printed_and_read() {
                 Takes::Path(_) | Takes::Input(_) => "/a".to_owned(),
                 _ if other.name == "hostfwd" => "tcp:127.0.0.1:1-10.0.2.15:2".to_owned(),
                 _ if other.name == "mac" => "52:54:00:00:00:01".to_owned(),
-                _ if other.name == "tcp" => "127.0.0.1:1".to_owned(),
+                _ if matches!(other.name, "tcp" | "tcp-connect") => "127.0.0.1:1".to_owned(),
                 _ => "t".to_owned(),
             };
             let needs_another = table.keys.iter().any(|key| key.alternative) && !key.alternative;
