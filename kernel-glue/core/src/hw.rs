@@ -3,6 +3,9 @@
 pub use ppc440_isa::{Mapping, SPACES, SpaceId, Spaces};
 use ppc440_isa::{Regs, Supervisor, Trap};
 
+/// The smallest page that the hardware can be given.
+pub(crate) const HW_PAGE: u32 = 4096;
+
 /// Levels of the core's interrupt inputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pins {

@@ -11,6 +11,7 @@ extern crate std;
 
 mod access;
 mod debug;
+mod debugger;
 mod emulate;
 mod hang;
 mod hw;

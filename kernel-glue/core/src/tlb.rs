@@ -12,12 +12,9 @@
 use ppc440_isa::tlb::{ENTRIES, TlbWord0, TlbWord1, TlbWord2, Tlbe};
 use ppc440_isa::{Access, Mapping, SPACES, SpaceId, TlbWrite};
 
-use crate::hw::Spaces;
+use crate::hw::{HW_PAGE, Spaces};
 use crate::memory::Slots;
 use crate::stops::Stops;
-
-/// The smallest page that the hardware can be given.
-pub(crate) const HW_PAGE: u32 = 4096;
 
 /// Marks an unused slot of the space tables.
 const NO_SPACE: u8 = 0xFF;

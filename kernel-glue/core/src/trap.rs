@@ -4,13 +4,13 @@ use ppc440_isa::regs::{dbcr0, esr, mcsr, msr};
 use ppc440_isa::{Access, ProgramCause, Regs, Trap, Word, decode};
 
 use crate::access::{self, MemOp};
-use crate::hw::{Hw, Spaces};
+use crate::hw::{HW_PAGE, Hw, Spaces};
 use crate::interrupt::set_syndrome;
 use crate::mmio::conditional_fails;
 use crate::state::{Interrupt, LONGEST};
 use crate::stats::Cause;
 use crate::system::{ENDLESS, System, context};
-use crate::tlb::{Fill, HW_PAGE, permits};
+use crate::tlb::{Fill, permits};
 use crate::uapi::{Exit, Stuck};
 use crate::vcpu::{Resume, Vcpu};
 
