@@ -31,7 +31,7 @@ pub enum OnPanic {
 /// powered the machine off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnStandstill {
-    /// It ends the run.
+    /// The run ends.
     #[default]
     Exit,
     /// The machine stays as it is until something else ends the run.

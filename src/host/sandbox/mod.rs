@@ -177,7 +177,7 @@ impl fmt::Display for InForce {
 pub(crate) struct Sockets {
     /// Folders in which it made sockets, which it removes at its end.
     pub folders: Vec<PathBuf>,
-    /// It connects to sockets of others while it runs.
+    /// Whether the thread connects to sockets of others while it runs.
     pub connects: bool,
 }
 

@@ -6,23 +6,23 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {
-    /// It passed.
+    /// The test passed.
     Passed,
-    /// It passed, and was expected to fail (`XPASS`).
+    /// The test passed, and was expected to fail (`XPASS`).
     UnexpectedPass,
-    /// It failed, and was expected to (`XFAIL`, `TODO`).
+    /// The test failed, and was expected to (`XFAIL`, `TODO`).
     ExpectedFailure,
-    /// It was not run (`SKIP`).
+    /// The test was not run (`SKIP`).
     Skipped,
-    /// It failed.
+    /// The test failed.
     Failed,
-    /// It was ended because it took too long (`TIMEOUT`).
+    /// The test was ended because it took too long (`TIMEOUT`).
     TimedOut,
-    /// It could not be carried out (`ERROR`).
+    /// The test could not be carried out (`ERROR`).
     Error,
-    /// It began, or was announced, and nothing says how it ended.
+    /// The test began, or was announced, and nothing says how it ended.
     Crashed,
-    /// It says that it has tests of its own, and has none.
+    /// The test says that it has tests of its own, and has none.
     NoTests,
 }
 

@@ -7,7 +7,7 @@ use crate::testing::excerpt::Excerpt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Test {
-    /// Its name, which none of its neighbours has: a name that repeats has ` (2)` after it.
+    /// The test's name, which none of its neighbours has: a name that repeats has ` (2)` after it.
     pub name: String,
     /// What its own result line says, or what its absence comes to.
     pub status: Status,

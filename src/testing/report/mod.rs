@@ -17,7 +17,7 @@ use super::ktap::{Counts, Status, Test, Tree};
 pub struct Case {
     /// The suites around it, outermost first.
     pub suites: Vec<String>,
-    /// Its own name. No other case of the same suites has it.
+    /// The test's own name. No other case of the same suites has it.
     pub name: String,
     /// What it came to.
     pub status: Status,

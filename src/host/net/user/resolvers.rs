@@ -20,7 +20,7 @@ pub struct NameServers {
 }
 
 impl NameServers {
-    /// Those that the user gave, or the host's.
+    /// Returns the name servers that the user gave, or else the host's.
     pub fn new(given: &[SocketAddr]) -> Self {
         match given.is_empty() {
             true => NameServers::of_file(RESOLV_CONF.into()),
