@@ -1,10 +1,12 @@
 //! Results of tests, and the forms in which other programs read them.
 //!
 //! A [`Results`] is a flat list of cases with the suites that lead to each. It is written as JUnit's
-//! XML ([`junit`]), as TAP ([`tap`]), and as `libtest`'s lines of JSON ([`libtest`]).
+//! XML ([`junit`]), as TAP ([`tap`]), and as `libtest`'s lines of JSON ([`libtest`]). A log's tests
+//! as they are nested are written as `kunit.py` does ([`kunit`]).
 
 mod json;
 pub mod junit;
+pub mod kunit;
 pub mod libtest;
 pub mod tap;
 
