@@ -10,8 +10,10 @@
 GUEST_PACKAGES="gcc gcc-powerpc-linux-gnu libc6-dev libc6-dev-powerpc-cross
 binutils-powerpc-linux-gnu linux-source-6.1 make bc bison flex cpio xz-utils bzip2 gzip u-boot-tools
 dpkg-dev"
-# Packs kernels, checks device trees, makes and reads disk images, makes networks, reads captures.
-TEST_PACKAGES="lz4 zstd device-tree-compiler e2fsprogs qemu-utils iproute2 tcpdump"
+# Packs kernels, checks device trees, makes and reads disk images, makes networks, reads captures,
+# opens pages (a browser without a screen: 100 MB with what it needs).
+TEST_PACKAGES="lz4 zstd device-tree-compiler e2fsprogs qemu-utils iproute2 tcpdump
+chromium-headless-shell"
 
 # Progress lines count from the start of the outermost script.
 : "${PPCKVM_STARTED:=$(date +%s)}"

@@ -3,14 +3,21 @@
 //! A [`Results`] is a flat list of cases with the suites that lead to each. It is written as JUnit's
 //! XML ([`junit`]), as TAP ([`tap`]), and as `libtest`'s lines of JSON ([`libtest`]). A log's tests
 //! as they are nested are written as `kunit.py` does ([`kunit`]).
+//!
+//! A [`Run`] is what a runner of many tests knows: each test with its guests, their consoles and how
+//! they ended. It is written as a page for people ([`html`]).
 
+pub mod html;
 mod json;
 pub mod junit;
 pub mod kunit;
 pub mod libtest;
+mod run;
 pub mod tap;
 
 use std::collections::HashSet;
+
+pub use run::{Attempt, Run, TestRun};
 
 use super::ktap::{Counts, Status, Test, Tree};
 
