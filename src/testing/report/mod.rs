@@ -5,8 +5,9 @@
 //! as they are nested are written as `kunit.py` does ([`kunit`]).
 //!
 //! A [`Run`] is what a runner of many tests knows: each test with its guests, their consoles and how
-//! they ended. It is written as a page for people ([`html`]).
+//! they ended. It is written as a page for people ([`html`]) and for a job on GitHub ([`github`]).
 
+pub mod github;
 pub mod html;
 mod json;
 pub mod junit;
