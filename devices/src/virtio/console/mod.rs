@@ -6,6 +6,9 @@
 //! ports tells (VIRTIO_CONSOLE_F_MULTIPORT). That is what the control queues are for here: there is
 //! one port, and it gets its input when the driver has opened it. `turns` has several consoles set
 //! up one after the other.
+//!
+//! The one port can also be no console but a named port ([`Console::port`]): in Linux a character
+//! device, `/dev/vport0p0`, whose name is in `/sys/class/virtio-ports`.
 
 #[cfg(test)]
 mod tests;
@@ -57,6 +60,8 @@ const CONSOLE_PORT: u16 = 4;
 const RESIZE: u16 = 5;
 /// The port is open, or closed, at the sender's end.
 const PORT_OPEN: u16 = 6;
+/// The port's name, which follows.
+const PORT_NAME: u16 = 7;
 /// Control messages that may wait for the driver's buffers. A driver causes four in all, and the
 /// host one more.
 const MOST_MESSAGES: usize = 32;
@@ -118,6 +123,8 @@ pub struct State {
 struct Ports<M> {
     activation: Option<Activation<M>>,
     state: State,
+    /// The port's name, where it is no console.
+    name: Option<&'static str>,
     /// There may be more output than was taken.
     more_output: bool,
     /// There may be more control messages than were taken.
@@ -129,6 +136,7 @@ impl<M> Default for Ports<M> {
         Ports {
             activation: None,
             state: State::default(),
+            name: None,
             more_output: false,
             more_control: false,
         }
@@ -255,6 +263,9 @@ impl<M: GuestMemory> Ports<M> {
                     self.state.setting_up = !self.state.open;
                     &[(PORT_ADD, 1)]
                 }
+                PORT_READY if port == 0 && value == 1 && self.name.is_some() => {
+                    &[(PORT_NAME, 1), (PORT_OPEN, 1)]
+                }
                 PORT_READY if port == 0 && value == 1 => {
                     self.state.is_console = true;
                     &[(CONSOLE_PORT, 1), (RESIZE, 0), (PORT_OPEN, 1)]
@@ -307,6 +318,9 @@ impl<M: GuestMemory> Ports<M> {
             let mut message = vec![0; 4];
             message.extend(activation.order.put_u16(event));
             message.extend(activation.order.put_u16(value));
+            if let (PORT_NAME, Some(name)) = (event, self.name) {
+                message.extend(name.as_bytes());
+            }
             if event == RESIZE {
                 message.extend(self.state.size.to_bytes(activation.order));
             }
@@ -387,6 +401,20 @@ impl<M: GuestMemory> Console<M> {
         Console {
             ports: Arc::default(),
             turns,
+            sink,
+        }
+    }
+
+    /// A port that is no console, which the guest finds by its name.
+    pub fn port(sink: Arc<dyn Sink>, name: &'static str) -> Self {
+        let ports = Ports {
+            name: Some(name),
+            ..Ports::default()
+        };
+        Console {
+            ports: Arc::new(Mutex::new(ports)),
+            // No console's terminal gets its number from it.
+            turns: Turns::default(),
             sink,
         }
     }
@@ -515,9 +543,9 @@ impl<M: GuestMemory + Send> VirtioDevice<M> for Console<M> {
     fn reset(&mut self) {
         {
             let mut ports = self.ports();
-            let size = ports.state.size;
+            let (size, name) = (ports.state.size, ports.name);
             *ports = Ports::default();
-            ports.state.size = size;
+            (ports.state.size, ports.name) = (size, name);
         }
         // Who waited for this one goes on.
         self.answer();

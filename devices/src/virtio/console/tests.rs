@@ -355,3 +355,31 @@ fn a_driver_that_knows_of_no_sizes_is_told_of_none() {
     assert_eq!(hear(&mut bench), None);
     assert_eq!(bench.interrupt.status() & 2, 0);
 }
+
+#[test]
+fn a_port_is_no_console_and_has_a_name() {
+    let mut bench = bench_with(F_MULTIPORT);
+    bench.console = {
+        let link = bench.console.ports().link.take().unwrap();
+        let mut port = Console::port(bench.outside.clone(), "a.port");
+        port.activate(link);
+        port
+    };
+    // Also after a reset, when another driver comes.
+    for _ in 0..2 {
+        say(&mut bench, 0, 1);
+        assert_eq!(hear(&mut bench), Some((1, 1)), "there is a port");
+        say(&mut bench, 3, 1);
+        let offer = bench.control[0].offer(&bench.memory, &[], &[64]);
+        bench.console.notify(2);
+        let (_, length) = bench.control[0].used(&bench.memory).unwrap();
+        let message = offer.written(&bench.memory, length as usize);
+        assert_eq!(message[4], 7, "not a console");
+        assert_eq!(&message[8..], b"a.port");
+        assert_eq!(hear(&mut bench), Some((6, 1)), "it is open");
+        say(&mut bench, 6, 1);
+        let link = bench.console.ports().link.take().unwrap();
+        bench.console.reset();
+        bench.console.activate(link);
+    }
+}
