@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod args;
+mod exec;
 mod log;
 mod near_miss;
 mod qemu;
@@ -45,7 +46,9 @@ fn main() -> ExitCode {
     }
     let log = Log::start(Voice::Own);
     let status = match cli.command {
+        Command::Run(args) if !args.command.is_empty() => exec::exec(args.into_exec(), &log),
         Command::Run(args) => run(*args, &log),
+        Command::Exec(args) => exec::exec(*args, &log),
         Command::Dtb(args) => dtb(args),
         Command::Inspect(args) => inspect(args),
         Command::Generate(what) => generate(what),

@@ -54,6 +54,8 @@ pub struct BootSpec {
     pub kernel_options: KernelOptions,
     /// The initial RAM disk; `None` takes the one that came with the kernel, if any.
     pub initrd: Option<Image>,
+    /// A cpio archive that Linux unpacks after the initial RAM disk, or in place of one that is missing.
+    pub initrd_overlay: Option<Image>,
     /// The kernel's command line; `None` keeps what a device tree of the user's says.
     pub append: Option<String>,
     /// A device tree to use in place of the generated one.
@@ -145,7 +147,11 @@ impl BootSpec {
             tree: self.read_tree(ram)?,
             bootargs: self.append.clone(),
         };
-        let initrd = self.read_initrd(ram)?.or(own);
+        let initrd = read_initrd(self.initrd.as_ref(), ram)?.or(own);
+        let initrd = match (initrd, read_initrd(self.initrd_overlay.as_ref(), ram)?) {
+            (Some(initrd), Some(overlay)) => Some(initrd.with_overlay(&overlay, ram)?),
+            (initrd, overlay) => initrd.or(overlay),
+        };
         Ok(Plan::new(kernel, initrd, told, ram)?)
     }
 
@@ -156,16 +162,6 @@ impl BootSpec {
             (None, Some(Image::Program { gpa, bytes })) => program(*gpa, bytes.clone(), ram)?,
             (None, Some(image)) => Kernel::read(&image.path(), options, ram)?,
             (None, None) => return Err(BootError::NoKernel),
-        })
-    }
-
-    fn read_initrd(&self, ram: u32) -> Result<Option<Initrd>, BootError> {
-        Ok(match &self.initrd {
-            None => None,
-            Some(Image::File(path)) => Some(Initrd::read(path, ram)?),
-            Some(image @ (Image::Bytes { bytes, .. } | Image::Program { bytes, .. })) => {
-                Some(Initrd::from_bytes(&image.path(), bytes.clone(), ram)?)
-            }
         })
     }
 
@@ -243,6 +239,16 @@ impl BootSpec {
         let dtb = self.dtb.as_ref().map(Image::path);
         Ok(plan.finish_without_tree(&firmware, dtb.as_deref())?)
     }
+}
+
+fn read_initrd(image: Option<&Image>, ram: u32) -> Result<Option<Initrd>, BootError> {
+    Ok(match image {
+        None => None,
+        Some(Image::File(path)) => Some(Initrd::read(path, ram)?),
+        Some(image @ (Image::Bytes { bytes, .. } | Image::Program { bytes, .. })) => {
+            Some(Initrd::from_bytes(&image.path(), bytes.clone(), ram)?)
+        }
+    })
 }
 
 /// A program without header, which starts at its first byte.

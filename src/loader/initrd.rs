@@ -72,6 +72,40 @@ impl Initrd {
         Ok(Initrd { file, bytes })
     }
 
+    /// This archive, and behind it another that Linux unpacks over it.
+    pub(super) fn with_overlay(&self, overlay: &Initrd, ram: u32) -> Result<Initrd, LoadError> {
+        if self.is_file_system(ram) {
+            let fault = Fault::image(
+                "it is the image of a file system, to which no files can be added",
+                "make a cpio archive, or attach it as a disk that root= names",
+            );
+            return Err(LoadError::new(&self.file, fault));
+        }
+        // Linux looks for the next archive where the address is a multiple of four.
+        let end = self.bytes.len().next_multiple_of(4);
+        let mut bytes = Vec::with_capacity(end + overlay.bytes.len());
+        bytes.extend_from_slice(&self.bytes);
+        bytes.resize(end, 0);
+        bytes.extend_from_slice(&overlay.bytes);
+        Ok(Initrd {
+            file: self.file.clone(),
+            bytes: bytes.into(),
+        })
+    }
+
+    /// Whether this is no archive but the image of a file system, plain or compressed.
+    fn is_file_system(&self, ram: u32) -> bool {
+        match detect(&self.bytes) {
+            Kind::Compressed(Compression::Lzo) => false,
+            Kind::Compressed(known) => {
+                let budget = Budget::new(ram);
+                let start = unpack::beginning(known, &self.bytes, BEGINNING, &budget);
+                start.is_ok_and(|start| has_magic(&start))
+            }
+            _ => has_magic(&self.bytes),
+        }
+    }
+
     /// Refuses what Linux cannot use.
     pub(super) fn check_for_linux(&self, ram: u32) -> Result<(), LoadError> {
         let reason = match detect(&self.bytes) {
@@ -102,11 +136,16 @@ impl Initrd {
 /// file systems that it looks for in a RAM disk.
 fn is_initrd(bytes: &[u8]) -> bool {
     let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(0);
+    detect(&bytes[start..]) == Kind::Cpio || has_magic(bytes)
+}
+
+/// Whether these are the first bytes of one of the file systems that Linux looks for in a RAM disk.
+fn has_magic(bytes: &[u8]) -> bool {
     let holds = |(offset, magic): &(usize, &[u8])| {
         let rest = bytes.get(*offset..);
         rest.is_some_and(|rest| rest.starts_with(magic))
     };
-    detect(&bytes[start..]) == Kind::Cpio || FILE_SYSTEMS.iter().any(holds)
+    FILE_SYSTEMS.iter().any(holds)
 }
 
 fn describe(bytes: &[u8]) -> &'static str {
@@ -144,6 +183,20 @@ mod tests {
             image.resize(2048, 0);
             assert_eq!(refusal(&image), None, "{magic:x?} at {offset}");
         }
+    }
+
+    #[test]
+    fn an_overlay_follows_on_a_boundary_of_four_and_only_an_archive_takes_one() {
+        let read = |bytes: &[u8]| Initrd::from_bytes("disk".as_ref(), bytes.to_vec(), 64 << 20);
+        let overlay = read(b"070701overlay").unwrap();
+        let both = read(b"070701x").unwrap().with_overlay(&overlay, 64 << 20);
+        assert_eq!(&both.unwrap().bytes[..], b"070701x\0070701overlay");
+        let disk = read(b"hsqs of squashfs").unwrap();
+        let error = disk.with_overlay(&overlay, 64 << 20).unwrap_err();
+        assert!(
+            error.to_string().contains("no files can be added"),
+            "{error}"
+        );
     }
 
     #[test]

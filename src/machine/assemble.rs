@@ -16,7 +16,7 @@ use crate::host::console::Owner;
 use crate::host::events::EventThread;
 use crate::host::net::ForwardedPort;
 use crate::host::sandbox::Confinement;
-use crate::host::serial::{self, Line, Lines, Serial};
+use crate::host::serial::{self, Console, Line, Lines, Serial};
 use crate::loader::Placement;
 use crate::loader::symbols::Symbols;
 use crate::machine::custom::{Additions, Wiring};
@@ -82,6 +82,7 @@ pub(crate) fn assemble(
         uarts: board.uarts.len(),
         watch: ends.watch,
         symbols: given.symbols,
+        agent_lines: ends.agent_lines,
         control: ends.control,
         deadlines: ends.deadlines,
         events: ends.events,
@@ -207,6 +208,7 @@ struct Ends {
     watch: Arc<Watch>,
     lines: Vec<Line>,
     console_log: Option<Line>,
+    agent_lines: Vec<usize>,
     deadlines: Arc<Deadlines>,
     events: EventThread,
 }
@@ -226,12 +228,20 @@ impl Ends {
         watch.know(given.symbols.as_ref(), ram.memory.clone());
         let serial = std::mem::take(&mut additions.serial).consoles(spec.serial.clone());
         let virtio = std::mem::take(&mut additions.virtio_consoles);
-        let virtio = virtio.consoles(virtio::console_destinations(spec));
-        let owner = || -> Arc<dyn Owner> { Arc::new(Port::new(control.clone(), watch.clone())) };
         let uarts = board.uarts.len();
+        let mut virtio = virtio.consoles(virtio::console_destinations(spec));
+        virtio.extend(additions.agent.then(Console::memory));
+        let agents = Agents::of(additions, uarts + virtio.len());
+        let owner = |line| -> Arc<dyn Owner> {
+            match agents.has(line) {
+                true => Arc::new(Port::data(control.clone())),
+                false => Arc::new(Port::new(control.clone(), watch.clone())),
+            }
+        };
         let mut ends = serial::open(serial, uarts, virtio, spec.escape, owner)?;
         if let Some(file) = &spec.console_log {
-            ends.log(first_console(spec, uarts), file, owner())?;
+            let console = first_console(spec, uarts);
+            ends.log(console, file, owner(console))?;
         }
         let Lines {
             lines,
@@ -258,6 +268,7 @@ impl Ends {
             watch,
             lines,
             console_log: log,
+            agent_lines: agents.0,
             deadlines,
             events,
         })
@@ -272,6 +283,20 @@ fn first_console(spec: &Spec, uarts: usize) -> usize {
     serial
         .or(virtio.map(|number| uarts + number))
         .unwrap_or_default()
+}
+
+/// Which lines are an agent's channels, best first: its port, and UART1.
+struct Agents(Vec<usize>);
+
+impl Agents {
+    fn of(additions: &Additions, lines: usize) -> Self {
+        let port = additions.agent.then(|| lines - 1);
+        Agents(port.into_iter().chain(additions.agent_uart).collect())
+    }
+
+    fn has(&self, line: usize) -> bool {
+        self.0.contains(&line)
+    }
 }
 
 /// All devices, on their buses.
@@ -317,6 +342,7 @@ impl Devices {
             clock: spec.clock,
             ram,
             consoles: ends.lines[board.uarts.len()..].iter(),
+            agent: additions.agent.then(|| ends.lines.last()).flatten(),
             turns: Turns::default(),
             nets: 0,
             balloon: None,

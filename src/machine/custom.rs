@@ -89,4 +89,8 @@ pub(crate) struct Additions {
     pub nodes: Vec<Node>,
     /// What the machine's threads give up.
     pub sandbox: Sandbox,
+    /// The machine has the host's ends of an agent's channels.
+    pub agent: bool,
+    /// The serial port that is one of them, unless the user has all that there are.
+    pub agent_uart: Option<usize>,
 }

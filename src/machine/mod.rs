@@ -24,7 +24,7 @@ use ppckvm_fdt::Node;
 use ppckvm_fdt::board::{DcrRange, Interrupt, MmioRange};
 
 use crate::host::sandbox::Sandbox;
-use crate::host::serial::Console;
+use crate::host::serial::{Console, Serial};
 use crate::loader::Image;
 use crate::machine::custom::{Additions, CustomDevice, Wiring};
 use crate::machine::error::BuildError;
@@ -32,6 +32,9 @@ use crate::machine::spec::memory_size::MemorySize;
 use crate::machine::spec::{Cpu, Spec};
 use crate::vm::Vm;
 use crate::vm::outcome::{OnPanic, OnReset, Standstills};
+
+/// The serial port that is a channel to an agent.
+const AGENT_UART: usize = 1;
 
 /// A machine to be: options, then [`Machine::build`].
 #[derive(Default)]
@@ -115,6 +118,27 @@ impl Machine {
             name: name.into(),
             bytes,
         });
+        self
+    }
+
+    /// Adds a cpio archive that Linux unpacks after the initial RAM disk, over what is there already; it is
+    /// the initial RAM disk where there is no other. Messages call it `name`.
+    pub fn initrd_overlay(mut self, name: impl Into<String>, bytes: Vec<u8>) -> Self {
+        self.spec.boot.initrd_overlay = Some(Image::Bytes {
+            name: name.into(),
+            bytes,
+        });
+        self
+    }
+
+    /// Adds the host's ends of the channels to an agent: a virtio port over MMIO, and UART1 where it is
+    /// not in use.
+    pub(crate) fn agent_channels(mut self) -> Self {
+        self.additions.agent = true;
+        if self.spec.serial.len() <= AGENT_UART {
+            self.spec.serial.resize(AGENT_UART + 1, Serial::Null);
+            self.additions.agent_uart = Some(AGENT_UART);
+        }
         self
     }
 

@@ -6,7 +6,7 @@ use ppckvm_fdt::{Board, Node, UserTree};
 
 use crate::machine::error::AttachError;
 use crate::machine::spec::place::Bus;
-use crate::machine::virtio::{Named, RNG};
+use crate::machine::virtio::{AGENT, Named, RNG};
 
 /// Which slot a device has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,8 @@ pub(crate) enum Slot {
 pub(crate) struct OnMmio {
     /// The MMIO slots that they have.
     pub slots: Vec<u8>,
-    /// The names of those that the user attached: all but the entropy device that is there anyway.
+    /// The names of those that the user attached: all but the entropy device and the agent's port,
+    /// which are there anyway.
     asked: Vec<String>,
     /// Nodes of the embedder's for the generated tree.
     pub nodes: Vec<Node>,
@@ -34,7 +35,9 @@ impl OnMmio {
             Slot::Pci(_) => None,
         };
         let slots = slots(board, devices)?;
-        let is_asked = |device: &&Named| device.place.bus == Bus::Mmio && device.name != RNG;
+        let is_asked = |device: &&Named| {
+            device.place.bus == Bus::Mmio && ![RNG, AGENT].contains(&device.name.as_str())
+        };
         let asked = devices.iter().filter(is_asked);
         Ok(OnMmio {
             slots: slots.into_iter().filter_map(mmio).collect(),

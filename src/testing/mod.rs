@@ -17,6 +17,7 @@
 //! # Ok::<(), ppckvm::testing::Failure>(())
 //! ```
 
+pub mod agent;
 pub mod excerpt;
 pub mod ktap;
 pub mod report;

@@ -137,6 +137,8 @@ pub struct Vm {
     pub(crate) console_log: Option<Line>,
     /// How many serial ports there are.
     pub(crate) uarts: usize,
+    /// Which lines are channels to an agent in the guest, best first.
+    pub(crate) agent_lines: Vec<usize>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) symbols: Option<Arc<Symbols>>,
     pub(crate) control: Arc<Control>,
@@ -212,6 +214,16 @@ impl Vm {
     fn set_wait(&self, deadline: Option<Instant>) {
         if self.deadlines.set_wait(deadline) {
             self.events.kick();
+        }
+    }
+
+    /// Gives the guest up: it does not run again, and whoever reads or writes a console of its sees the
+    /// end.
+    pub(crate) fn abandon(&mut self) {
+        if self.ended.is_none() {
+            self.ended = Some(Outcome::Stopped);
+            self.live_devices.stop();
+            self.lines.iter().for_each(|line| line.hub.end());
         }
     }
 
@@ -333,6 +345,16 @@ impl Vm {
     pub fn virtio_console_write(&mut self, console: usize, bytes: impl AsRef<[u8]>) -> bool {
         let hub = self.virtio_console(console);
         hub.map(|hub| hub.receive(bytes.as_ref())).is_some()
+    }
+
+    /// The pipes of the channels to an agent in the guest, best first, and what each is called; those
+    /// that were taken before are missing.
+    pub(crate) fn agent_pipes(&self) -> Vec<(String, ConsoleOutput, ConsoleInput)> {
+        let pipes = |index: &usize| {
+            let hub = &self.lines[*index].hub;
+            Some((self.port_name(*index), hub.reader()?, hub.writer()))
+        };
+        self.agent_lines.iter().filter_map(pipes).collect()
     }
 
     /// Sends a break on a serial port, and returns whether the guest took it: it must have the port

@@ -11,8 +11,8 @@ use crate::vm::watch::{LineReader, Watch};
 /// Requests for the machine from one console, and what the guest's kernel says there.
 pub(crate) struct Port {
     control: Arc<Control>,
-    watch: Arc<Watch>,
-    lines: Mutex<LineReader>,
+    /// Reads what the guest's kernel says; none where it says nothing.
+    kernel: Option<(Arc<Watch>, Mutex<LineReader>)>,
 }
 
 impl Port {
@@ -20,16 +20,25 @@ impl Port {
     pub fn new(control: Arc<Control>, watch: Arc<Watch>) -> Self {
         Port {
             control,
-            watch,
-            lines: Mutex::default(),
+            kernel: Some((watch, Mutex::default())),
+        }
+    }
+
+    /// A port for data, in which nothing that the kernel may say is looked for.
+    pub fn data(control: Arc<Control>) -> Self {
+        Port {
+            control,
+            kernel: None,
         }
     }
 }
 
 impl Owner for Port {
     fn printed(&self, bytes: &[u8], polled: bool) {
-        let said = lock(&self.lines).take(bytes, polled);
-        self.watch.printed(said);
+        if let Some((watch, lines)) = &self.kernel {
+            let said = lock(lines).take(bytes, polled);
+            watch.printed(said);
+        }
     }
 
     fn text_found(&self) {

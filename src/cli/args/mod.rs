@@ -1,5 +1,6 @@
 //! The command line.
 
+mod exec;
 mod machine;
 
 use std::ffi::OsString;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ppckvm::{Device, Sandbox, Serial, Spec};
 
+pub use exec::{ExecArgs, ExecOptions};
 use machine::{ImageOptions, RunOptions, TreeOptions};
 
 const AFTER_HELP: &str = "\
@@ -67,6 +69,10 @@ pub enum Command {
     /// Boot a kernel; its first serial port is the terminal unless --serial says otherwise.
     #[command(after_help = AFTER_HELP)]
     Run(Box<RunArgs>),
+    /// Run one command in the guest: its exit status, standard output and standard error are this
+    /// command's.
+    #[command(after_help = exec::AFTER_HELP)]
+    Exec(Box<ExecArgs>),
     /// Print the device tree that `run` would pass to the kernel.
     Dtb(DtbArgs),
     /// Say what an image is and whether `run` would boot it; status 1 when not.
@@ -97,6 +103,11 @@ pub struct RunArgs {
     /// Print the machine as a configuration file, and do not start it.
     #[arg(long)]
     pub print_config: bool,
+    #[command(flatten)]
+    options: ExecOptions,
+    /// Run one command in the guest, as `exec` does.
+    #[arg(last = true, value_name = "CMD", conflicts_with_all = ["report", "print_config"])]
+    pub command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -173,6 +184,19 @@ impl RunArgs {
             });
         }
         Ok(spec)
+    }
+}
+
+impl RunArgs {
+    /// The same as `exec`, for a run with a command.
+    pub fn into_exec(self) -> ExecArgs {
+        ExecArgs {
+            image: self.image,
+            machine: self.machine,
+            options: self.options,
+            sandbox: self.sandbox,
+            command: self.command,
+        }
     }
 }
 

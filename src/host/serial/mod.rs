@@ -259,13 +259,14 @@ pub(crate) struct Lines {
 }
 
 /// Opens a destination for each of `uarts` ports, those given, then nowhere; behind them, one for
-/// each virtio console. `escape` is for standard input, and `owner` makes the owner of each.
+/// each virtio console. `escape` is for standard input, and `owner` makes the owner of each, by its
+/// number.
 pub(crate) fn open(
     consoles: Vec<Console>,
     uarts: usize,
     virtio: Vec<Console>,
     escape: EscapeKey,
-    owner: impl Fn() -> Arc<dyn Owner>,
+    owner: impl Fn(usize) -> Arc<dyn Owner>,
 ) -> Result<Lines, SerialError> {
     let given = consoles.len();
     if given > uarts {
@@ -299,7 +300,7 @@ pub(crate) fn open(
             .map(EventFd::try_clone)
             .transpose()
             .map_err(SerialError::Events)?;
-        let owner = owner();
+        let owner = owner(index);
         let hub = ConsoleHub::new(owner.clone(), own, limit);
         if let Some(wake) = wake {
             let io = ConsoleIo::new(files, hub.clone(), owner, wake);

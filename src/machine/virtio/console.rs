@@ -14,6 +14,9 @@ use crate::host::console::{ConsoleHub, Port};
 /// in buffers of what each write had.
 const KERNEL_BUFFER: usize = 16;
 
+/// The name by which the agent finds its port.
+const AGENT_PORT: &str = "ppckvm.agent";
+
 /// The hub as the device's other end. The hub keeps the device, so this does not keep the hub.
 struct HubEnd {
     hub: Weak<ConsoleHub>,
@@ -58,6 +61,13 @@ impl Port for DevicePort {
     fn set_size(&self, size: WindowSize) {
         self.0.set_size(size);
     }
+}
+
+/// The named port of the guest's agent.
+pub(crate) fn agent_port(hub: &Arc<ConsoleHub>) -> VirtioBox {
+    let port = Console::port(Arc::new(HubEnd::new(hub)), AGENT_PORT);
+    hub.connect(Arc::new(DevicePort(port.clone())));
+    Box::new(port)
 }
 
 /// A device between the guest and a hub; the machine's consoles share `turns`.

@@ -35,6 +35,9 @@ pub(crate) type VirtioBox = Box<dyn VirtioDevice<GuestMemory>>;
 /// The entropy device's name.
 pub(crate) const RNG: &str = "rng";
 
+/// The name of the agent's port.
+pub(crate) const AGENT: &str = "agent port";
+
 /// A device's name for messages, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Named {
@@ -47,6 +50,7 @@ enum Source {
     Spec(Device),
     Custom(VirtioBox),
     Entropy,
+    Agent,
 }
 
 /// Gives devices of one kind their numbers.
@@ -79,7 +83,7 @@ impl Names {
     }
 }
 
-/// All devices in the order of their slots; the entropy device is the last.
+/// All devices in the order of their slots; the entropy device is the last but the agent's port.
 pub(crate) fn named(spec: &Spec, additions: &Additions) -> Vec<Named> {
     let mut names = Names::default();
     let mut custom = additions.virtio.iter().peekable();
@@ -98,6 +102,10 @@ pub(crate) fn named(spec: &Spec, additions: &Additions) -> Vec<Named> {
         name: RNG.into(),
         place,
     }));
+    all.extend(additions.agent.then(|| Named {
+        name: AGENT.into(),
+        place: Place::default(),
+    }));
     all
 }
 
@@ -111,7 +119,7 @@ impl CustomVirtio {
 }
 
 /// The devices' sources, in the order of [`named`].
-fn sources(spec: Spec, custom: Vec<CustomVirtio>) -> Vec<Source> {
+fn sources(spec: Spec, custom: Vec<CustomVirtio>, agent: bool) -> Vec<Source> {
     let mut custom = custom.into_iter().peekable();
     let mut all = Vec::new();
     for (index, device) in spec.devices.into_iter().enumerate() {
@@ -122,6 +130,7 @@ fn sources(spec: Spec, custom: Vec<CustomVirtio>) -> Vec<Source> {
     }
     all.extend(custom.map(|custom| Source::Custom(custom.device)));
     all.extend(spec.rng.map(|_| Source::Entropy));
+    all.extend(agent.then_some(Source::Agent));
     all
 }
 
@@ -185,6 +194,8 @@ pub(crate) struct Maker<'a> {
     pub ram: &'a Ram,
     /// The far ends of the virtio consoles that are still to be made.
     pub consoles: slice::Iter<'a, Line>,
+    /// The far end of the agent's port.
+    pub agent: Option<&'a Line>,
     /// Which console is set up when.
     pub turns: Turns<GuestMemory>,
     /// How many network devices were made.
@@ -200,6 +211,10 @@ impl Maker<'_> {
     fn make(&mut self, name: &str, source: Source) -> Result<VirtioBox, BuildError> {
         let device = match source {
             Source::Custom(device) => return Ok(device),
+            Source::Agent => {
+                let line = self.agent.expect("the agent's port has a line");
+                return Ok(console::agent_port(&line.hub));
+            }
             Source::Entropy => return Ok(Box::new(Rng::new(entropy::source(self.clock)))),
             Source::Spec(device) => device,
         };

@@ -40,7 +40,7 @@ pub(crate) fn add_virtio(
 ) -> Result<LiveDevices, BuildError> {
     let devices = named(&spec, &additions);
     let slots = slots(frame.board, &devices)?;
-    let sources = sources(spec, additions.virtio);
+    let sources = sources(spec, additions.virtio, additions.agent);
     let mut live = LiveDevices::default();
     for ((Named { name, place }, slot), source) in devices.into_iter().zip(slots).zip(sources) {
         let device = maker.make(&name, source)?;
