@@ -89,13 +89,16 @@ static void become_init(char **argv, char **environment)
 __attribute__((used)) static void main(long *stack)
 {
 	char **argv = (char **)(stack + 1), **environment = argv + stack[0] + 1;
-	/* A kernel without a console starts this program with no file open. */
-	while (open("/dev/null", O_RDWR, 0) < 3)
-		if (open(FOLDER "/job", O_RDONLY, 0) < 0)
-			break;
 	CALL3(umask, 022, 0, 0);
 	read_job();
 	mount_all();
+	/* A kernel without a console starts this program with no file open. */
+	int null;
+	do
+		null = open("/dev/null", O_RDWR, 0);
+	while (null >= 0 && null < 3);
+	if (null > 2)
+		close(null);
 	processes = high(open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
 	channel = high(open_virtio());
 	if (channel < 0)
