@@ -190,7 +190,7 @@ mod tests {
         let read = |bytes: &[u8]| Initrd::from_bytes("disk".as_ref(), bytes.to_vec(), 64 << 20);
         let overlay = read(b"070701overlay").unwrap();
         let both = read(b"070701x").unwrap().with_overlay(&overlay, 64 << 20);
-        assert_eq!(&both.unwrap().bytes[..], b"070701x\0070701overlay");
+        assert_eq!(&both.unwrap().bytes[..], b"070701x\x00070701overlay");
         let disk = read(b"hsqs of squashfs").unwrap();
         let error = disk.with_overlay(&overlay, 64 << 20).unwrap_err();
         assert!(

@@ -360,9 +360,9 @@ fn a_driver_that_knows_of_no_sizes_is_told_of_none() {
 fn a_port_is_no_console_and_has_a_name() {
     let mut bench = bench_with(F_MULTIPORT);
     bench.console = {
-        let link = bench.console.ports().link.take().unwrap();
+        let activation = bench.console.ports().activation.take().unwrap();
         let mut port = Console::port(bench.outside.clone(), "a.port");
-        port.activate(link);
+        port.activate(activation);
         port
     };
     // Also after a reset, when another driver comes.
@@ -378,8 +378,8 @@ fn a_port_is_no_console_and_has_a_name() {
         assert_eq!(&message[8..], b"a.port");
         assert_eq!(hear(&mut bench), Some((6, 1)), "it is open");
         say(&mut bench, 6, 1);
-        let link = bench.console.ports().link.take().unwrap();
+        let activation = bench.console.ports().activation.take().unwrap();
         bench.console.reset();
-        bench.console.activate(link);
+        bench.console.activate(activation);
     }
 }
