@@ -61,7 +61,7 @@ pub use host::block::{
 };
 pub use host::console::{ConsoleInput, ConsoleOutput};
 pub use host::net::{
-    ForwardedPort, FrameEnd, FramePort, HostForward, Mac, Net, NetError, Network,
+    ForwardError, ForwardedPort, FrameEnd, FramePort, HostForward, Mac, Net, NetError, Network,
     ParseForwardError, ParseMacError, Protocol, SendError, UserNet, frame_queues,
 };
 pub use host::sandbox::{Confinement, InForce, ParseSandboxError, Role, Sandbox, SandboxError};
@@ -93,9 +93,10 @@ pub mod keys {
 }
 pub use printable::Printable;
 pub use remedy::Remedy;
-pub use vm::control::{Phase, Stopper};
+pub use vm::control::{Phase, RunEvent, Status, Stopper};
 pub use vm::outcome::{Hang, OnPanic, OnReset, OnStandstill, Outcome, Standstills};
 pub use vm::postmortem::{self, PostMortem};
+pub use vm::remote::{CallError, Remote};
 pub use vm::report::{Activity, LostOutput, Report};
 pub use vm::run::UNANSWERED;
 pub use vm::window::ConsoleWindow;

@@ -14,7 +14,7 @@ use ppckvm_fdt::board::{Board, Interrupt};
 
 use crate::host::console::Owner;
 use crate::host::events::EventThread;
-use crate::host::net::ForwardedPort;
+use crate::host::net::LiveForwards;
 use crate::host::sandbox::Confinement;
 use crate::host::serial::{self, Console, Line, Lines, Serial};
 use crate::loader::Placement;
@@ -72,7 +72,7 @@ pub(crate) fn assemble(
         virtual_time: devices.virtual_time,
         live_devices: devices.live,
         balloon: devices.balloon,
-        forwarded: devices.forwarded,
+        networks: devices.networks,
         buses: devices.buses,
         unanswered: Unanswered::default(),
         ram,
@@ -89,6 +89,7 @@ pub(crate) fn assemble(
         ended: None,
         started: false,
         stands_still: false,
+        held: None,
     };
     vm.load().map_err(no_guest_memory)?;
     if vm.on_reset == OnReset::Exit {
@@ -304,7 +305,7 @@ struct Devices {
     buses: Buses,
     live: LiveDevices,
     balloon: Option<Target>,
-    forwarded: Vec<ForwardedPort>,
+    networks: Vec<LiveForwards>,
     virtual_time: Option<Arc<VirtualTime>>,
 }
 
@@ -346,13 +347,13 @@ impl Devices {
             turns: Turns::default(),
             nets: 0,
             balloon: None,
-            forwarded: Vec::new(),
+            networks: Vec::new(),
         };
         let mmio = std::mem::take(&mut additions.mmio);
         let dcr = std::mem::take(&mut additions.dcr);
         let live = add_virtio(&mut buses, &frame, &mut maker, spec, additions)?;
         let Maker {
-            balloon, forwarded, ..
+            balloon, networks, ..
         } = maker;
         let wiring = |interrupt: Option<Interrupt>| Wiring {
             irq: wires.optional(interrupt),
@@ -373,7 +374,7 @@ impl Devices {
             buses,
             live,
             balloon,
-            forwarded,
+            networks,
             virtual_time,
         })
     }

@@ -1,5 +1,8 @@
-//! What other threads and devices ask of a running machine: end, or come back to the caller.
+//! What other threads and devices ask of a running machine: end, come back to the caller, or do
+//! some work in between; and what it tells them.
 
+use std::any::Any;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -19,6 +22,57 @@ pub(crate) enum Request {
     Deadline,
     /// Somebody wants to know where the guest is.
     Report,
+    /// Somebody has work for the vcpu's thread, after which the guest goes on.
+    Work(Work),
+}
+
+/// Work for the vcpu's thread. What it is, [`crate::vm::remote`] knows: this file knows no machine.
+pub(crate) struct Work(pub Box<dyn Any + Send>);
+
+impl std::fmt::Debug for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Work")
+    }
+}
+
+/// How much work may wait. Each of a few clients waits for what it asked for, so more is a fault.
+const WORK_LIMIT: usize = 64;
+
+/// What a machine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Status {
+    /// It was built, and its guest has not executed an instruction.
+    Built,
+    /// It runs, or its caller runs it on at will.
+    Running,
+    /// It is held, and its guest's time stands still.
+    Paused,
+    /// The run is over, or about to be.
+    Ended,
+}
+
+/// Something that happened to a machine, for who watches it from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RunEvent {
+    /// It is held.
+    Paused,
+    /// It goes on.
+    Resumed,
+    /// The guest starts again.
+    Reset {
+        /// It reset itself; otherwise somebody outside did.
+        by_guest: bool,
+    },
+    /// The watchdog reset it.
+    Watchdog,
+    /// Its kernel panicked, and this is what it said of the reason.
+    Panicked(Option<String>),
+    /// It stands still for good, and the machine stays as it is.
+    StandsStill(Outcome),
+    /// The run is over.
+    Ended(Outcome),
 }
 
 /// The progress of a machine's end, for whoever waits for it.
@@ -41,11 +95,14 @@ struct Requests {
     text: bool,
     deadline: bool,
     report: bool,
+    work: VecDeque<Work>,
+    /// The run is over, and nobody does any work.
+    is_closed: bool,
 }
 
 impl Requests {
     fn any(&self) -> bool {
-        self.end.is_some() || self.text || self.deadline || self.report
+        self.end.is_some() || self.text || self.deadline || self.report || !self.work.is_empty()
     }
 
     /// The end, unless it is the guest's own.
@@ -55,6 +112,7 @@ impl Requests {
 }
 
 type Hook = Box<dyn Fn() + Send + Sync>;
+type Watcher = Box<dyn Fn(&RunEvent) + Send + Sync>;
 
 /// Requests to one machine, from whichever thread.
 #[derive(Default)]
@@ -70,6 +128,11 @@ pub(crate) struct Control {
     vcpu: Mutex<Option<VcpuHandle>>,
     /// Wake the vcpu's thread where it waits for room in a console.
     hooks: Mutex<Vec<Hook>>,
+    /// Who is told what happens.
+    watchers: Mutex<Vec<Watcher>>,
+    /// The guest has begun.
+    is_begun: AtomicBool,
+    is_paused: AtomicBool,
 }
 
 impl Control {
@@ -97,6 +160,7 @@ impl Control {
                 Request::TextSeen => requests.text = true,
                 Request::Deadline => requests.deadline = true,
                 Request::Report => requests.report = true,
+                Request::Work(work) => requests.work.push_back(work),
             }
             self.raised.store(true, Ordering::SeqCst);
             self.requested.notify_all();
@@ -107,6 +171,50 @@ impl Control {
         self.call_hooks();
     }
 
+    /// Has the vcpu's thread do some work soon; not if the run is over, or too much waits already.
+    pub fn ask(&self, work: Work) -> bool {
+        {
+            let requests = lock(&self.requests);
+            if requests.is_closed || requests.work.len() >= WORK_LIMIT {
+                return false;
+            }
+        }
+        self.request(Request::Work(work));
+        true
+    }
+
+    /// Has `watcher` told what happens. It must not wait.
+    pub fn on_event(&self, watcher: impl Fn(&RunEvent) + Send + Sync + 'static) {
+        lock(&self.watchers).push(Box::new(watcher));
+    }
+
+    /// Tells what happened.
+    pub fn tell(&self, event: &RunEvent) {
+        for watcher in &*lock(&self.watchers) {
+            watcher(event);
+        }
+    }
+
+    /// The guest executes its first instruction now.
+    pub fn set_begun(&self) {
+        self.is_begun.store(true, Ordering::SeqCst);
+    }
+
+    /// Says whether the machine is held.
+    pub fn set_paused(&self, is_paused: bool) {
+        self.is_paused.store(is_paused, Ordering::SeqCst);
+    }
+
+    /// What the machine does.
+    pub fn status(&self) -> Status {
+        match self.phase() {
+            Phase::Runs if self.is_paused.load(Ordering::SeqCst) => Status::Paused,
+            Phase::Runs if self.is_begun.load(Ordering::SeqCst) => Status::Running,
+            Phase::Runs => Status::Built,
+            _ => Status::Ended,
+        }
+    }
+
     /// Whether a request waits to be taken.
     pub fn is_raised(&self) -> bool {
         self.raised.load(Ordering::SeqCst)
@@ -115,9 +223,18 @@ impl Control {
     /// Says how far the run is.
     pub fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::SeqCst);
-        if phase == Phase::Runs {
-            *lock(&self.asked) = lock(&self.requests).asked_end();
-        }
+        let dropped = {
+            let mut requests = lock(&self.requests);
+            requests.is_closed = phase != Phase::Runs;
+            if phase == Phase::Runs {
+                *lock(&self.asked) = requests.asked_end();
+                VecDeque::new()
+            } else {
+                // Who waits for it learns that nobody does it.
+                std::mem::take(&mut requests.work)
+            }
+        };
+        drop(dropped);
         self.call_hooks();
     }
 
@@ -142,7 +259,7 @@ impl Control {
         }
     }
 
-    /// The next request: an end before text, text before the deadline, a report last.
+    /// The next request: an end before text, text before the deadline, then a report, work last.
     pub fn take(&self) -> Option<Request> {
         let mut requests = lock(&self.requests);
         let request = if let Some(outcome) = requests.end.take() {
@@ -154,7 +271,7 @@ impl Control {
         } else if std::mem::take(&mut requests.report) {
             Some(Request::Report)
         } else {
-            None
+            requests.work.pop_front().map(Request::Work)
         };
         self.raised.store(requests.any(), Ordering::SeqCst);
         request
@@ -211,6 +328,11 @@ impl Stopper {
     /// by the console's user; `None` when nobody did.
     pub fn asked(&self) -> Option<Outcome> {
         self.0.asked()
+    }
+
+    /// Whether somebody has asked for the end of this run.
+    pub fn is_asked(&self) -> bool {
+        self.0.asked().is_some()
     }
 
     /// Calls `hook`, from any thread, whenever the guest is asked to stop or the run comes to

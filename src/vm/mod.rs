@@ -10,9 +10,11 @@ pub(crate) mod outcome;
 pub(crate) mod port;
 pub mod postmortem;
 pub(crate) mod ram;
+pub(crate) mod remote;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod time_of_day;
+pub(crate) mod vmcore;
 pub(crate) mod watch;
 pub(crate) mod window;
 
@@ -21,7 +23,8 @@ use std::time::{Duration, Instant};
 use std::sync::Arc;
 
 use ppckvm_api::{
-    Access, KvmRegs, ResetKind, State, Statistics, TLB_ENTRIES, Tlbe, Translation, Vcpu, dbsr, tsr,
+    Access, KvmRegs, ResetKind, State, Statistics, TLB_ENTRIES, TimerState, Tlbe, Translation,
+    Vcpu, dbsr, tsr,
 };
 use ppckvm_devices::uic::Uic;
 use ppckvm_devices::virtio::balloon::Target;
@@ -30,13 +33,13 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use crate::host::console::{ConsoleHub, ConsoleInput, ConsoleOutput};
 use crate::host::events::EventThread;
-use crate::host::net::ForwardedPort;
+use crate::host::net::{ForwardedPort, LiveForwards};
 use crate::host::sandbox::Confinement;
 use crate::host::serial::Line;
 use crate::loader::Placement;
 use crate::loader::symbols::Symbols;
 use crate::vm::buses::Buses;
-use crate::vm::control::{Control, Phase, Request, Stopper};
+use crate::vm::control::{Control, Phase, Request, RunEvent, Stopper};
 use crate::vm::deadlines::Deadlines;
 use crate::vm::live_devices::LiveDevices;
 use crate::vm::outcome::{OnPanic, OnReset, Outcome, Standstills};
@@ -126,7 +129,7 @@ pub struct Vm {
     /// The virtio devices, stopped before anything else of the machine goes.
     pub(crate) live_devices: LiveDevices,
     pub(crate) balloon: Option<Target>,
-    pub(crate) forwarded: Vec<ForwardedPort>,
+    pub(crate) networks: Vec<LiveForwards>,
     pub(crate) buses: Buses,
     pub(crate) unanswered: Unanswered,
     pub(crate) ram: Ram,
@@ -149,6 +152,8 @@ pub struct Vm {
     pub(crate) started: bool,
     /// The guest came to a standstill that did not end the run.
     pub(crate) stands_still: bool,
+    /// The timers as they stand while the machine is held.
+    pub(crate) held: Option<TimerState>,
 }
 
 impl std::fmt::Debug for Vm {
@@ -202,7 +207,8 @@ impl Vm {
         match request {
             Request::TextSeen => Reached::Text,
             Request::Deadline => Reached::Deadline,
-            Request::Report => Reached::Report,
+            // `drive` does work where it comes.
+            Request::Report | Request::Work(_) => Reached::Report,
             Request::End(outcome) => {
                 self.finish(&outcome);
                 Reached::End(outcome)
@@ -244,6 +250,7 @@ impl Vm {
             log.drain("the console log", patience);
         }
         self.control.set_phase(Phase::Over);
+        self.control.tell(&RunEvent::Ended(outcome.clone()));
     }
 
     /// Puts the machine into the state in which the guest starts: memory as the files say, CPU as
@@ -277,6 +284,10 @@ impl Vm {
         state.sprs.dbsr = state.sprs.dbsr & !dbsr::MRR | (kind as u32) << 28;
         state.timers.tsr = state.timers.tsr & !tsr::WRS | by_watchdog;
         self.vcpu.set_state(&state);
+        self.stands_still = false;
+        if self.held.is_some() {
+            self.held = Some(state.timers);
+        }
         Ok(())
     }
 
@@ -308,9 +319,9 @@ impl Vm {
         lines.filter_map(|(index, line)| Some((self.port_name(index), line.name.as_deref()?)))
     }
 
-    /// The ports of the host that lead into the guest, in the order of the options.
-    pub fn forwarded_ports(&self) -> &[ForwardedPort] {
-        &self.forwarded
+    /// Ports of the host that lead into the guest now, in the order of the options.
+    pub fn forwarded_ports(&self) -> Vec<ForwardedPort> {
+        self.networks.iter().flat_map(LiveForwards::ports).collect()
     }
 
     /// Returns what brings the terminal that a console writes to back to how a shell has it: shows
@@ -478,7 +489,11 @@ impl Vm {
 
     /// Returns all that the guest can tell of its CPU: registers, timers, TLB.
     pub fn state(&mut self) -> State {
-        self.vcpu.state()
+        let mut state = self.vcpu.state();
+        if let Some(timers) = self.held {
+            state.timers = timers;
+        }
+        state
     }
 
     /// Returns the guest's TLB.

@@ -4,7 +4,7 @@ use ppckvm_api::{VcpuExit, msr};
 use ppckvm_devices::{AccessError, AccessKind};
 
 use crate::vm::Vm;
-use crate::vm::control::Request;
+use crate::vm::control::{Request, RunEvent};
 use crate::vm::outcome::{Hang, OnPanic, OnReset, OnStandstill, Outcome};
 
 /// The target of what is logged of accesses that no device answers.
@@ -13,20 +13,27 @@ pub const UNANSWERED: &str = "ppckvm::unanswered";
 impl Vm {
     /// Runs the guest until somebody requests otherwise or it ends.
     pub(crate) fn drive(&mut self) -> Request {
-        let request = match self.stands_still {
-            true => self.control.wait(),
-            false => self.drive_on(),
-        };
-        let Request::End(cause) = request else {
-            return request;
-        };
-        let outcome = self.judge(cause.clone());
-        match self.standstills.of(self.on_panic, &cause, &outcome) {
-            OnStandstill::Exit => Request::End(outcome),
-            OnStandstill::Stay => {
-                tracing::warn!("{outcome}; the machine stays as it is");
-                self.stands_still = true;
-                self.drive()
+        loop {
+            let request = match self.stands_still || self.held.is_some() {
+                true => self.control.wait(),
+                false => self.drive_on(),
+            };
+            let cause = match request {
+                Request::Work(work) => {
+                    self.work(work);
+                    continue;
+                }
+                Request::End(cause) => cause,
+                request => return request,
+            };
+            let outcome = self.judge(cause.clone());
+            match self.standstills.of(self.on_panic, &cause, &outcome) {
+                OnStandstill::Exit => return Request::End(outcome),
+                OnStandstill::Stay => {
+                    tracing::warn!("{outcome}; the machine stays as it is");
+                    self.stands_still = true;
+                    self.control.tell(&RunEvent::StandsStill(outcome));
+                }
             }
         }
     }
@@ -57,6 +64,7 @@ impl Vm {
     }
 
     fn drive_on(&mut self) -> Request {
+        self.control.set_begun();
         loop {
             // A device, another thread or the console may have asked since the last look; a kick
             // that comes later ends the run below.
@@ -125,10 +133,14 @@ impl Vm {
                         return Request::End(outcome);
                     }
                     tracing::info!("{outcome}; the guest starts again");
+                    if by_watchdog {
+                        self.control.tell(&RunEvent::Watchdog);
+                    }
                     if let Err(error) = self.reboot(kind) {
                         let error = format!("the guest's memory cannot be filled anew: {error}");
                         return Request::End(Outcome::Failed(error));
                     }
+                    self.control.tell(&RunEvent::Reset { by_guest: true });
                     continue;
                 }
                 VcpuExit::CannotGoOn { pc, reason } => {

@@ -17,7 +17,7 @@ use ppckvm_api::GuestMemory;
 
 use crate::host::lock::lock;
 use crate::loader::symbols::{KERNEL_BASE, Symbols};
-use crate::vm::control::{Control, Request};
+use crate::vm::control::{Control, Request, RunEvent};
 use crate::vm::kernel_log::{self, PANIC, Physical};
 use crate::vm::outcome::{OnPanic, Outcome};
 
@@ -265,6 +265,7 @@ impl Watch {
         if known {
             return;
         }
+        self.control.tell(&RunEvent::Panicked(message.clone()));
         match self.on_panic {
             OnPanic::Exit => {
                 if let Some(wake) = self.wake.get() {

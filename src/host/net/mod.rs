@@ -42,7 +42,8 @@ use user::User;
 use worker::NetDevice;
 
 pub use frames::{FrameEnd, FramePort, SendError, frame_queues};
-pub use user::{HostForward, ParseForwardError, Protocol, UserNet};
+pub(crate) use user::LiveForwards;
+pub use user::{ForwardError, HostForward, ParseForwardError, Protocol, UserNet};
 
 /// The host's side of a network.
 pub(crate) trait Backend: Wire {
@@ -261,17 +262,18 @@ pub(crate) fn open(
     net: Net,
     mac: Mac,
     confinement: &Confinement,
-) -> Result<(Device, Vec<ForwardedPort>), NetError> {
-    let mut forwarded = Vec::new();
+) -> Result<(Device, Option<LiveForwards>), NetError> {
+    let mut forwards = None;
     let mut network: Box<dyn Backend> = match &net.network {
         Network::User(options) => {
             let (user, listening) = User::new(options)?;
             let ports = options.forwards.iter().zip(listening);
-            forwarded.extend(ports.map(|(forward, host)| ForwardedPort {
+            let ports = ports.map(|(forward, host)| ForwardedPort {
                 network: name.into(),
                 forward: *forward,
                 host,
-            }));
+            });
+            forwards = Some(user.live_forwards(name, ports.collect()));
             Box::new(user)
         }
         Network::Tap(tap) => Box::new(Tap::open(tap)?),
@@ -282,5 +284,5 @@ pub(crate) fn open(
         network = Box::new(Captured::new(path, network)?);
     }
     let device = NetDevice::start(name, net.mac.unwrap_or(mac), network, confinement)?;
-    Ok((Box::new(device), forwarded))
+    Ok((Box::new(device), forwards))
 }

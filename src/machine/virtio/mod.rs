@@ -16,7 +16,7 @@ use ppckvm_devices::virtio::console::Turns;
 use ppckvm_devices::virtio::rng::Rng;
 
 use crate::host::events::EventThread;
-use crate::host::net::{ForwardedPort, Mac};
+use crate::host::net::{LiveForwards, Mac};
 use crate::host::sandbox::{Confinement, Sockets};
 use crate::host::serial::{Line, Serial};
 use crate::host::share::ShareError;
@@ -202,8 +202,8 @@ pub(crate) struct Maker<'a> {
     pub nets: usize,
     /// The host's side of the balloon that was made.
     pub balloon: Option<Target>,
-    /// The host's ports that lead into the guest, of the networks that were made.
-    pub forwarded: Vec<ForwardedPort>,
+    /// The user networks that were made, for their forwarded ports.
+    pub networks: Vec<LiveForwards>,
 }
 
 impl Maker<'_> {
@@ -223,8 +223,8 @@ impl Maker<'_> {
             Device::Net(net) => {
                 let mac = Mac::default_of(self.nets);
                 self.nets += 1;
-                let (device, forwarded) = net::open(name, net, mac, self.confinement)?;
-                self.forwarded.extend(forwarded);
+                let (device, forwards) = net::open(name, net, mac, self.confinement)?;
+                self.networks.extend(forwards);
                 device
             }
             Device::Share(share) => share::open(&share, self.confinement)?,

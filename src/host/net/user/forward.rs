@@ -141,6 +141,8 @@ struct Senders {
 
 struct Forward {
     listener: Listener,
+    /// Where it listens.
+    at: SocketAddr,
     guest: Endpoint,
 }
 
@@ -149,6 +151,46 @@ impl Drop for Forward {
         if let Listener::Tcp(socket, _) = &self.listener {
             stop_listening(socket);
         }
+    }
+}
+
+/// A port that is open, and that no network serves yet.
+pub struct Opened {
+    listener: Listener,
+    forward: HostForward,
+    /// Where it listens.
+    pub at: SocketAddr,
+}
+
+impl Opened {
+    /// Listens at a port.
+    pub fn new(forward: &HostForward) -> Result<Self, NetError> {
+        let open = || -> io::Result<_> {
+            Ok(match forward.protocol {
+                Protocol::Tcp => {
+                    let listener = TcpListener::bind(forward.host)?;
+                    listener.set_nonblocking(true)?;
+                    let at = listener.local_addr()?;
+                    let reserve = Reserve::new(&listener)?;
+                    (Listener::Tcp(listener, reserve), at)
+                }
+                Protocol::Udp => {
+                    let socket = UdpSocket::bind(forward.host)?;
+                    socket.set_nonblocking(true)?;
+                    let at = socket.local_addr()?;
+                    (Listener::Udp(socket, Senders::default()), at)
+                }
+            })
+        };
+        let (listener, at) = open().map_err(|error| NetError::Forward {
+            forward: *forward,
+            error,
+        })?;
+        Ok(Opened {
+            listener,
+            forward: *forward,
+            at,
+        })
     }
 }
 
@@ -173,36 +215,56 @@ impl Forwards {
         readiness: &mut Readiness,
         forward: &HostForward,
     ) -> Result<SocketAddr, NetError> {
-        let failed = |error| NetError::Forward {
-            forward: *forward,
-            error,
-        };
-        let listen = || -> io::Result<_> {
-            Ok(match forward.protocol {
-                Protocol::Tcp => {
-                    let listener = TcpListener::bind(forward.host)?;
-                    listener.set_nonblocking(true)?;
-                    let at = listener.local_addr()?;
-                    let reserve = Reserve::new(&listener)?;
-                    (Listener::Tcp(listener, reserve), at)
-                }
-                Protocol::Udp => {
-                    let socket = UdpSocket::bind(forward.host)?;
-                    socket.set_nonblocking(true)?;
-                    let at = socket.local_addr()?;
-                    (Listener::Udp(socket, Senders::default()), at)
-                }
-            })
-        };
-        let (listener, at) = listen().map_err(failed)?;
+        let opened = Opened::new(forward)?;
+        let at = opened.at;
+        self.insert(readiness, opened)?;
+        Ok(at)
+    }
+
+    /// Serves a port that is open.
+    pub fn insert(&mut self, readiness: &mut Readiness, opened: Opened) -> Result<(), NetError> {
+        let Opened {
+            listener,
+            forward,
+            at,
+        } = opened;
         let id = match &listener {
             Listener::Tcp(listener, _) => readiness.add(listener, EventFlags::IN | EventFlags::ET),
             Listener::Udp(socket, _) => readiness.add(socket, EventFlags::IN),
         };
+        let id = id.map_err(|error| NetError::Forward { forward, error })?;
         let guest = forward.guest;
-        self.forwards
-            .insert(id.map_err(failed)?, Forward { listener, guest });
-        Ok(at)
+        let forward = Forward {
+            listener,
+            at,
+            guest,
+        };
+        self.forwards.insert(id, forward);
+        Ok(())
+    }
+
+    /// Stops listening at a port; connections stay. Whether it was forwarded.
+    pub fn remove(
+        &mut self,
+        readiness: &mut Readiness,
+        protocol: Protocol,
+        host: SocketAddr,
+    ) -> bool {
+        let is_it = |forward: &Forward| {
+            let is_tcp = matches!(forward.listener, Listener::Tcp(..));
+            forward.at == host && is_tcp == (protocol == Protocol::Tcp)
+        };
+        let found = self.forwards.iter().find(|(_, forward)| is_it(forward));
+        let Some(id) = found.map(|(id, _)| *id) else {
+            return false;
+        };
+        if let Some(forward) = self.forwards.remove(&id) {
+            match &forward.listener {
+                Listener::Tcp(listener, _) => readiness.remove(id, listener),
+                Listener::Udp(socket, _) => readiness.remove(id, socket),
+            }
+        }
+        true
     }
 
     /// A listener has clients or datagrams; `connect` gets the clients. False when it is none.

@@ -29,6 +29,7 @@ mod environment;
 mod forward;
 mod fragments;
 mod link;
+mod live;
 mod readiness;
 mod resolvers;
 mod tcp;
@@ -38,6 +39,7 @@ mod udp;
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ppckvm_devices::virtio::net::{Offload, Offloads, Wire};
@@ -51,16 +53,19 @@ use smoltcp::wire::{
 pub(super) use readiness::Readiness;
 
 pub use forward::{HostForward, ParseForwardError, Protocol};
+pub use live::ForwardError;
+pub(crate) use live::LiveForwards;
 
 use self::address::Reach;
 use self::environment::{Bounds, Environment, Packet};
 use self::forward::Forwards;
 use self::fragments::Fragments;
 use self::link::Link;
+use self::live::{Asked, Inbox};
 use self::resolvers::NameServers;
 use self::tcp::Tcp;
 use self::udp::Udp;
-use super::{Backend, NetError};
+use super::{Backend, ForwardedPort, NetError};
 use crate::host::descriptors::Descriptors;
 
 /// The options of a user network.
@@ -90,6 +95,9 @@ pub struct User {
     forwards: Forwards,
     name_servers: NameServers,
     fragments: Fragments,
+    /// What other threads ask for, and its place in `readiness`.
+    inbox: Arc<Inbox>,
+    inbox_id: readiness::Id,
     /// A driver is there: until then, clients of forwarded ports wait in their listeners' queues.
     is_attached: bool,
     /// The protocols have something to send.
@@ -116,6 +124,12 @@ impl User {
             .iter()
             .map(|forward| forwards.add(&mut readiness, forward))
             .collect::<Result<_, _>>()?;
+        let host = |error| NetError::Host {
+            what: "event descriptor",
+            error,
+        };
+        let inbox = Inbox::new().map_err(host)?;
+        let inbox_id = readiness.add(&inbox.wake, EventFlags::IN);
         let user = User {
             started: Instant::now(),
             now: smoltcp::time::Instant::ZERO,
@@ -127,10 +141,34 @@ impl User {
             forwards,
             name_servers: NameServers::new(&options.resolvers),
             fragments: Fragments::default(),
+            inbox_id: inbox_id.map_err(host)?,
+            inbox: Arc::new(inbox),
             is_attached: false,
             busy: false,
         };
         Ok((user, listening))
+    }
+
+    /// The way to its forwarded ports while it runs.
+    pub fn live_forwards(&self, name: &str, ports: Vec<ForwardedPort>) -> LiveForwards {
+        LiveForwards::new(name, self.inbox.clone(), ports)
+    }
+
+    /// Does what other threads asked for.
+    fn serve_inbox(&mut self) {
+        for asked in self.inbox.take() {
+            // Who does not wait for the answer any more needs none.
+            match asked {
+                Asked::Add(opened, answer) => {
+                    let added = self.forwards.insert(&mut self.readiness, opened);
+                    let _ = answer.send(added);
+                }
+                Asked::Remove(protocol, host, answer) => {
+                    let removed = self.forwards.remove(&mut self.readiness, protocol, host);
+                    let _ = answer.send(removed);
+                }
+            }
+        }
     }
 
     fn time(&self, now: Instant) -> smoltcp::time::Instant {
@@ -317,6 +355,10 @@ impl Backend for User {
     fn poll(&mut self, now: Instant) {
         self.now = self.time(now);
         for (id, events) in self.readiness.take() {
+            if id == self.inbox_id {
+                self.serve_inbox();
+                continue;
+            }
             if !self.is_attached && self.forwards.is_listener(id) {
                 // Looked at again when a driver comes.
                 continue;
