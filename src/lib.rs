@@ -47,6 +47,8 @@
 // A test that unwraps what must be there fails at the right line.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+#[cfg(feature = "control")]
+pub mod control;
 mod host;
 pub mod loader;
 mod machine;

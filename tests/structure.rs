@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 use ppckvm::keys::{DEVICES, RNG, SETTINGS};
 
 /// Folders of `src`, and those of its neighbours that each may name.
-const LAYERS: [(&str, &[&str]); 4] = [
+const LAYERS: [(&str, &[&str]); 5] = [
     ("host", &[]),
     ("loader", &[]),
     ("vm", &["host", "loader"]),
     ("machine", &["host", "loader", "vm"]),
+    ("control", &["host", "loader", "vm", "machine"]),
 ];
 
 /// Our crates: package, folder, and the packages of ours that each may depend on.

@@ -70,6 +70,24 @@ impl Disk {
         }
     }
 
+    /// Where its image is; none for a disk in memory.
+    pub(crate) fn path(&self) -> Option<&std::path::Path> {
+        match &self.contents {
+            Contents::File(path) => Some(path),
+            Contents::Memory(_) => None,
+        }
+    }
+
+    /// The format that was named for it.
+    pub(crate) fn named_format(&self) -> Option<Format> {
+        self.format
+    }
+
+    /// Whether the guest cannot write it.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.access == Access::ReadOnly
+    }
+
     /// Sets the image's format, in place of what its first bytes say; a disk in memory is always
     /// raw.
     pub fn format(mut self, format: Format) -> Self {

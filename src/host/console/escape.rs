@@ -7,6 +7,7 @@ pub const CTRL_A: u8 = 0x01;
 pub const HELP: &str = "\r\n\
     Ctrl-a x       quit\r\n\
     Ctrl-a b       send a break; Linux takes the next key for a SysRq command\r\n\
+    Ctrl-a c       the monitor, and back to the guest\r\n\
     Ctrl-a h       this help\r\n\
     Ctrl-a Ctrl-a  send one Ctrl-a to the guest\r\n";
 
@@ -14,8 +15,8 @@ pub const HELP: &str = "\r\n\
 pub const NO_BREAK: &str = "\r\nthe guest takes no break now: it does not listen on a serial port \
     here, or has not read what was typed\r\n";
 
-/// What `Ctrl-a c` prints, by which QEMU's users reach its monitor.
-pub const NO_MONITOR: &str = "\r\nthe monitor is not built in yet; Ctrl-a h lists the keys\r\n";
+/// What `Ctrl-a c` prints where a program around the library has no monitor.
+pub const NO_MONITOR: &str = "\r\nthis machine has no monitor; Ctrl-a h lists the keys\r\n";
 
 /// What the user asked the launcher for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub enum Command {
     Break,
     /// Show the keys.
     Help,
-    /// Talk to the monitor.
+    /// Turn to the monitor, or back to the guest.
     Monitor,
 }
 

@@ -87,6 +87,8 @@ pub(crate) struct ConsoleIo {
     /// The output is full and the event loop tells when it no longer is.
     armed: bool,
     escape: Option<Escape>,
+    /// What is typed is the monitor's.
+    in_monitor: bool,
     listener: Option<(Listener, Reserve)>,
     /// Nobody is taken for a moment, because the host could not give what a client needs.
     is_deaf: bool,
@@ -195,6 +197,7 @@ impl ConsoleIo {
             }),
             armed: false,
             escape: escape.then(Escape::default),
+            in_monitor: false,
             listener: listener.transpose()?,
             is_deaf: false,
             not_taken: Repeats::new(),
@@ -361,17 +364,25 @@ impl ConsoleIo {
         for byte in bytes {
             for command in escape.filter(&[*byte], &mut guest) {
                 // What was typed before it comes before it.
-                self.hub.receive(&std::mem::take(&mut guest));
+                pass(&self.hub, self.in_monitor, &std::mem::take(&mut guest));
                 match command {
                     Command::Quit => self.owner.quit(),
                     Command::Break if self.hub.send_break() => {}
                     Command::Break => self.hub.show(NO_BREAK),
                     Command::Help => self.hub.show(HELP),
-                    Command::Monitor => self.hub.show(NO_MONITOR),
+                    Command::Monitor => match self.hub.monitor() {
+                        Some(monitor) => {
+                            self.in_monitor = !self.in_monitor;
+                            if self.in_monitor {
+                                monitor.entered();
+                            }
+                        }
+                        None => self.hub.show(NO_MONITOR),
+                    },
                 }
             }
         }
-        self.hub.receive(&guest);
+        pass(&self.hub, self.in_monitor, &guest);
     }
 
     /// Has the event loop tell once output has gathered; whether it will.
@@ -432,6 +443,14 @@ impl ConsoleIo {
                 Err(error) => tracing::error!("cannot wait for the console's output: {error}"),
             }
         }
+    }
+}
+
+/// Passes on what was typed, to the guest or the monitor.
+fn pass(hub: &ConsoleHub, in_monitor: bool, bytes: &[u8]) {
+    match hub.monitor().filter(|_| in_monitor && !bytes.is_empty()) {
+        Some(monitor) => monitor.typed(bytes),
+        None => hub.receive(bytes),
     }
 }
 

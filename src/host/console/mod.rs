@@ -66,6 +66,15 @@ pub(crate) trait Owner: Send + Sync {
     fn output_lost(&self, how: String);
 }
 
+/// A monitor that a console's user turns to and back from, and which shows its answers there.
+pub(crate) trait Monitor: Send + Sync {
+    /// The user turned to it.
+    fn entered(&self);
+
+    /// The user typed these bytes.
+    fn typed(&self, bytes: &[u8]);
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// The last bytes of output.
@@ -159,6 +168,7 @@ pub(crate) struct ConsoleHub {
     port: Mutex<Option<Arc<dyn Port>>>,
     /// A hub whose destination gets all output too.
     copy: OnceLock<Arc<ConsoleHub>>,
+    monitor: OnceLock<Arc<dyn Monitor>>,
 }
 
 impl ConsoleHub {
@@ -180,6 +190,7 @@ impl ConsoleHub {
             polled: AtomicBool::new(true),
             port: Mutex::new(None),
             copy: OnceLock::new(),
+            monitor: OnceLock::new(),
         });
         let weak = Arc::downgrade(&hub);
         owner.on_return_wanted(Box::new(move || {
@@ -194,6 +205,16 @@ impl ConsoleHub {
     pub fn connect(&self, port: Arc<dyn Port>) {
         *lock(&self.port) = Some(port);
         self.feed();
+    }
+
+    /// The monitor that the console's user can turn to from now on; the first counts.
+    pub fn set_monitor(&self, monitor: Arc<dyn Monitor>) {
+        let _ = self.monitor.set(monitor);
+    }
+
+    /// The monitor that the console's user can turn to.
+    pub fn monitor(&self) -> Option<&Arc<dyn Monitor>> {
+        self.monitor.get()
     }
 
     /// Waits until something changed. Other threads hold the lock meanwhile.

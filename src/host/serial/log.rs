@@ -76,6 +76,7 @@ impl Lines {
             hub,
             name: None,
             connected: true,
+            has_escape: false,
             slave: None,
         });
         Ok(())

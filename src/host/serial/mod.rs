@@ -6,7 +6,7 @@
 
 mod connect;
 mod log;
-mod pty;
+pub(crate) mod pty;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -233,6 +233,8 @@ pub(crate) struct Line {
     pub name: Option<String>,
     /// Somebody can see what the guest sends there.
     pub connected: bool,
+    /// `Ctrl-a` in its input is for the launcher.
+    pub has_escape: bool,
     slave: Option<pty::Slave>,
 }
 
@@ -291,6 +293,7 @@ pub(crate) fn open(
             FILE_LIMIT
         };
         let used = files.output.is_some() || files.input.is_some() || files.listener.is_some();
+        let has_escape = files.escape;
         let wake = used
             .then(|| EventFd::new(0))
             .transpose()
@@ -314,15 +317,17 @@ pub(crate) fn open(
             hub,
             name,
             connected,
+            has_escape,
             slave,
         });
     }
     Ok(all)
 }
 
-type FarEnd = (Files, Option<String>, Option<pty::Slave>);
+pub(crate) type FarEnd = (Files, Option<String>, Option<pty::Slave>);
 
-fn far_end(console: Console, escape: EscapeKey) -> Result<FarEnd, SerialError> {
+/// Opens a destination: its files, how a user finds it, and what keeps a pseudo-terminal open.
+pub(crate) fn far_end(console: Console, escape: EscapeKey) -> Result<FarEnd, SerialError> {
     let Some(destination) = console.serial else {
         let files = Files {
             input: console.input,
