@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod args;
+mod ctl;
 mod exec;
 mod log;
 mod near_miss;
@@ -21,6 +22,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use ppckvm::control::{Inventory, Monitors};
 use ppckvm::{EscapeKey, Machine, Printable, Role, Spec, Tree, Vm};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Exec(args) => exec::exec(*args, &log),
         Command::Dtb(args) => dtb(args),
         Command::Inspect(args) => inspect(args),
+        Command::Ctl(args) => ctl::run(&args),
         Command::Generate(what) => generate(what),
         // It speaks as another, and is seen to above.
         Command::Qemu(_) => Ok(0),
@@ -93,6 +96,7 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
     raise_the_limit_of_open_files();
     let print_config = args.print_config;
     let (report, sandbox) = (args.report.clone(), args.sandbox);
+    let (is_paused, monitors) = (args.paused, args.monitors());
     let spec = args.spec()?;
     if print_config {
         return self::print_config(&spec);
@@ -100,7 +104,12 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
     signals::settle().map_err(|error| no_signals(&error))?;
     let (stats, port, escape) = (spec.timed, args::stdio_port(&spec), spec.escape);
     let report = report.as_deref().map(ReportFile::create).transpose()?;
-    let vm = Machine::from_spec(spec).sandbox(sandbox).build()?;
+    let inventory = Inventory::of(&spec);
+    let mut vm = Machine::from_spec(spec).sandbox(sandbox).build()?;
+    if is_paused {
+        vm.pause();
+    }
+    let monitors = Monitors::start(&vm, inventory, &monitors)?;
 
     let window = window_of(&vm, port);
     let confinement = vm.confinement().clone();
@@ -114,6 +123,9 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
     for (port, name) in vm.serial_names() {
         log.say(format_args!("{port} is {name}"));
     }
+    for name in monitors.names().iter().filter(|name| !name.is_empty()) {
+        log.say(format_args!("control is {name}"));
+    }
     for port in vm.forwarded_ports() {
         // Where the host chose the port, nothing else tells of it.
         if port.forward.host.port() == 0 {
@@ -122,7 +134,8 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
     }
     confinement.hide_process()?;
     let memory = stats.then(stats::Memory::open);
-    let (finished, guest) = supervised(vm, &signals, port, (window, escape), log)?;
+    let (finished, guest) = supervised(vm, &signals, port, port.is_some(), (window, escape), log)?;
+    drop(monitors);
     let (outcome, rest) = match finished {
         Ok(finished) => {
             if let Some(memory) = memory {
@@ -171,11 +184,12 @@ fn supervised(
     vm: Vm,
     signals: &Signals,
     port: Option<args::StdioPort>,
+    takes_terminal: bool,
     (window, escape): (Option<TerminalWindow>, EscapeKey),
     log: &Log,
 ) -> Result<Supervised, Failure> {
     let confinement = vm.confinement().clone();
-    let terminal = match port.is_some() {
+    let terminal = match takes_terminal {
         true => RawTerminal::enter(window, escape, &confinement)
             .map_err(|error| format!("the terminal cannot be made raw: {error}"))?,
         false => None,

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ppckvm::control::{Language, MonitorSpec};
 use ppckvm::{Device, Sandbox, Serial, Spec};
 
 pub use exec::{ExecArgs, ExecOptions};
@@ -18,6 +19,7 @@ SIGUSR1 prints where the guest is, and it runs on.
 
 Keys, when standard input is a terminal and a serial port has it:
   Ctrl-a x       quit
+  Ctrl-a c       the monitor, and back to the guest
   Ctrl-a h       help
   Ctrl-a Ctrl-a  send one Ctrl-a to the guest
 When standard input is a pipe or a file, every byte of it is the guest's.
@@ -80,6 +82,8 @@ pub enum Command {
     /// Take the command line of qemu-system-ppc -M bamboo; --explain ARGS says what becomes of it.
     #[command(disable_help_flag = true)]
     Qemu(QemuArgs),
+    /// Control a machine that runs with --control.
+    Ctl(CtlArgs),
     /// Write shell completions or manual pages, for who packages ppckvm.
     #[command(hide = true, subcommand)]
     Generate(Generate),
@@ -100,6 +104,14 @@ pub struct RunArgs {
     /// (auto), all or an error (on), or nothing (off).
     #[arg(long, value_name = "auto|on|off", default_value = "auto")]
     pub sandbox: Sandbox,
+    /// Let programs control the machine while it runs, in QEMU's machine protocol (QMP): unix=PATH,
+    /// tcp=HOST:PORT, stdio, pty, unix-connect=PATH, tcp-connect=HOST:PORT or fd=N. `ppckvm ctl` is
+    /// a client.
+    #[arg(long, value_name = "DEST")]
+    pub control: Vec<Serial>,
+    /// Hold the guest before its first instruction, until somebody says `cont`.
+    #[arg(long)]
+    pub paused: bool,
     /// Print the machine as a configuration file, and do not start it.
     #[arg(long)]
     pub print_config: bool,
@@ -108,6 +120,22 @@ pub struct RunArgs {
     /// Run one command in the guest, as `exec` does.
     #[arg(last = true, value_name = "CMD", conflicts_with_all = ["report", "print_config"])]
     pub command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub struct CtlArgs {
+    /// Where the machine listens: the path of `run --control unix=PATH`, or HOST:PORT of tcp=.
+    #[arg(value_name = "PATH|HOST:PORT")]
+    pub at: String,
+    /// What to do, as a person types it (`info status`, `hostfwd_add tcp::2222-:22`, `stop`,
+    /// `help`), or a command of the machine protocol with KEY=VALUE arguments (`query-status`).
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub command: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -173,15 +201,30 @@ pub fn stdio_port(spec: &Spec) -> Option<StdioPort> {
 }
 
 impl RunArgs {
+    /// The monitors that are asked for.
+    pub fn monitors(&self) -> Vec<MonitorSpec> {
+        let monitor = |at: &Serial| MonitorSpec {
+            language: Language::Qmp,
+            at: at.clone(),
+        };
+        self.control.iter().map(monitor).collect()
+    }
+
     /// The machine that the options describe. Where no serial port is named, UART0 has the
-    /// terminal, unless a console has it.
+    /// terminal, unless a console or a monitor has it.
     pub fn spec(self) -> SpecResult {
+        let is_taken = self.control.contains(&Serial::Stdio);
         let mut spec = self.machine.spec(self.image.as_deref())?;
         if spec.serial.is_empty() {
             spec.serial.push(match stdio_port(&spec) {
-                Some(_) => Serial::Null,
-                None => Serial::Stdio,
+                None if !is_taken => Serial::Stdio,
+                _ => Serial::Null,
             });
+        }
+        if is_taken && stdio_port(&spec).is_some() {
+            let why = "--control stdio: a serial port or console has standard input and output; give \
+                       one of them another destination";
+            return Err(why.into());
         }
         Ok(spec)
     }

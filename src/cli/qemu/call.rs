@@ -163,7 +163,13 @@ fn daemon(draft: &mut Draft) {
     let at = at.unwrap_or_default();
     if draft.nographic {
         draft.refuse(at, "-nographic cannot be used with -daemonize");
-    } else if draft.spec.serial.contains(&ppckvm::Serial::Stdio) {
+    } else if draft.spec.serial.contains(&ppckvm::Serial::Stdio)
+        || draft
+            .conduct
+            .monitors
+            .iter()
+            .any(|(_, monitor)| monitor.at == ppckvm::Serial::Stdio)
+    {
         draft.refuse(
             at,
             "cannot use stdio with -daemonize; write -serial unix:PATH,server=on,wait=off",

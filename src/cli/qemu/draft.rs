@@ -1,6 +1,7 @@
 //! What QEMU's options say, collected in their order before anything is decided: some of them mean
 //! what they mean only beside others.
 
+use ppckvm::control::{Language, MonitorSpec};
 use ppckvm::{OnReset, Spec, Standstills};
 
 use super::properties::Properties;
@@ -108,6 +109,14 @@ pub struct Conduct {
     pub panic_status: u8,
     /// What QEMU calls each port that has a pseudo-terminal: serial ports, then virtio consoles.
     pub labels: Vec<String>,
+    /// Monitors that have a place of their own, and what QEMU calls the device of each.
+    pub monitors: Vec<(String, MonitorSpec)>,
+    /// The guest is held before its first instruction.
+    pub is_paused: bool,
+    /// The machine's name.
+    pub name: Option<String>,
+    /// What the caller calls each user network, and what this machine does.
+    pub network_names: Vec<(String, String)>,
     /// What the environment wants otherwise.
     pub settings: super::settings::Settings,
 }
@@ -128,7 +137,7 @@ pub struct Draft {
     pub no_defaults: bool,
     pub snapshot: bool,
     pub serials: Vec<(usize, String)>,
-    pub monitors: Vec<(usize, String)>,
+    pub monitors: Vec<(usize, Language, String)>,
     pub chardevs: Vec<Part>,
     pub drives: Vec<Part>,
     pub devices: Vec<Part>,

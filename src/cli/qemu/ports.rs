@@ -1,5 +1,6 @@
 //! Serial ports, character devices and monitors: where each leads.
 
+use ppckvm::control::{Language, MonitorSpec};
 use ppckvm::{EscapeKey, Serial};
 
 use super::draft::{Draft, Part};
@@ -22,14 +23,6 @@ impl From<Serial> for FarEnd {
         }
     }
 }
-
-/// What a monitor is refused with, as long as there is none.
-const NO_MONITOR: &str = "the monitor is not built in yet; write -monitor none. Signals end the run, \
-                          and SIGUSR1 says where the guest is";
-
-/// As [`NO_MONITOR`], for the machine protocol.
-const NO_QMP: &str = "the machine protocol is not built in yet; signals end the run, and SIGUSR1 says \
-                      where the guest is";
 
 /// Gives each UART its destination.
 pub fn resolve(draft: &mut Draft) {
@@ -69,33 +62,53 @@ pub fn resolve(draft: &mut Draft) {
     if draft.spec.serial.is_empty() {
         draft.spec.serial.push(Serial::Null);
     }
+    one_stdio(draft);
 }
 
-/// Sees to it that no monitor is asked for that is not there.
+/// Gives each monitor its destination; one that shares a terminal with a serial port is beside it.
 fn monitors(draft: &mut Draft) {
-    for (at, destination) in draft.monitors.clone() {
-        let (mode, destination) = match destination.split_once(":chardev:") {
-            Some((mode, id)) => (mode.to_owned(), format!("chardev:{id}")),
-            None => ("readline".to_owned(), destination),
-        };
-        if mode == "control" {
-            draft.refuse(at, NO_QMP);
-            continue;
-        }
+    for (at, language, destination) in draft.monitors.clone() {
         if matches!(destination.as_str(), "none" | "null") {
             continue;
         }
-        // A serial port that is beside it on one terminal is all that is wanted of most.
+        let id = destination.strip_prefix("chardev:");
         let is_beside = draft
             .serials
             .iter()
             .any(|(_, serial)| *serial == destination || serial.starts_with("mon:"));
-        let id = destination.strip_prefix("chardev:");
-        let is_shared = id.is_some_and(|id| is_mux(draft, id)) && is_beside;
-        match is_shared {
-            true => draft.note(at, Fate::Mapped, "Ctrl-a beside the serial port"),
-            false => draft.refuse(at, NO_MONITOR),
+        if language == Language::Hmp && id.is_some_and(|id| is_mux(draft, id)) && is_beside {
+            draft.note(at, Fate::Mapped, "behind Ctrl-a c beside the serial port");
+            continue;
         }
+        let label = match id {
+            Some(id) => id.to_owned(),
+            None => format!("compat_monitor{}", draft.conduct.monitors.len()),
+        };
+        let end = far_end(draft, at, &destination);
+        if let Some(FarEnd { serial, .. }) = draft.check(at, end) {
+            let spec = MonitorSpec {
+                language,
+                at: serial,
+            };
+            draft.conduct.monitors.push((label, spec));
+        }
+    }
+}
+
+/// Standard input and output are one port's or one monitor's.
+fn one_stdio(draft: &mut Draft) {
+    let monitors = draft.conduct.monitors.iter();
+    let mut ends: Vec<&Serial> = monitors.map(|(_, monitor)| &monitor.at).collect();
+    ends.extend(&draft.spec.serial);
+    let count = ends.iter().filter(|end| ***end == Serial::Stdio).count();
+    if count > 1 {
+        let is_of_monitor = |given: &super::draft::Given| {
+            let name = given.option.trim_start_matches('-');
+            matches!(name, "monitor" | "qmp" | "qmp-pretty" | "mon")
+        };
+        let at = draft.given.iter().rposition(is_of_monitor);
+        let why = "cannot use stdio by multiple character devices; give one of them unix:PATH,server=on,wait=off";
+        draft.refuse(at.unwrap_or_default(), why);
     }
 }
 

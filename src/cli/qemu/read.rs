@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ppckvm::control::Language;
 use ppckvm::{Accel, Clock, Image, MemorySize, OnPanic, OnReset, OnStandstill};
 
 use super::draft::{Card, CardEnd, Draft, Part, Probe};
@@ -255,7 +256,7 @@ pub fn parallel(draft: &mut Draft, at: usize) {
 
 pub fn monitor(draft: &mut Draft, at: usize) {
     let destination = value(draft, at);
-    draft.monitors.push((at, destination));
+    draft.monitors.push((at, Language::Hmp, destination));
 }
 
 pub fn mon(draft: &mut Draft, at: usize) {
@@ -264,10 +265,30 @@ pub fn mon(draft: &mut Draft, at: usize) {
         mut properties,
         ..
     } = draft.part(at, "chardev");
-    let mode = properties.take("mode").unwrap_or_else(|| "readline".into());
+    let language = match properties.take("mode").as_deref() {
+        None | Some("readline") => Language::Hmp,
+        Some("control") => Language::Qmp,
+        Some(mode) => return draft.refuse(at, format!("mode={mode}: write readline or control")),
+    };
     properties.ignore(&["pretty"]);
     draft.check(at, properties.end());
-    draft.monitors.push((at, format!("{mode}:chardev:{name}")));
+    draft
+        .monitors
+        .push((at, language, format!("chardev:{name}")));
+}
+
+pub fn qmp(draft: &mut Draft, at: usize) {
+    let destination = value(draft, at);
+    draft.monitors.push((at, Language::Qmp, destination));
+}
+
+pub fn paused(draft: &mut Draft, _: usize) {
+    draft.conduct.is_paused = true;
+}
+
+pub fn name(draft: &mut Draft, at: usize) {
+    let mut properties = Properties::parse(draft.given[at].value(), "guest");
+    draft.conduct.name = properties.take("guest");
 }
 
 pub fn chardev(draft: &mut Draft, at: usize) {

@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use ppckvm::{BuildError, Image, Machine, OnPanic, Outcome, Spec, Vm};
+use ppckvm::control::{Inventory, Language, MonitorSpec, Monitors};
+use ppckvm::{BuildError, Image, Machine, OnPanic, Outcome, Serial, Spec, Vm};
 
 use super::call::Call;
 use super::draft::Conduct;
@@ -28,15 +29,25 @@ pub fn run(call: Call, held: Held, log: &Log) -> Result<u8, Failure> {
     let on_panic = spec.on_panic;
     let files = spec.clone();
     let vm = Machine::from_spec(spec).build();
-    let vm = vm.map_err(|error| spelled(&files, &error))?;
+    let mut vm = vm.map_err(|error| spelled(&files, &error))?;
+    if conduct.is_paused {
+        vm.pause();
+    }
+    let monitors = monitors(&vm, &files, &conduct)?;
     let window = crate::window_of(&vm, port);
     let signals = Signals::catch_held(vm.stopper(), log.clone(), window.clone(), held);
     let signals = signals.map_err(|error| crate::no_signals(&error))?;
-    announce(&vm, &conduct)?;
+    announce(&vm, &conduct, &monitors)?;
     if process::is_daemon() {
         process::become_daemon()?;
     }
-    let (finished, guest) = crate::supervised(vm, &signals, port, (window, escape), log)?;
+    let takes_terminal = port.is_some()
+        || conduct
+            .monitors
+            .iter()
+            .any(|(_, monitor)| is_typed(monitor));
+    let (finished, guest) =
+        crate::supervised(vm, &signals, port, takes_terminal, (window, escape), log)?;
     let (outcome, finished) = match finished {
         Ok(finished) => (finished.outcome.clone(), Some(finished)),
         Err(Kept::ByHost(outcome)) => (outcome, None),
@@ -44,6 +55,7 @@ pub fn run(call: Call, held: Held, log: &Log) -> Result<u8, Failure> {
     };
     // What the devices have begun on the host ends before the process does.
     guest.is_gone();
+    drop(monitors);
     drop(pid_file);
     let status = match signals.sender() {
         Some(sender) => {
@@ -91,12 +103,37 @@ fn conclude(
     }
 }
 
+/// Starts the monitors, which list what QEMU's options named.
+fn monitors(vm: &Vm, spec: &Spec, conduct: &Conduct) -> Result<Monitors, Failure> {
+    let mut inventory = Inventory::of(spec);
+    for (label, monitor) in &conduct.monitors {
+        inventory.add_chardev(label, monitor.at.to_string());
+    }
+    for (given, ours) in &conduct.network_names {
+        inventory.add_network_name(given, ours);
+    }
+    if let Some(name) = &conduct.name {
+        inventory.set_name(name);
+    }
+    let monitors = conduct.monitors.iter().map(|(_, monitor)| monitor.clone());
+    let monitors: Vec<_> = monitors.collect();
+    Ok(Monitors::start(vm, inventory, &monitors)?)
+}
+
+/// Whether a person types at a monitor on standard input.
+fn is_typed(monitor: &MonitorSpec) -> bool {
+    monitor.language == Language::Hmp && monitor.at == Serial::Stdio
+}
+
 /// Tells where pseudo-terminals are, on standard output as QEMU does.
-fn announce(vm: &Vm, conduct: &Conduct) -> Result<(), Failure> {
+fn announce(vm: &Vm, conduct: &Conduct, monitors: &Monitors) -> Result<(), Failure> {
     let names = vm.serial_names().map(|(_, name)| name);
     let ptys = names.filter(|name| name.starts_with("/dev/"));
     let mut stdout = std::io::stdout().lock();
-    for (name, label) in ptys.zip(&conduct.labels) {
+    let of_monitors = monitors.names().iter().map(String::as_str);
+    let of_monitors = of_monitors.zip(conduct.monitors.iter().map(|(label, _)| label));
+    let of_monitors = of_monitors.filter(|(name, _)| name.starts_with("/dev/"));
+    for (name, label) in ptys.zip(&conduct.labels).chain(of_monitors) {
         writeln!(stdout, "char device redirected to {name} (label {label})")?;
     }
     Ok(stdout.flush()?)

@@ -247,20 +247,22 @@ pub static OPTIONS: &[Entry] = &[
         &["monitor"],
         Some("DEST"),
         Honoured,
-        "none and null; the monitor is not built in yet",
+        "QEMU's monitor for people: none, null, stdio, pty, unix:P and tcp:H:P, chardev:ID",
         read::monitor,
     ),
     entry(
         &["mon"],
         Some("CHARDEV"),
-        Mapped,
-        "readline beside a serial port on standard input is Ctrl-a; otherwise the monitor is not built in yet",
+        Honoured,
+        "a monitor on a -chardev; mode=control is the machine protocol, readline beside a serial port is behind Ctrl-a c",
         read::mon,
     ),
-    refused(
+    entry(
         &["qmp", "qmp-pretty"],
         Some("DEST"),
-        "the machine protocol is not built in yet; signals end the run, and SIGUSR1 says where the guest is",
+        Honoured,
+        "the machine protocol, at the same destinations as -monitor",
+        read::qmp,
     ),
     refused(
         &["s"],
@@ -272,10 +274,12 @@ pub static OPTIONS: &[Entry] = &[
         Some("DEST"),
         "the gdb server is not built in yet; SIGUSR1 says where the guest is",
     ),
-    refused(
+    entry(
         &["S"],
         None,
-        "nothing can let the guest go on yet: the monitor and the gdb server are not built in",
+        Honoured,
+        "the guest is held before its first instruction, until a monitor says cont",
+        read::paused,
     ),
     entry(
         &["no-reboot"],
@@ -415,7 +419,14 @@ pub static OPTIONS: &[Entry] = &[
         "the caller goes on when the machine is ready",
         read::daemonize,
     ),
-    accepted(&["name", "uuid"], Some("TEXT"), "the machine has no name"),
+    entry(
+        &["name"],
+        Some("TEXT"),
+        Honoured,
+        "the name that a monitor tells",
+        read::name,
+    ),
+    accepted(&["uuid"], Some("TEXT"), "the machine has no number"),
     accepted(
         &[
             "boot",
