@@ -357,8 +357,8 @@ fn ctrl_a_in_a_pipe_is_the_multiplexers_or_the_guests() {
     let args = ["-no-reboot", "-kernel", "guest", "-nodefaults"];
     let mut running = qemu.start(&[&args[..], &["-serial", "mon:stdio"]].concat());
     running.type_in(b"\x01c");
-    running.expect("the monitor is not built in yet");
-    running.type_in(b"a\x01\x01b\x01x");
+    running.expect("(qemu) ");
+    running.type_in(b"\x01ca\x01\x01b\x01x");
     let output = running.end();
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output.stdout).ends_with("QEMU: Terminated\n\r"));

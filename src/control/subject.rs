@@ -179,8 +179,9 @@ impl Subject {
     /// Memory that is not there, a file that cannot be written, or a machine that does not answer.
     pub fn save(&self, space: Space, address: u32, count: u64, path: &str) -> Result<(), String> {
         let name = path.to_owned();
+        // Here, because the vcpu's thread may have given up to open files.
+        let mut file = create(&name)?;
         let saved = self.remote.call(WRITING, move |vm| {
-            let mut file = create(&name)?;
             let mut done = 0;
             while done < count {
                 let at = u32::try_from(u64::from(address) + done);
@@ -205,8 +206,8 @@ impl Subject {
     /// A file that cannot be written, or a machine that does not answer.
     pub fn dump(&mut self, path: &str, mapped: bool) -> Result<(), String> {
         let name = path.to_owned();
+        let mut file = create(&name)?;
         let dumped = self.remote.call(WRITING, move |vm| {
-            let mut file = create(&name)?;
             vm.write_vmcore(&mut file, mapped)
                 .map_err(|error| failed(&name, &error))?;
             let file = file

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use ppckvm::control::{Language, MonitorSpec};
 use ppckvm::{NotWritable, Spec};
 
 use super::call::Call;
@@ -22,7 +23,8 @@ pub fn text(call: &Call) -> Result<String, NotWritable> {
     match call.refusals().next() {
         Some(_) => out += "\nThe machine does not start.\n",
         None => {
-            let _ = write!(out, "\nThe same machine:\n{}\n", command_line(&call.spec)?);
+            let line = command_line(&call.spec)? + &monitors(&call.conduct);
+            let _ = write!(out, "\nThe same machine:\n{line}\n");
         }
     }
     Ok(out)
@@ -59,6 +61,17 @@ pub fn arguments(spec: &Spec) -> Result<Vec<String>, NotWritable> {
         }
     }
     Ok(words)
+}
+
+/// What controls the machine, as further arguments.
+fn monitors(conduct: &super::draft::Conduct) -> String {
+    let is_protocol = |monitor: &&MonitorSpec| monitor.language == Language::Qmp;
+    let monitors = conduct.monitors.iter().map(|(_, monitor)| monitor);
+    let controls = monitors
+        .filter(is_protocol)
+        .map(|monitor| format!(" --control {}", quoted(&monitor.at.to_string())));
+    let paused = conduct.is_paused.then(|| " --paused".to_owned());
+    controls.chain(paused).collect()
 }
 
 /// A word as a shell takes it.
