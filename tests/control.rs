@@ -195,7 +195,7 @@ fn labgrids_dialogue_holds_boots_and_quits() {
         "VM status: paused (prelaunch)\r\n"
     );
     // Not one instruction was executed.
-    assert_eq!(qmp.human("p $tbl"), "0x0\r\n");
+    assert_eq!(qmp.human("p $pc"), "0x0\r\n");
     let none = console.read(&mut [0]).unwrap_err();
     assert_eq!(none.kind(), std::io::ErrorKind::WouldBlock);
     console.set_nonblocking(false).unwrap();

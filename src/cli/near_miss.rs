@@ -40,7 +40,7 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
     ),
     (
         &["monitor", "qmp", "mon"],
-        "leave it out: there is no monitor; Ctrl-a x quits",
+        "write --control unix=PATH for programs; Ctrl-a c is the monitor",
     ),
     (
         &["machine", "M"],
@@ -182,7 +182,7 @@ mod tests {
             ),
             (
                 &["run", "k", "--monitor", "none"],
-                "--monitor: leave it out: there is no monitor",
+                "--monitor: write --control unix=PATH",
             ),
             (
                 &["run", "k", "-nographic"],

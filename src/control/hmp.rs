@@ -521,9 +521,7 @@ fn rule(text: &str) -> Result<(Option<&str>, &str), String> {
 
 /// Whether a rule names the host's address; without one, QEMU listens on all of them.
 fn names_address(rule: &str) -> bool {
-    rule.splitn(3, ':')
-        .nth(1)
-        .is_some_and(|host| !host.is_empty())
+    rule.split(':').nth(1).is_some_and(|host| !host.is_empty())
 }
 
 fn add_forward(subject: &mut Subject, text: &str) -> Result<String, String> {

@@ -256,7 +256,7 @@ impl Client {
             return None;
         };
         let mut bytes = vec![0; CHUNK];
-        match rustix::io::read(&*input.as_ref()?, &mut bytes) {
+        match rustix::io::read(input.as_ref()?, &mut bytes) {
             Ok(0) => {}
             Ok(count) => {
                 bytes.truncate(count);

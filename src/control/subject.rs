@@ -47,9 +47,9 @@ pub struct Subject {
 impl Subject {
     pub fn new(remote: Remote, inventory: Inventory) -> Self {
         Subject {
+            is_prelaunch: remote.status() == Status::Paused,
             remote,
             inventory,
-            is_prelaunch: true,
             is_off: false,
             ended_by: None,
             dumped: None,

@@ -59,9 +59,8 @@ impl Typist {
                 out.push(Typed::Line(line));
             }
             0x08 | 0x7F => {
-                if self.line.pop().is_some() {
-                    echo(out, b"\x08 \x08");
-                }
+                let erased = usize::from(self.line.pop().is_some());
+                echo(out, &b"\x08 \x08".repeat(erased));
             }
             // Ctrl-u, and Ctrl-c as a shell has it.
             0x15 | 0x03 => {

@@ -77,7 +77,7 @@ fn mapped_loads(state: &State, ram: u32) -> Vec<Load> {
     let loads = valid.filter_map(|entry| {
         let physical = u32::try_from(entry.real(entry.ea())).ok()?;
         let bytes = ram.checked_sub(physical).filter(|left| *left > 0)?;
-        let page = 1u32.checked_shl(u32::from(entry.page_shift()?))?;
+        let page = 1u32.checked_shl(entry.page_shift()?)?;
         Some(Load {
             virtual_address: entry.ea(),
             physical,

@@ -114,7 +114,13 @@ fn named(draft: &mut Draft, id: &str) -> Result<Network, String> {
             "the -netdev with id={id} has a card already; name another"
         ));
     }
-    network(part.clone())
+    let part = part.clone();
+    // Its card is the next, and this machine numbers them.
+    let is_card = |device: &&DeviceSpec| matches!(device.device, Device::Net(_));
+    let number = draft.spec.devices.iter().filter(is_card).count();
+    let names = &mut draft.conduct.network_names;
+    names.push((id.to_owned(), format!("net{number}")));
+    network(part)
 }
 
 /// The network that a back end is.
