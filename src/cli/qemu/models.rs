@@ -302,15 +302,6 @@ pub fn resolve(draft: &mut Draft) {
             ),
         }
     }
-    for part in draft.chardevs.clone() {
-        if !part.is_used {
-            draft.note(
-                part.at,
-                Fate::Accepted,
-                "nothing uses it, so it is not opened",
-            );
-        }
-    }
 }
 
 fn make(draft: &mut Draft, part: &mut Part) -> Made {

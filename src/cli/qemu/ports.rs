@@ -63,6 +63,15 @@ pub fn resolve(draft: &mut Draft) {
         draft.spec.serial.push(Serial::Null);
     }
     one_stdio(draft);
+    for part in draft.chardevs.clone() {
+        if !part.is_used {
+            draft.note(
+                part.at,
+                Fate::Accepted,
+                "nothing uses it, so it is not opened",
+            );
+        }
+    }
 }
 
 /// Gives each monitor its destination; one that shares a terminal with a serial port is beside it.
