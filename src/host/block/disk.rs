@@ -71,6 +71,7 @@ impl Disk {
     }
 
     /// Where its image is; none for a disk in memory.
+    #[cfg(feature = "control")]
     pub(crate) fn path(&self) -> Option<&std::path::Path> {
         match &self.contents {
             Contents::File(path) => Some(path),
@@ -79,11 +80,13 @@ impl Disk {
     }
 
     /// The format that was named for it.
+    #[cfg(feature = "control")]
     pub(crate) fn named_format(&self) -> Option<Format> {
         self.format
     }
 
     /// Whether the guest cannot write it.
+    #[cfg(feature = "control")]
     pub(crate) fn is_read_only(&self) -> bool {
         self.access == Access::ReadOnly
     }

@@ -17,11 +17,11 @@
 
 pub mod escape;
 pub(crate) mod io;
+mod pipes;
 pub(crate) mod port;
 mod screen;
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,6 +32,7 @@ use ppckvm_devices::virtio::console::WindowSize;
 
 use self::screen::Screen;
 use crate::host::lock::lock;
+pub use pipes::{ConsoleInput, ConsoleOutput};
 
 /// Bytes of input that may wait for the guest before no more is read.
 const INPUT_LIMIT: usize = 64 << 10;
@@ -208,6 +209,7 @@ impl ConsoleHub {
     }
 
     /// The monitor that the console's user can turn to from now on; the first counts.
+    #[cfg(feature = "control")]
     pub fn set_monitor(&self, monitor: Arc<dyn Monitor>) {
         let _ = self.monitor.set(monitor);
     }
@@ -562,58 +564,10 @@ impl ConsoleHub {
 }
 
 /// The guest's console output as a pipe: `read` waits for bytes, and returns 0 once the guest has
-/// ended and all was read. A reader that does not read makes the guest wait.
-pub struct ConsoleOutput(Arc<ConsoleHub>);
-
-impl Read for ConsoleOutput {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let hub = &self.0;
-        let mut state = lock(&hub.state);
-        while state.queue.is_empty() && !state.ended && !buffer.is_empty() {
-            state = hub.wait(state);
-        }
-        drop(state);
-        let count = hub.peek(buffer, true);
-        hub.took(count);
-        Ok(count)
-    }
-}
-
-impl Drop for ConsoleOutput {
-    fn drop(&mut self) {
-        lock(&self.0.state).taken = false;
-        self.0.took(usize::MAX);
-    }
-}
-
-/// The guest's console input as a pipe: `write` waits while the guest is far behind.
-#[derive(Clone)]
-pub struct ConsoleInput(Arc<ConsoleHub>);
-
-impl Write for ConsoleInput {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let hub = &self.0;
-        let mut state = lock(&hub.state);
-        while state.input.len() >= INPUT_LIMIT && !state.ended {
-            state = hub.wait(state);
-        }
-        if state.ended {
-            return Err(std::io::ErrorKind::BrokenPipe.into());
-        }
-        let count = bytes.len().min(INPUT_LIMIT - state.input.len());
-        drop(state);
-        hub.receive(&bytes[..count]);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::sync::atomic::AtomicUsize;
 
     const OUTPUT_LIMIT: usize = 64 << 10;

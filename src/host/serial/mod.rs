@@ -234,6 +234,7 @@ pub(crate) struct Line {
     /// Somebody can see what the guest sends there.
     pub connected: bool,
     /// `Ctrl-a` in its input is for the launcher.
+    #[cfg_attr(not(feature = "control"), expect(dead_code))]
     pub has_escape: bool,
     slave: Option<pty::Slave>,
 }
