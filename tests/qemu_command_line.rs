@@ -255,11 +255,11 @@ fn the_environment_turns_verdicts_on() {
 #[test]
 fn what_is_refused_says_why_in_a_line_each() {
     let qemu = Qemu::new();
-    let output = qemu.run(&["-kernel", "k", "-device", "nvme,drive=d", "-qmp", "stdio"]);
+    let output = qemu.run(&["-kernel", "k", "-device", "nvme,drive=d", "-gdb", "tcp::1"]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert_eq!(said.lines().count(), 2, "{said}");
-    for (line, part) in said.lines().zip(["nvme", "machine protocol"]) {
+    for (line, part) in said.lines().zip(["nvme", "gdb server"]) {
         assert!(
             line.starts_with("qemu-system-ppc: -") && line.contains(part),
             "{said}"

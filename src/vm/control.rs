@@ -200,6 +200,11 @@ impl Control {
         self.is_begun.store(true, Ordering::SeqCst);
     }
 
+    /// Whether the guest has executed an instruction.
+    pub fn has_begun(&self) -> bool {
+        self.is_begun.load(Ordering::SeqCst)
+    }
+
     /// Says whether the machine is held.
     pub fn set_paused(&self, is_paused: bool) {
         self.is_paused.store(is_paused, Ordering::SeqCst);

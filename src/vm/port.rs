@@ -53,6 +53,10 @@ impl Owner for Port {
         self.control.on_request(hook);
     }
 
+    fn has_begun(&self) -> bool {
+        self.control.has_begun()
+    }
+
     fn quit(&self) {
         self.control.request(Request::End(Outcome::Quit));
     }

@@ -16,7 +16,7 @@ use rustix::time::{
 };
 use vmm_sys_util::eventfd::EventFd;
 
-use super::escape::{Command, Escape, HELP, NO_BREAK, NO_MONITOR};
+use super::escape::{CTRL_A, Command, Escape, HELP, NO_BREAK, NO_MONITOR};
 use super::{ConsoleHub, Owner};
 use crate::host::descriptors::{Reserve, is_exhausted};
 use crate::host::listener::{Listener, close};
@@ -40,6 +40,9 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// A write of at most this many bytes to a pipe that polls writable does not block (POSIX).
 const CHUNK: usize = 4096;
+
+/// How much may be typed before a monitor is there, in bytes.
+const EARLY: usize = 64 << 10;
 
 /// How input is waited for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,6 +92,8 @@ pub(crate) struct ConsoleIo {
     escape: Option<Escape>,
     /// What is typed is the monitor's.
     in_monitor: bool,
+    /// What was typed for a monitor that is not there yet, from its key on.
+    early: Vec<u8>,
     listener: Option<(Listener, Reserve)>,
     /// Nobody is taken for a moment, because the host could not give what a client needs.
     is_deaf: bool,
@@ -198,6 +203,7 @@ impl ConsoleIo {
             armed: false,
             escape: escape.then(Escape::default),
             in_monitor: false,
+            early: Vec::new(),
             listener: listener.transpose()?,
             is_deaf: false,
             not_taken: Repeats::new(),
@@ -360,8 +366,9 @@ impl ConsoleIo {
         let Some(escape) = &mut self.escape else {
             return self.hub.receive(bytes);
         };
+        let bytes = [std::mem::take(&mut self.early), bytes.to_vec()].concat();
         let mut guest = Vec::with_capacity(bytes.len());
-        for byte in bytes {
+        for (at, byte) in bytes.iter().enumerate() {
             for command in escape.filter(&[*byte], &mut guest) {
                 // What was typed before it comes before it.
                 pass(&self.hub, self.in_monitor, &std::mem::take(&mut guest));
@@ -376,6 +383,11 @@ impl ConsoleIo {
                             if self.in_monitor {
                                 monitor.entered();
                             }
+                        }
+                        // It comes before the guest begins, and so do its user's first keys.
+                        None if !self.owner.has_begun() && bytes.len() <= EARLY => {
+                            self.early = [&[CTRL_A], &bytes[at..]].concat();
+                            return;
                         }
                         None => self.hub.show(NO_MONITOR),
                     },
@@ -486,6 +498,9 @@ impl MutEventSubscriber for ConsoleIo {
             _ => {
                 // Not blocking: the event says that the counter is not 0.
                 let _ = self.wake.read();
+                if !self.early.is_empty() {
+                    self.typed(&[]);
+                }
                 self.write(ops);
                 match &mut self.input {
                     Some((file, waiting @ Waiting::Paused)) if self.hub.input_room() > 0 => {

@@ -60,6 +60,11 @@ pub(crate) trait Owner: Send + Sync {
     /// Has `hook` called whenever [`Owner::wants_return`] becomes true.
     fn on_return_wanted(&self, hook: Box<dyn Fn() + Send + Sync>);
 
+    /// Whether the guest has executed an instruction.
+    fn has_begun(&self) -> bool {
+        true
+    }
+
     /// The user typed the sequence that quits.
     fn quit(&self);
 
@@ -212,6 +217,7 @@ impl ConsoleHub {
     #[cfg(feature = "control")]
     pub fn set_monitor(&self, monitor: Arc<dyn Monitor>) {
         let _ = self.monitor.set(monitor);
+        self.wake();
     }
 
     /// The monitor that the console's user can turn to.
