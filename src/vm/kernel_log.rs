@@ -97,10 +97,10 @@ pub(super) trait Ram {
     fn size(&self) -> u32;
     /// Fills `bytes` from `gpa`; whether all of it is RAM.
     fn read(&self, gpa: u32, bytes: &mut [u8]) -> bool;
-    /// Whether so many bytes from `gpa` were never written, so that the host need not find pages for
-    /// them to read that they are 0.
-    fn is_untouched(&self, _gpa: u32, _bytes: u32) -> bool {
-        false
+    /// The first address from `gpa` on that may have been written; what is before was not, so the host
+    /// need not find pages for it to read that it is 0. None when nothing was.
+    fn written_from(&self, gpa: u32) -> Option<u32> {
+        Some(gpa)
     }
 }
 
@@ -116,17 +116,16 @@ impl Ram for Physical<'_> {
         self.0.read_slice(bytes, GuestAddress(gpa.into())).is_ok()
     }
 
-    fn is_untouched(&self, gpa: u32, bytes: u32) -> bool {
-        let Some((region, offset)) = self.0.to_region_addr(GuestAddress(gpa.into())) else {
-            return false;
-        };
+    fn written_from(&self, gpa: u32) -> Option<u32> {
+        let (region, offset) = self.0.to_region_addr(GuestAddress(gpa.into()))?;
         let Some(file) = region.file_offset() else {
-            return false;
+            return Some(gpa);
         };
         let start = file.start() + offset.0;
         match seek(file.file(), SeekFrom::Data(start)) {
-            Ok(data) => data >= start + u64::from(bytes),
-            Err(error) => error == Errno::NXIO,
+            Ok(data) => gpa.checked_add(u32::try_from(data - start).ok()?),
+            Err(Errno::NXIO) => None,
+            Err(_) => Some(gpa),
         }
     }
 }
@@ -237,13 +236,19 @@ impl Rings {
     }
 }
 
+/// The chunks of RAM before `end` in which anything was written.
+fn chunks(ram: &impl Ram, end: u32) -> impl Iterator<Item = u32> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let chunk = ram.written_from(next)? / CHUNK * CHUNK;
+        next = chunk.saturating_add(CHUNK);
+        (chunk < end).then_some(chunk)
+    })
+}
+
 /// Where in the chunk of RAM at `gpa` a word could be the structure's first.
 fn candidates(ram: &impl Ram, gpa: u32, end: u32) -> Vec<u32> {
-    let count = (end - gpa).min(CHUNK);
-    if ram.is_untouched(gpa, count) {
-        return Vec::new();
-    }
-    let mut bytes = vec![0; count as usize];
+    let mut bytes = vec![0; (end - gpa).min(CHUNK) as usize];
     if !ram.read(gpa, &mut bytes) {
         return Vec::new();
     }
@@ -271,8 +276,8 @@ fn records(ram: &impl Ram, symbols: Option<&Symbols>) -> Option<(Source, Vec<Rec
     // There can be two: the one that the kernel starts with, and one that `log_buf_len=` made.
     // What the first holds is copied into the second, which then has the later messages.
     let end = ram.size().min(SEARCHED);
-    (0..end.div_ceil(CHUNK))
-        .flat_map(|chunk| candidates(ram, chunk * CHUNK, end))
+    chunks(ram, end)
+        .flat_map(|chunk| candidates(ram, chunk, end))
         .filter_map(|gpa| Rings::at(ram, KERNEL_BASE + gpa))
         .filter_map(|rings| log(Source::Search, &rings))
         .max_by_key(|(_, records)| records.last().map(|last| last.nanos))
@@ -336,9 +341,10 @@ mod tests {
         let at = GuestAddress(0x0130_0000);
         ram.memory.write_obj(4_u32.to_be(), at).unwrap();
         let physical = Physical(&ram.memory);
-        assert!(!physical.is_untouched(0x0130_0000, CHUNK));
-        assert_eq!(candidates(&physical, 0x0130_0000, 64 << 20), [0x0130_0000]);
-        assert!(physical.is_untouched(0x0230_0000, CHUNK));
+        let all = 64 << 20;
+        assert_eq!(chunks(&physical, all).collect::<Vec<_>>(), [0x0130_0000]);
+        assert_eq!(candidates(&physical, 0x0130_0000, all), [0x0130_0000]);
+        assert_eq!(chunks(&physical, 0x0130_0000).count(), 0);
     }
 
     const PRB: u32 = 0x100;
