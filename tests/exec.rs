@@ -194,6 +194,8 @@ fn a_disk_that_root_names_is_the_root() {
     assert_eq!(guest.read_file("/kept").unwrap(), b"kept\n");
     let error = guest.write_file("/new", b"").unwrap_err().to_string();
     assert!(error.contains("Read-only file system"), "{error}");
+    // The next machine wants the disk.
+    drop(guest);
     let error = AgentGuest::boot(machine("root=/dev/vdz"))
         .unwrap_err()
         .to_string();
@@ -334,7 +336,7 @@ fn what_speaks_in_the_agents_place_is_told() {
     let mut guest = AgentGuest::boot(machine()).unwrap();
     let ran = guest
         .run(shell(
-            "test -e /.ppckvm/job; echo $?; echo x >/dev/vport*p0",
+            "test -e /.ppckvm/job; echo $?; for p in /dev/vport*p*; do echo x >$p; done",
         ))
         .unwrap();
     assert_eq!(ran.stdout, b"1\n");

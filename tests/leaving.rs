@@ -113,24 +113,36 @@ fn what_a_guest_makes_the_command_say_again_and_again_is_counted() {
     );
 }
 
+/// From the first UART to the second, in bytes.
+const UART1_FROM_UART0: u16 = 0x100;
+
 #[test]
 fn a_second_signal_ends_the_run_at_once() {
     let ppckvm = Ppckvm::new();
     // Its output fills the pipe, and who stops the run waits for the reader for some seconds.
     let program = Asm::new()
         .li(3, support::asm::UART0)
+        .stb(4, 3, 0)
+        .stb(4, 3, UART1_FROM_UART0)
         .label("again")
         .stb(4, 3, 0)
         .b("again");
     ppckvm.file("guest", program.elf(0, 0));
     let (_reader, writer) = full_pipe();
-    let mut command = ppckvm.command(&["run", "guest"]);
+    let options = ["run", "guest", "--serial", "stdio", "--serial", "file=said"];
+    let mut command = ppckvm.command(&options);
     command
         .stdin(Stdio::null())
         .stdout(writer)
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     wait_until_caught(&child, Signal::TERM);
+    // Before the guest has said anything, nobody would have to wait for a reader.
+    let start = Instant::now();
+    while !std::fs::metadata(ppckvm.path("said")).is_ok_and(|file| file.len() > 0) {
+        assert!(start.elapsed() < BOUND);
+        std::thread::sleep(Duration::from_millis(5));
+    }
     signal(&child, Signal::TERM);
     // Signals that are sent before the first is handled are one.
     let start = Instant::now();
