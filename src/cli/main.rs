@@ -109,7 +109,11 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
     if is_paused {
         vm.pause();
     }
-    let monitors = Monitors::start(&vm, inventory, &monitors)?;
+    // Their thread is not confined, as it opens what the user names: it is there if asked for.
+    let monitors = match monitors.is_empty() {
+        true => None,
+        false => Some(Monitors::start(&vm, inventory, &monitors)?),
+    };
 
     let window = window_of(&vm, port);
     let confinement = vm.confinement().clone();
@@ -123,7 +127,8 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
     for (port, name) in vm.serial_names() {
         log.say(format_args!("{port} is {name}"));
     }
-    for name in monitors.names().iter().filter(|name| !name.is_empty()) {
+    let names = monitors.iter().flat_map(Monitors::names);
+    for name in names.filter(|name| !name.is_empty()) {
         log.say(format_args!("control is {name}"));
     }
     for port in vm.forwarded_ports() {

@@ -40,7 +40,7 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
     ),
     (
         &["monitor", "qmp", "mon"],
-        "write --control unix=PATH for programs; Ctrl-a c is the monitor",
+        "write --control unix=PATH for programs; Ctrl-a c is the monitor then",
     ),
     (
         &["machine", "M"],

@@ -15,7 +15,7 @@ use crate::vm::outcome::{OnPanic, OnReset};
 #[derive(Debug, Default)]
 pub struct Session {
     messages: Messages,
-    /// It has said `qmp_capabilities`.
+    /// Whether the client has said `qmp_capabilities`.
     pub is_negotiated: bool,
 }
 

@@ -42,11 +42,11 @@ const WORK_LIMIT: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Status {
-    /// It was built, and its guest has not executed an instruction.
+    /// The machine was built, and its guest has not executed an instruction.
     Built,
-    /// It runs, or its caller runs it on at will.
+    /// The machine runs, or its caller runs it on at will.
     Running,
-    /// It is held, and its guest's time stands still.
+    /// The machine is held, and its guest's time stands still.
     Paused,
     /// The run is over, or about to be.
     Ended,
@@ -56,9 +56,9 @@ pub enum Status {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunEvent {
-    /// It is held.
+    /// The machine is held.
     Paused,
-    /// It goes on.
+    /// The machine goes on.
     Resumed,
     /// The guest starts again.
     Reset {
@@ -67,9 +67,9 @@ pub enum RunEvent {
     },
     /// The watchdog reset it.
     Watchdog,
-    /// Its kernel panicked, and this is what it said of the reason.
+    /// The guest's kernel panicked, and this is what it said of the reason.
     Panicked(Option<String>),
-    /// It stands still for good, and the machine stays as it is.
+    /// The guest stands still for good, and the machine stays as it is.
     StandsStill(Outcome),
     /// The run is over.
     Ended(Outcome),

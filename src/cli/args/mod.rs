@@ -19,7 +19,7 @@ SIGUSR1 prints where the guest is, and it runs on.
 
 Keys, when standard input is a terminal and a serial port has it:
   Ctrl-a x       quit
-  Ctrl-a c       the monitor, and back to the guest
+  Ctrl-a c       the monitor, with --control, and back to the guest
   Ctrl-a h       help
   Ctrl-a Ctrl-a  send one Ctrl-a to the guest
 When standard input is a pipe or a file, every byte of it is the guest's.

@@ -15,8 +15,9 @@ pub const HELP: &str = "\r\n\
 pub const NO_BREAK: &str = "\r\nthe guest takes no break now: it does not listen on a serial port \
     here, or has not read what was typed\r\n";
 
-/// What `Ctrl-a c` prints where a program around the library has no monitor.
-pub const NO_MONITOR: &str = "\r\nthis machine has no monitor; Ctrl-a h lists the keys\r\n";
+/// What `Ctrl-a c` prints where there is no monitor.
+pub const NO_MONITOR: &str =
+    "\r\nthis machine was started without a monitor; Ctrl-a h lists the keys\r\n";
 
 /// What the user asked the launcher for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

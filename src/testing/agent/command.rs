@@ -128,7 +128,7 @@ pub(super) fn path_error(path: &OsStr, why: &'static str) -> AgentError {
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandStatus {
-    /// It exited, with this status; 127 also when there is no such command, 126 when it cannot be run.
+    /// The command exited, with this status; 127 also when there is no such command, 126 when it cannot be run.
     Exited(u8),
     /// A signal ended it.
     Signal(u8),
@@ -149,9 +149,9 @@ impl CommandStatus {
 pub struct CommandOutput {
     /// How it ended.
     pub status: CommandStatus,
-    /// Its standard output, byte by byte.
+    /// The command's standard output, byte by byte.
     pub stdout: Vec<u8>,
-    /// Its standard error, byte by byte.
+    /// The command's standard error, byte by byte.
     pub stderr: Vec<u8>,
 }
 

@@ -37,7 +37,7 @@ pub enum AgentFailure {
         /// The last lines on the console.
         console: String,
     },
-    /// It took longer than the guest's patience; the guest was ended.
+    /// The request took longer than the guest's patience; the guest was ended.
     #[error("not done within {patience:?}; the console's end is:\n{console}")]
     Deadline {
         /// How long it was waited for.

@@ -51,7 +51,7 @@ pub enum Init {
     /// Commands run in its place.
     #[default]
     Instead,
-    /// It is the first process, and the agent runs beside it.
+    /// The init is the first process, and the agent runs beside it.
     AfterBoot,
 }
 

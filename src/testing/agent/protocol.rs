@@ -63,7 +63,7 @@ impl Token {
         [a, b, c, d]
     }
 
-    /// As the greeting has it.
+    /// The token as the greeting has it.
     pub fn digits(self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
