@@ -201,9 +201,8 @@ impl Watch {
             symbols: symbols.cloned(),
         });
         let Some(symbols) = symbols else { return };
-        let places = symbols.addresses(["panic_cpu", "linux_banner"]);
-        let places = places.map(|address| {
-            let offset = address?.checked_sub(KERNEL_BASE)?;
+        let places = ["panic_cpu", "linux_banner"].map(|name| {
+            let offset = symbols.address(name)?.checked_sub(KERNEL_BASE)?;
             Some(GuestAddress(offset.into()))
         });
         if let [Some(panic_cpu), Some(banner)] = places {
