@@ -49,6 +49,13 @@ impl CodeWatch {
             .is_some_and(|page| page.load(Ordering::Relaxed) != 0)
     }
 
+    /// Whether the page that holds offset `ram` has translated code, and nothing else made from it.
+    pub(crate) fn is_translators(&self, ram: u32) -> bool {
+        self.pages
+            .get((ram >> 12) as usize)
+            .is_some_and(|page| page.load(Ordering::Relaxed) == Keeper::Translator as u8)
+    }
+
     /// Starts or stops the watch over one page. Must come before the page is read for decoding:
     /// a writer first writes, then looks.
     pub(crate) fn set(&self, ram_page: u32, keeper: Keeper, watched: bool) {
@@ -135,5 +142,15 @@ mod tests {
         );
         assert!(watch.take_written().is_empty());
         assert!(watch.watched(PAGE as u32 + 5) && !watch.watched(0) && !watch.watched(u32::MAX));
+    }
+
+    #[test]
+    fn a_page_is_the_translators_if_nobody_else_keeps_anything_of_it() {
+        let watch = CodeWatch::with_len(2 * PAGE);
+        assert!(!watch.is_translators(8));
+        watch.set(0, Keeper::Translator, true);
+        assert!(watch.is_translators(8) && !watch.is_translators(PAGE as u32));
+        watch.set(0, Keeper::FirstRun, true);
+        assert!(!watch.is_translators(8));
     }
 }

@@ -25,6 +25,9 @@ const BITS: u32 = 24;
 /// No number.
 const NONE: u32 = u32::MAX;
 
+/// Links of a page that wait for their targets at once; what is beyond asks when it is first taken.
+const WAITING: usize = 256;
+
 /// Pages that may have code at once; with their tables of entries, this is 17 MiB.
 const PAGES: usize = 4096;
 
@@ -37,6 +40,8 @@ pub(super) struct Link {
     pub stub: u32,
     /// Offset of the number of the page that the jump expects, where it leaves its own page.
     pub guard: Option<u32>,
+    /// The word that it leads to, where it stays in its page.
+    pub to: Option<u16>,
 }
 
 /// What a block became.
@@ -85,6 +90,11 @@ impl<T> Queue<T> {
     /// The number that the next item will have.
     fn next(&self) -> u32 {
         (self.first + self.items.len() as u32) & ((1 << BITS) - 1)
+    }
+
+    /// The number of the item that was pushed last.
+    fn last(&self) -> u32 {
+        self.next().wrapping_sub(1) & ((1 << BITS) - 1)
     }
 
     fn push(&mut self, item: T) -> u32 {
@@ -138,6 +148,8 @@ struct Block {
 #[derive(Clone, Copy, Debug)]
 struct Connection {
     link: Link,
+    /// The page of the block that it is in.
+    ram_page: u32,
     /// The block that it leads to, or none.
     target: BlockId,
     /// The links before and behind it among those that lead there.
@@ -173,6 +185,15 @@ impl Graph {
             .get(link)
             .and_then(|connection| self.blocks.get(connection.target))
             .is_some_and(|block| block.ram_page == ram_page && usize::from(block.first) == word)
+    }
+
+    /// Whether a link is one in a page that leads to a word of it, and nothing has come of it yet.
+    fn waits(&self, link: LinkId, ram_page: u32, word: u16) -> bool {
+        self.links.get(link).is_some_and(|connection| {
+            connection.target == NONE
+                && connection.ram_page == ram_page
+                && connection.link.to == Some(word)
+        })
     }
 
     /// Takes a link out of its target's list.
@@ -214,6 +235,8 @@ struct Page {
     /// still be set.
     translated: [u32; WORDS / 32],
     blocks: Vec<BlockId>,
+    /// Links within the page whose targets are not there yet, by the target's word. Some may be gone.
+    waiting: Vec<(u16, LinkId)>,
     /// Some block here was one that runs much.
     hot: bool,
 }
@@ -305,6 +328,7 @@ impl Blocks {
         for link in links {
             self.graph.links.push(Connection {
                 link: *link,
+                ram_page,
                 target: NONE,
                 previous: NONE,
                 next: NONE,
@@ -317,6 +341,7 @@ impl Blocks {
                 entries: [self.miss; WORDS],
                 translated: [0; WORDS / 32],
                 blocks: Vec::new(),
+                waiting: Vec::new(),
                 hot: false,
             })
         });
@@ -325,6 +350,45 @@ impl Blocks {
         page.entries[first] = code;
         page.blocks.push(id);
         page.mark(first..behind);
+    }
+
+    /// Makes the links within a page that the block which was added last makes possible, and calls `make`
+    /// with each and the offset of the code that it leads to: its own to blocks that are there, and those
+    /// that waited for it. A link that is made here need not come back to be made.
+    pub fn link_last(&mut self, mut make: impl FnMut(Link, u32)) {
+        let id = self.graph.blocks.last();
+        let Some(block) = self.graph.blocks.get(id).copied() else {
+            return;
+        };
+        let Some(Some(page)) = self.pages.get_mut(block.ram_page as usize) else {
+            return;
+        };
+        let graph = &mut self.graph;
+        page.waiting.retain(|(word, link)| {
+            let is_for_it = *word == block.first;
+            if is_for_it
+                && graph.waits(*link, block.ram_page, *word)
+                && let Some(link) = graph.connect(*link, id)
+            {
+                make(link, block.code);
+            }
+            !is_for_it
+        });
+        for link in (block.own..).take(block.links.into()) {
+            let link = link & ((1 << BITS) - 1);
+            let Some(to) = self.graph.links.get(link).and_then(|found| found.link.to) else {
+                continue;
+            };
+            if let Some(code) = self.entry(block.ram_page, to.into()) {
+                if let Some(link) = self.link(link, block.ram_page, to.into()) {
+                    make(link, code);
+                }
+            } else if let Some(Some(page)) = self.pages.get_mut(block.ram_page as usize)
+                && page.waiting.len() < WAITING
+            {
+                page.waiting.push((to, link));
+            }
+        }
     }
 
     /// The number that the next link will have.
@@ -525,6 +589,7 @@ mod tests {
             jump,
             stub: jump + 10,
             guard: None,
+            to: None,
         }
     }
 
@@ -640,6 +705,56 @@ mod tests {
         assert!(blocks.link(id, 2, 0).is_some() && blocks.link(id, 2, 1).is_some());
         assert_eq!(forget(&mut blocks, 0), (1, false, vec![]));
         assert_eq!(forget(&mut blocks, 4), (1, true, vec![101]));
+    }
+
+    /// What is linked when a block is there.
+    fn linked(blocks: &mut Blocks) -> Vec<(u32, u32)> {
+        let mut linked = Vec::new();
+        blocks.link_last(|link, code| linked.push((link.jump, code)));
+        linked
+    }
+
+    #[test]
+    fn links_within_a_page_are_made_as_soon_as_both_ends_are_there() {
+        let mut blocks = Blocks::new(4, 7);
+        let within = |jump, to| Link {
+            to: Some(to),
+            ..link(jump)
+        };
+        // One to itself, one ahead, one ahead to what never comes, and one elsewhere.
+        let links = [within(101, 0), within(102, 8), within(103, 9), link(104)];
+        blocks.add(2, 0, 5, made(100, &links));
+        assert_eq!(linked(&mut blocks), [(101, 100)]);
+        // The same word of another page is not what it waits for.
+        blocks.add(1, 8, 1, made(200, &[]));
+        assert_eq!(linked(&mut blocks), []);
+        blocks.add(2, 8, 2, made(300, &[within(301, 0)]));
+        assert_eq!(linked(&mut blocks), [(102, 300), (301, 100)]);
+        assert_eq!(forget(&mut blocks, 32), (2, false, vec![102]));
+        // It asks once more now, and waits no longer.
+        blocks.add(2, 8, 2, made(400, &[]));
+        assert_eq!(linked(&mut blocks), []);
+        // What waits in code that is gone is passed over, even if its number is another's now.
+        for _ in 0..2 {
+            give_up(&mut blocks);
+        }
+        blocks.add(2, 9, 1, made(500, &[]));
+        assert_eq!(linked(&mut blocks), []);
+    }
+
+    #[test]
+    fn only_so_many_links_of_a_page_wait() {
+        let mut blocks = Blocks::new(4, 7);
+        for _ in 0..2 * WAITING as u32 {
+            let ahead = Link {
+                to: Some(8),
+                ..link(101)
+            };
+            blocks.add(2, 0, 1, made(100, &[ahead]));
+            assert_eq!(linked(&mut blocks), []);
+        }
+        blocks.add(2, 8, 1, made(300, &[]));
+        assert_eq!(linked(&mut blocks).len(), WAITING);
     }
 
     #[test]

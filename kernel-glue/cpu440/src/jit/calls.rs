@@ -264,6 +264,10 @@ fn operate(context: &mut Context<'_>, regs: &mut Regs, word: u32) -> Flow {
 /// How translated code goes on behind an operation of the interpreter: [`stop`], or 0.
 fn behind(context: &mut Context<'_>, regs: &mut Regs, flow: Flow, site: u32) -> u32 {
     let (offset, done) = (site & 0xFFFF, site >> 16);
+    let flow = match flow {
+        Flow::CodeChanged if is_beside_code(context) => Flow::Next,
+        flow => flow,
+    };
     let (behind, completed, stop) = match flow {
         Flow::Next if regs.xer.so && !context.summary => (offset + 4, done + 1, stop::SUMMARY),
         Flow::Next => return 0,
@@ -280,4 +284,16 @@ fn behind(context: &mut Context<'_>, regs: &mut Regs, flow: Flow, site: u32) -> 
     regs.pc = regs.pc.wrapping_add(behind);
     context.done = completed;
     stop
+}
+
+/// Whether the last store over a page with code is over none of it: Linux fills the pages of its
+/// initialisation word by word when it frees them, and each held a few functions that ran.
+fn is_beside_code(context: &Context<'_>) -> bool {
+    // SAFETY: `enter`'s caller lent both, and changes no block while translated code runs.
+    let (exec, blocks) = unsafe { (&*context.exec, &*context.blocks) };
+    let (ram, bytes) = exec.changed;
+    let last = ram.saturating_add(bytes.saturating_sub(1));
+    ram >> 12 == last >> 12
+        && exec.mmu.ram.watch().is_translators(ram)
+        && !blocks.holds_code(ram >> 12, ram & 0xFFF, last & 0xFFF)
 }

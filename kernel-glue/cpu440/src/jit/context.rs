@@ -1,5 +1,6 @@
 //! What translated code, the functions that it calls and its caller give each other.
 
+use super::blocks::Blocks;
 use super::groups::WIDEST;
 use super::interp_ops::InterpOps;
 use super::status::UnsettledFpscr;
@@ -45,6 +46,8 @@ pub(super) struct Context<'a> {
     pub ops: *mut InterpOps,
     /// Whom traps are for; valid as long.
     pub entry: *mut Entry<'a>,
+    /// What was translated; valid as long.
+    pub blocks: *const Blocks,
     /// Which accesses go by the tables; valid as long.
     pub backoff: *mut WindowBackoff,
     /// Instructions that may run; afterwards those that were not, and so in the functions that

@@ -299,6 +299,7 @@ impl Jit {
                 exec,
                 ops: &raw mut self.ops,
                 entry,
+                blocks: &raw const self.blocks,
                 backoff: &raw mut self.backoff,
                 rest: *left - slice,
                 budget: slice as i32,
@@ -462,6 +463,11 @@ impl Jit {
             }),
         };
         self.blocks.add(ram_page, word, words, made);
+        let (memory, links) = (&mut self.memory, &mut self.statistics.links);
+        self.blocks.link_last(|link, code| {
+            memory.patch(link.jump, code.wrapping_sub(link.jump + 4));
+            *links += 1;
+        });
         self.statistics.blocks += 1;
         self.statistics.instructions += words as u64;
         self.ticks += ticks().wrapping_sub(start);

@@ -121,6 +121,44 @@ fn a_first_run_that_writes_over_itself_sees_what_it_wrote_and_leaves_no_watch() 
 }
 
 #[test]
+fn a_store_beside_code_of_its_page_goes_on_and_one_over_it_does_not() {
+    let mut exec = exec();
+    // stw r4,0(r5); addi r5,r5,4; bdnz to the start; then an illegal instruction.
+    let program = [0x9085_0000, 0x38A5_0004, 0x4200_FFF8, 0];
+    for (at, word) in (0..).step_by(4).zip(program) {
+        exec.mmu.ram.store::<u32>(at, word);
+    }
+    // And code behind it, which stays.
+    exec.mmu.ram.store::<u32>(0x100, 0x4BFF_FF00u32); // b back to the start
+    let mut jit = jit(&mut exec);
+    let mut regs = Regs {
+        pc: 0x100,
+        ctr: 40,
+        ..Regs::default()
+    };
+    regs.gpr[4] = 0x6000_0000;
+    regs.gpr[5] = 0x80;
+    let mut left = 1000;
+    // 32 words are written beside it; the next is over the branch.
+    let ran = run(&mut jit, &mut exec, &mut regs, &mut left);
+    assert!(matches!(ran, Ran::CodeChanged), "{ran:?}");
+    assert_eq!((exec.changed, regs.pc, regs.gpr[5]), ((0x100, 4), 4, 0x100));
+    jit.invalidate(0x100, 4, &mut exec);
+    let ran = run(&mut jit, &mut exec, &mut regs, &mut left);
+    assert!(matches!(ran, Ran::Trapped(Trap::Program { .. })), "{ran:?}");
+    assert_eq!((regs.gpr[5], left), (0x80 + 4 * 40, 1000 - 1 - 3 * 40));
+    for at in (0x80..0x120).step_by(4) {
+        assert_eq!(exec.mmu.ram.load::<u32>(at), Some(0x6000_0000), "{at:x}");
+    }
+    // What else is made from the page is not the translator's to tell.
+    exec.mmu.ram.watch().set(0, Keeper::Interpreter, true);
+    (regs.pc, regs.ctr, regs.gpr[5]) = (0, 2, 0x200);
+    let ran = run(&mut jit, &mut exec, &mut regs, &mut left);
+    assert!(matches!(ran, Ran::CodeChanged), "{ran:?}");
+    assert_eq!(exec.changed, (0x200, 4));
+}
+
+#[test]
 fn jumps_are_linked_once_and_then_lead_on_without_coming_back() {
     let mut exec = exec();
     let mut jit = jit(&mut exec);

@@ -63,6 +63,7 @@ impl Emitter {
                         jump,
                         stub: 0,
                         guard: None,
+                        to: None,
                     });
                     let link = self.links.len() - 1;
                     self.cold.push(Cold::Stub {
@@ -120,6 +121,7 @@ impl Emitter {
             jump,
             stub: 0,
             guard,
+            to: None,
         });
         self.stub(self.links.len() - 1, (to & (PAGE - 1)) as u32);
     }
@@ -362,14 +364,21 @@ impl Emitter {
         let jump = self.asm.offset().0 as u32 - 4;
         asm!(self, ; =>stub);
         let stub = self.asm.offset().0 as u32;
-        self.links.push(Link { jump, stub, guard });
+        self.links.push(Link {
+            jump,
+            stub,
+            guard,
+            to: None,
+        });
         self.stub(self.links.len() - 1, (to & (PAGE - 1)) as u32);
     }
 
     /// Asks for a link to be made, to an offset in the page that `pc` names.
     pub(super) fn stub(&mut self, link: usize, to: u32) {
         let id = self.first_link + link as u32;
-        self.links[link].stub = self.asm.offset().0 as u32;
+        let known = &mut self.links[link];
+        known.stub = self.asm.offset().0 as u32;
+        known.to = known.guard.is_none().then_some((to / 4) as u16);
         asm!(self, ; mov ecx, packed_site(to, 0) ; mov eax, (stop::LINK | id << 8) as i32);
         self.go(self.shared.leave_at);
     }
