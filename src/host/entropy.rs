@@ -7,7 +7,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 /// Where the bytes come from.
 pub(crate) fn source(clock: Clock) -> Box<dyn Entropy> {
     match clock {
-        Clock::Host => Box::new(host),
+        Clock::Host | Clock::HostStrict => Box::new(host),
         Clock::Virtual => {
             let mut sequence = Sequence(0);
             Box::new(move |bytes: &mut [u8]| sequence.fill(bytes))

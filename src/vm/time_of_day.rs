@@ -27,7 +27,7 @@ impl VirtualTime {
 /// Where the time comes from, and for the virtual clock, where the vcpu's loop leaves it.
 pub(crate) fn source(clock: Clock, timer_hz: u32) -> (Source, Option<Arc<VirtualTime>>) {
     match clock {
-        Clock::Host => (Box::new(host), None),
+        Clock::Host | Clock::HostStrict => (Box::new(host), None),
         Clock::Virtual => {
             let time = Arc::new(VirtualTime::default());
             let source = time.clone();

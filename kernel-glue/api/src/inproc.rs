@@ -101,6 +101,10 @@ impl<E: Entry> Hw for InProcess<E> {
         self.cpu.budget(deadline)
     }
 
+    fn run_ahead(&mut self, ticks: u64) {
+        self.cpu.run_ahead(ticks);
+    }
+
     fn pins(&mut self) -> ppc440_kvm::Pins {
         ppc440_kvm::Pins {
             external: self.pins.external(),

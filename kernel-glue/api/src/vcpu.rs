@@ -202,14 +202,19 @@ impl Vcpu {
 
     /// Lets time pass until the tick `deadline`, an input changes, or somebody kicks.
     fn wait(&mut self, deadline: Option<u64>) {
-        match deadline {
-            None => self.hw.pins.wait(None),
-            Some(tick) => match self.hw.cpu.until(tick) {
-                Some(Duration::ZERO) => {}
-                Some(time) => self.hw.pins.wait(Some(time)),
-                None => self.hw.cpu.skip_to(tick),
+        let InProcess { cpu, pins, .. } = &mut self.hw;
+        let time = match deadline {
+            None => None,
+            Some(tick) => match cpu.until(tick) {
+                Some(Duration::ZERO) => return,
+                None => return cpu.skip_to(tick),
+                time => time,
             },
-        }
+        };
+        let start = cpu.stopwatch();
+        pins.wait(time);
+        let waited = cpu.stopwatch().saturating_sub(start);
+        cpu.waited(Duration::from_nanos(waited));
     }
 
     /// The free-running time base, in ticks of the timer clock since the machine was made. It never

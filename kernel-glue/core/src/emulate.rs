@@ -182,6 +182,26 @@ fn stid(regs: &Regs) -> u8 {
 }
 
 impl Vcpu {
+    /// The instruction at `pc` has read the time base's lower half: if it is in a delay, time runs ahead.
+    #[inline]
+    fn time_was_read<H: Hw>(&mut self, hw: &mut H) {
+        let (pc, now) = (self.regs.pc, hw.time_base());
+        let mut delay = self.delay;
+        if delay.reads(pc, hw.retired(), now) && !self.debug_armed() {
+            let step = delay.step(pc, now, |pc| self.instruction_at(hw, pc));
+            let left = self
+                .timer
+                .next_deadline()
+                .map(|deadline| deadline.saturating_sub(now));
+            if left.is_some_and(|left| left <= step) {
+                // What is due is looked at before the guest goes on.
+                self.slice_end = 0;
+            }
+            hw.run_ahead(step.min(left.unwrap_or(step)));
+        }
+        self.delay = delay;
+    }
+
     /// Emulates one privileged instruction that needs time, devices or memory; `pc` goes on, and it
     /// counts as completed.
     pub(crate) fn emulate<H: Hw>(&mut self, hw: &mut H, insn: Insn, word: Word) -> Resume {
@@ -192,6 +212,9 @@ impl Vcpu {
             Insn::Mfspr | Insn::Mftb => {
                 self.system.cause = Cause::EmulMfspr;
                 self.regs.gpr[rt] = self.mfspr(hw, word.spr());
+                if word.spr() == spr::TBL {
+                    self.time_was_read(hw);
+                }
             }
             Insn::Mtspr => {
                 self.system.cause = Cause::EmulMtspr;

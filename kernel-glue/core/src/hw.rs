@@ -51,6 +51,10 @@ pub trait Hw: Spaces {
     /// something is due at `deadline` (`None`: nothing is). At least 1.
     fn budget(&self, deadline: Option<u64>) -> u32;
 
+    /// Lets the time base run ahead by at most these ticks, because the guest does nothing but wait for
+    /// it; silicon has no way to.
+    fn run_ahead(&mut self, _ticks: u64) {}
+
     /// The input levels as they are now; takes a pending kick.
     fn pins(&mut self) -> Pins;
 

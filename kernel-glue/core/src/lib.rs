@@ -12,6 +12,7 @@ extern crate std;
 mod access;
 mod debug;
 mod debugger;
+mod delay;
 mod emulate;
 mod hang;
 mod hw;

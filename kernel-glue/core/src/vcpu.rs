@@ -4,6 +4,7 @@ use ppc440_isa::regs::msr;
 use ppc440_isa::tlb::{ENTRIES, Tlbe};
 use ppc440_isa::{Access, NoSupervisor, Regs, Scratch, Trap};
 
+use crate::delay::Delay;
 use crate::hw::Hw;
 use crate::interrupt_log::InterruptLog;
 use crate::memory::{Slot, SlotError};
@@ -51,6 +52,7 @@ pub struct Vcpu {
     timed: bool,
     /// The one instruction that a debugger wants to have run.
     pub(crate) stepping: Stepping,
+    pub(crate) delay: Delay,
 }
 
 /// SPR numbers that exist in no 440 and that the guest's supervisor used.
@@ -112,6 +114,7 @@ impl Vcpu {
             timing: Timing::default(),
             timed: false,
             stepping: Stepping::default(),
+            delay: Delay::default(),
         }
     }
 

@@ -305,7 +305,7 @@ impl Cpu {
         self.time.budget(self.retired, deadline)
     }
 
-    /// Host time until the tick `deadline`; `None` under the virtual clock.
+    /// Host time until the tick `deadline` if the guest waits for it; `None` under the virtual clock.
     pub fn until(&self, deadline: u64) -> Option<Duration> {
         self.time.until(deadline)
     }
@@ -313,6 +313,16 @@ impl Cpu {
     /// Under the virtual clock, lets idle time pass up to the tick `deadline`.
     pub fn skip_to(&mut self, deadline: u64) {
         self.time.skip_to(self.retired, deadline);
+    }
+
+    /// Under [`Clock::Host`], lets time run ahead of the host's clock by at most these ticks.
+    pub fn run_ahead(&mut self, ticks: u64) {
+        self.time.run_ahead(ticks);
+    }
+
+    /// Tells the clock that the guest waited for an interrupt, for so much of the host's time.
+    pub fn waited(&mut self, time: Duration) {
+        self.time.waited(time);
     }
 
     /// Host time in nanoseconds since the CPU was made.

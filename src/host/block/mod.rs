@@ -53,7 +53,7 @@ pub(crate) fn open(
     let image = Image::open(disk)?;
     Ok(match clock {
         Clock::Virtual => Box::new(Blk::new(image, InPlace::default(), QUEUES)),
-        Clock::Host => {
+        Clock::Host | Clock::HostStrict => {
             let threads = Threads::new(name, confinement).map_err(|error| DiskError {
                 file: image.name().to_owned(),
                 fault: DiskFault::Threads(error),

@@ -147,7 +147,11 @@ fn spec() -> impl Strategy<Value = Spec> {
     let choices = (
         prop_oneof![Just(Accel::Auto), Just(Accel::Kvm), Just(Accel::Inproc)],
         prop_oneof![Just(Cpu::Auto), Just(Cpu::Interp), Just(Cpu::Jit)],
-        prop_oneof![Just(Clock::Host), Just(Clock::Virtual)],
+        prop_oneof![
+            Just(Clock::Host),
+            Just(Clock::HostStrict),
+            Just(Clock::Virtual)
+        ],
         prop_oneof![Just(OnReset::Exit), Just(OnReset::Reboot)],
         prop_oneof![Just(OnPanic::Exit), Just(OnPanic::Continue)],
     );
