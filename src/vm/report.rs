@@ -46,8 +46,6 @@ pub struct LostOutput {
 pub struct Report {
     /// The CPU's and the kernel's state.
     pub post_mortem: PostMortem,
-    /// The kind of work that the guest does.
-    pub activity: Activity,
     /// The output that nobody can have seen.
     pub lost: Vec<LostOutput>,
     /// The kernel's panic, whatever the guest did after it.
@@ -66,7 +64,6 @@ impl Vm {
             bytes: line.hub.sent(),
         });
         Report {
-            activity: activity(&post_mortem),
             lost: lost.collect(),
             panic: self.watch.panic(),
             post_mortem,
@@ -74,26 +71,28 @@ impl Vm {
     }
 }
 
-fn activity(post_mortem: &PostMortem) -> Activity {
-    let regs = &post_mortem.state.regs;
-    let place = post_mortem.locate(regs.pc);
-    let is_idle = |name: &str| IDLE.contains(&name);
-    match regs.msr {
-        waits if waits & msr::WE != 0 => Activity::Idle,
-        user if user & msr::PR != 0 => Activity::Program,
-        _ if place.is_some_and(|place| is_idle(&place.name)) => Activity::Idle,
-        _ => Activity::Kernel,
-    }
-}
-
 impl Report {
+    /// Returns the kind of work that the guest does, which is looked up in the kernel's symbols.
+    pub fn activity(&self) -> Activity {
+        let regs = &self.post_mortem.state.regs;
+        let is_idle = |name: &str| IDLE.contains(&name);
+        match regs.msr {
+            waits if waits & msr::WE != 0 => Activity::Idle,
+            user if user & msr::PR != 0 => Activity::Program,
+            _ => match self.post_mortem.locate(regs.pc) {
+                Some(place) if is_idle(&place.name) => Activity::Idle,
+                _ => Activity::Kernel,
+            },
+        }
+    }
+
     /// Describes in one line what the guest does.
     pub fn summary(&self) -> String {
         let pc = self.post_mortem.state.regs.pc;
         let place = self.post_mortem.locate(pc);
         let place = place.map(|place| format!(", in {}", Printable(&place.to_string())));
         let place = place.unwrap_or_default();
-        match self.activity {
+        match self.activity() {
             Activity::Idle => format!("the guest is idle and waits for an interrupt{place}"),
             Activity::Program => format!("the guest runs a program, at pc {pc:#010x}"),
             Activity::Kernel => format!("the guest runs its kernel, at pc {pc:#010x}{place}"),
