@@ -25,10 +25,7 @@ const BITS: u32 = 24;
 /// No number.
 const NONE: u32 = u32::MAX;
 
-/// Links of a page that wait for their targets at once; what is beyond asks when it is first taken.
-const WAITING: usize = 256;
-
-/// Pages that may have code at once; with their tables of entries, this is 17 MiB.
+/// Pages that may have code at once; with their tables of entries, this is 34 MiB.
 const PAGES: usize = 4096;
 
 /// A jump from one block to another, which leads to a stub until its target is known.
@@ -53,6 +50,14 @@ pub(super) struct Made<'a> {
     pub links: &'a [Link],
     /// The facts of a block that runs much; `None` for any other.
     pub hot: Option<Hot>,
+}
+
+/// A block that was just added.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Added {
+    id: BlockId,
+    /// The first of the links that wait for it.
+    waiting: LinkId,
 }
 
 /// What is known of the code of a block that runs much.
@@ -90,11 +95,6 @@ impl<T> Queue<T> {
     /// The number that the next item will have.
     fn next(&self) -> u32 {
         (self.first + self.items.len() as u32) & ((1 << BITS) - 1)
-    }
-
-    /// The number of the item that was pushed last.
-    fn last(&self) -> u32 {
-        self.next().wrapping_sub(1) & ((1 << BITS) - 1)
     }
 
     fn push(&mut self, item: T) -> u32 {
@@ -152,7 +152,7 @@ struct Connection {
     ram_page: u32,
     /// The block that it leads to, or none.
     target: BlockId,
-    /// The links before and behind it among those that lead there.
+    /// The links before and behind it among those that lead there, or wait for a block in its page.
     previous: LinkId,
     next: LinkId,
 }
@@ -187,13 +187,14 @@ impl Graph {
             .is_some_and(|block| block.ram_page == ram_page && usize::from(block.first) == word)
     }
 
-    /// Whether a link is one in a page that leads to a word of it, and nothing has come of it yet.
-    fn waits(&self, link: LinkId, ram_page: u32, word: u16) -> bool {
-        self.links.get(link).is_some_and(|connection| {
-            connection.target == NONE
-                && connection.ram_page == ram_page
-                && connection.link.to == Some(word)
-        })
+    /// Whether a link is one in a page that leads to a word of it, and nothing has come of it yet; then
+    /// the number of the next that waits so.
+    fn waits(&self, link: LinkId, ram_page: u32, word: u16) -> Option<LinkId> {
+        let connection = self.links.get(link)?;
+        let waits = connection.target == NONE
+            && connection.ram_page == ram_page
+            && connection.link.to == Some(word);
+        waits.then_some(connection.next)
     }
 
     /// Takes a link out of its target's list.
@@ -231,12 +232,14 @@ impl Graph {
 struct Page {
     /// Offset of the code that begins at each word; the miss stub's where none does.
     entries: [u32; WORDS],
+    /// For each word the number of the block that begins there; where none does, of the first of the
+    /// page's own links that wait for one, which is followed by others ([`Connection::next`]) and may be
+    /// gone.
+    at: [u32; WORDS],
     /// Words that some block was made from, one bit each; bits of blocks that were given up may
     /// still be set.
     translated: [u32; WORDS / 32],
     blocks: Vec<BlockId>,
-    /// Links within the page whose targets are not there yet, by the target's word. Some may be gone.
-    waiting: Vec<(u16, LinkId)>,
     /// Some block here was one that runs much.
     hot: bool,
 }
@@ -310,8 +313,8 @@ impl Blocks {
             .is_none_or(Option::is_none)
     }
 
-    /// Enters a block of `words` words that begins at word `first`, and its links.
-    pub fn add(&mut self, ram_page: u32, first: usize, words: usize, made: Made<'_>) {
+    /// Enters a block of `words` words that begins at word `first`, where no other does, and its links.
+    pub fn add(&mut self, ram_page: u32, first: usize, words: usize, made: Made<'_>) -> Added {
         let Made { code, links, hot } = made;
         let behind = first + words.max(1);
         let id = self.graph.blocks.push(Block {
@@ -340,8 +343,8 @@ impl Blocks {
             Box::new(Page {
                 entries: [self.miss; WORDS],
                 translated: [0; WORDS / 32],
+                at: [NONE; WORDS],
                 blocks: Vec::new(),
-                waiting: Vec::new(),
                 hot: false,
             })
         });
@@ -350,43 +353,43 @@ impl Blocks {
         page.entries[first] = code;
         page.blocks.push(id);
         page.mark(first..behind);
+        let waiting = std::mem::replace(&mut page.at[first], id);
+        Added { id, waiting }
     }
 
-    /// Makes the links within a page that the block which was added last makes possible, and calls `make`
+    /// Makes the links within a page that a block makes possible which was just added, and calls `make`
     /// with each and the offset of the code that it leads to: its own to blocks that are there, and those
     /// that waited for it. A link that is made here need not come back to be made.
-    pub fn link_last(&mut self, mut make: impl FnMut(Link, u32)) {
-        let id = self.graph.blocks.last();
-        let Some(block) = self.graph.blocks.get(id).copied() else {
+    pub fn link_within(&mut self, added: Added, mut make: impl FnMut(Link, u32)) {
+        let Added { id, mut waiting } = added;
+        let graph = &mut self.graph;
+        let Some(block) = graph.blocks.get(id).copied() else {
             return;
         };
         let Some(Some(page)) = self.pages.get_mut(block.ram_page as usize) else {
             return;
         };
-        let graph = &mut self.graph;
-        page.waiting.retain(|(word, link)| {
-            let is_for_it = *word == block.first;
-            if is_for_it
-                && graph.waits(*link, block.ram_page, *word)
-                && let Some(link) = graph.connect(*link, id)
-            {
+        while let Some(next) = graph.waits(waiting, block.ram_page, block.first) {
+            if let Some(link) = graph.connect(waiting, id) {
                 make(link, block.code);
             }
-            !is_for_it
-        });
+            waiting = next;
+        }
         for link in (block.own..).take(block.links.into()) {
             let link = link & ((1 << BITS) - 1);
-            let Some(to) = self.graph.links.get(link).and_then(|found| found.link.to) else {
+            let Some(connection) = graph.links.get_mut(link) else {
                 continue;
             };
-            if let Some(code) = self.entry(block.ram_page, to.into()) {
-                if let Some(link) = self.link(link, block.ram_page, to.into()) {
-                    make(link, code);
-                }
-            } else if let Some(Some(page)) = self.pages.get_mut(block.ram_page as usize)
-                && page.waiting.len() < WAITING
-            {
-                page.waiting.push((to, link));
+            // One that leads to the block itself waited.
+            let Some(to) = connection.link.to.filter(|_| connection.target == NONE) else {
+                continue;
+            };
+            let there = &mut page.at[usize::from(to)];
+            let code = page.entries[usize::from(to)];
+            if code == self.miss {
+                connection.next = std::mem::replace(there, link);
+            } else if let Some(link) = graph.connect(link, *there) {
+                make(link, code);
             }
         }
     }
@@ -441,12 +444,7 @@ impl Blocks {
     /// The block that begins at a word.
     fn find(&self, ram_page: u32, word: usize) -> Option<BlockId> {
         let page = self.pages.get(ram_page as usize)?.as_ref()?;
-        let begins = |id: &&BlockId| {
-            let block = self.graph.blocks.get(**id);
-            block.is_some_and(|block| usize::from(block.first) == word)
-        };
-        // The one that was just translated is the last.
-        page.blocks.iter().rev().find(begins).copied()
+        (page.entries[word % WORDS] != self.miss).then_some(page.at[word % WORDS])
     }
 
     /// Whether any word of `from..=to` was translated; byte offsets in the page.
@@ -523,6 +521,7 @@ impl Blocks {
             }
             block.live = false;
             page.entries[usize::from(first)] = self.miss;
+            page.at[usize::from(first)] = NONE;
             self.graph.cut_off(*id, &mut unlink);
             gone += u32::from(last - first) + 1;
             false
@@ -566,6 +565,7 @@ impl Blocks {
         }
         if let Some(Some(page)) = self.pages.get_mut(block.ram_page as usize) {
             page.entries[usize::from(block.first)] = self.miss;
+            page.at[usize::from(block.first)] = NONE;
             page.blocks.retain(|known| *known != id);
         }
         (true, self.give_back(block.ram_page))
@@ -707,10 +707,11 @@ mod tests {
         assert_eq!(forget(&mut blocks, 4), (1, true, vec![101]));
     }
 
-    /// What is linked when a block is there.
-    fn linked(blocks: &mut Blocks) -> Vec<(u32, u32)> {
+    /// What is linked when a block is added to a page.
+    fn linked(blocks: &mut Blocks, page: u32, word: usize, made: Made<'_>) -> Vec<(u32, u32)> {
         let mut linked = Vec::new();
-        blocks.link_last(|link, code| linked.push((link.jump, code)));
+        let added = blocks.add(page, word, 2, made);
+        blocks.link_within(added, |link, code| linked.push((link.jump, code)));
         linked
     }
 
@@ -721,40 +722,27 @@ mod tests {
             to: Some(to),
             ..link(jump)
         };
-        // One to itself, one ahead, one ahead to what never comes, and one elsewhere.
-        let links = [within(101, 0), within(102, 8), within(103, 9), link(104)];
-        blocks.add(2, 0, 5, made(100, &links));
-        assert_eq!(linked(&mut blocks), [(101, 100)]);
-        // The same word of another page is not what it waits for.
-        blocks.add(1, 8, 1, made(200, &[]));
-        assert_eq!(linked(&mut blocks), []);
-        blocks.add(2, 8, 2, made(300, &[within(301, 0)]));
-        assert_eq!(linked(&mut blocks), [(102, 300), (301, 100)]);
-        assert_eq!(forget(&mut blocks, 32), (2, false, vec![102]));
-        // It asks once more now, and waits no longer.
-        blocks.add(2, 8, 2, made(400, &[]));
-        assert_eq!(linked(&mut blocks), []);
+        // One to itself, two ahead to one place, one ahead to what comes late, and one elsewhere.
+        let links = [
+            within(101, 0),
+            within(102, 8),
+            within(103, 9),
+            within(104, 8),
+            link(105),
+        ];
+        let first = linked(&mut blocks, 2, 0, made(100, &links));
+        assert_eq!(first, [(101, 100)]);
+        // The same word of another page is not what they wait for.
+        assert_eq!(linked(&mut blocks, 1, 8, made(200, &[])), []);
+        let second = linked(&mut blocks, 2, 8, made(300, &[within(301, 0)]));
+        assert_eq!(second, [(104, 300), (102, 300), (301, 100)]);
+        assert_eq!(forget(&mut blocks, 32), (2, false, vec![102, 104]));
+        // They come back once more now, and wait no longer.
+        assert_eq!(linked(&mut blocks, 2, 8, made(400, &[])), []);
         // What waits in code that is gone is passed over, even if its number is another's now.
-        for _ in 0..2 {
-            give_up(&mut blocks);
-        }
-        blocks.add(2, 9, 1, made(500, &[]));
-        assert_eq!(linked(&mut blocks), []);
-    }
-
-    #[test]
-    fn only_so_many_links_of_a_page_wait() {
-        let mut blocks = Blocks::new(4, 7);
-        for _ in 0..2 * WAITING as u32 {
-            let ahead = Link {
-                to: Some(8),
-                ..link(101)
-            };
-            blocks.add(2, 0, 1, made(100, &[ahead]));
-            assert_eq!(linked(&mut blocks), []);
-        }
-        blocks.add(2, 8, 1, made(300, &[]));
-        assert_eq!(linked(&mut blocks).len(), WAITING);
+        let (live, ..) = give_up(&mut blocks);
+        assert!(live);
+        assert_eq!(linked(&mut blocks, 2, 9, made(500, &[])), []);
     }
 
     #[test]

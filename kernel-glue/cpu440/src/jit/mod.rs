@@ -462,9 +462,9 @@ impl Jit {
                 by_tables: by_tables.count_ones() as u8,
             }),
         };
-        self.blocks.add(ram_page, word, words, made);
+        let added = self.blocks.add(ram_page, word, words, made);
         let (memory, links) = (&mut self.memory, &mut self.statistics.links);
-        self.blocks.link_last(|link, code| {
+        self.blocks.link_within(added, |link, code| {
             memory.patch(link.jump, code.wrapping_sub(link.jump + 4));
             *links += 1;
         });
