@@ -116,7 +116,11 @@ impl System {
                 regs.gpr[rt] = 0;
                 Cause::EmulInst
             }
-            Insn::Icread | Insn::Dccci | Insn::Iccci | Insn::Tlbsync => Cause::EmulInst,
+            Insn::Iccci => {
+                hw.forget_code();
+                Cause::EmulInst
+            }
+            Insn::Icread | Insn::Dccci | Insn::Tlbsync => Cause::EmulInst,
             _ => return false,
         };
         self.stats.inst_emu += 1;

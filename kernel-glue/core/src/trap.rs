@@ -105,9 +105,11 @@ impl System {
         if !permitted || may_cross && crosses(regs, word, ea) {
             return false;
         }
-        // The same trap again, with the translation in place, is about something else.
+        // The same trap again, with the translation in place, is about something else; if the hardware
+        // has lost the translation meanwhile, it is not.
         let here = Some((hw.retired(), regs.pc, ea, false));
-        let filled = self.progress.last_fill != here
+        let again = self.progress.last_fill == here && hw.holds(self.data_space, ea);
+        let filled = !again
             && self
                 .mmu
                 .fill(hw, &self.slots, self.data_space, index, ea, access)
@@ -168,7 +170,8 @@ impl System {
             return self.interrupt(hw, regs, Interrupt::InstructionStorage);
         }
         let here = Some((hw.retired(), pc, pc, true));
-        let filled = self.progress.last_fill != here
+        let again = self.progress.last_fill == here && hw.holds(self.fetch_space, pc);
+        let filled = !again
             && self
                 .mmu
                 .fill(hw, &self.slots, self.fetch_space, index, pc, Access::Fetch)

@@ -258,7 +258,7 @@ impl Cpu {
     }
 
     /// Reads RAM at byte offset `ram`; `false` when the range is not inside it.
-    pub fn load(&mut self, ram: u32, bytes: &mut [u8]) -> bool {
+    pub fn load(&self, ram: u32, bytes: &mut [u8]) -> bool {
         let memory = &self.exec.mmu.ram;
         if ram as usize + bytes.len() > memory.bytes() {
             return false;

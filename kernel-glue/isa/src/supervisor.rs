@@ -23,8 +23,20 @@ pub trait Spaces {
     /// Counts one instruction that the core completed in the hardware's place.
     fn retire(&mut self);
 
-    /// Instructions completed since the hardware was made.
+    /// Instructions completed since the hardware was made; of hardware that does not count them, at
+    /// least one more whenever `pc` shows that the guest got on.
     fn retired(&self) -> u64;
+
+    /// Whether a translation of `ea` that was given to the space is still there. Hardware that keeps
+    /// them until they are removed has no need to look.
+    fn holds(&self, space: SpaceId, ea: u32) -> bool {
+        let _ = (space, ea);
+        true
+    }
+
+    /// Forgets what was cached of code: the guest said so (`iccci`). Hardware that sees every store to
+    /// code has nothing to forget.
+    fn forget_code(&mut self) {}
 }
 
 /// Whom hardware that can asks about a trap before it comes back with it.
