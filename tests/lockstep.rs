@@ -18,7 +18,8 @@ use std::time::Instant;
 use lockstep::found;
 use lockstep::generate::{guest, guest_of_large_pages, guest_of_neighbours};
 use lockstep::guest::Guest;
-use lockstep::run::{Difference, Mistake, Side, difference, survey};
+use lockstep::machine::Difference;
+use lockstep::run::{Mistake, Side, difference, survey};
 use lockstep::shrink::smallest;
 use ppc440_isa::{Regs, Xer};
 use ppc440_kvm::Interrupt;
@@ -61,7 +62,7 @@ fn check(guest: Guest, name: &str) -> Guest {
         };
         let sides = [reference, other];
         if let Some(found) = difference(&guest, sides) {
-            let (guest, found) = smallest(guest.clone(), found, sides);
+            let (guest, found) = smallest(guest.clone(), found, &|guest| difference(guest, sides));
             panic!(
                 "{name} differs on {}, {}",
                 tier.name(),
@@ -149,7 +150,7 @@ fn mistakes_are_found_and_made_small() {
         let (guest, found) = (0..2_000)
             .map(seeded)
             .find_map(|guest| Some((difference(&guest, sides)?, guest)))
-            .map(|(found, guest)| smallest(guest, found, sides))
+            .map(|(found, guest)| smallest(guest, found, &|guest| difference(guest, sides)))
             .expect("some guest shows the mistake");
         let text = describe(&guest, &found);
         assert!(

@@ -7,6 +7,7 @@
 pub mod found;
 pub mod generate;
 pub mod guest;
+pub mod machine;
 pub mod program;
 pub mod run;
 pub mod shrink;

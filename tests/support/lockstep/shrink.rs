@@ -5,7 +5,7 @@ use ppc440_isa::tlb::{ENTRIES, Tlbe};
 use ppc440_kvm::{Sprs, TimerState};
 
 use super::guest::{Guest, Then};
-use super::run::{Difference, Side, difference};
+use super::machine::Difference;
 use crate::support::cases::{CR, CTR, FPR, FPSCR, GPR, LR, Registers, XER};
 use crate::support::random::NOP;
 
@@ -16,7 +16,7 @@ const CODE_END: usize = 0x4000 / 4;
 struct Smallest<'a> {
     guest: Guest,
     found: Difference,
-    sides: [Side<'a>; 2],
+    difference: &'a dyn Fn(&Guest) -> Option<Difference>,
 }
 
 impl Smallest<'_> {
@@ -24,7 +24,7 @@ impl Smallest<'_> {
     fn try_(&mut self, change: impl FnOnce(&mut Guest)) -> bool {
         let mut smaller = self.guest.clone();
         change(&mut smaller);
-        match difference(&smaller, self.sides) {
+        match (self.difference)(&smaller) {
             Some(found) => {
                 smaller.steps.truncate(found.step + 1);
                 (self.guest, self.found) = (smaller, found);
@@ -178,12 +178,16 @@ impl Smallest<'_> {
     }
 }
 
-/// The smallest guest found on which the sides differ, and how.
-pub fn smallest(guest: Guest, found: Difference, sides: [Side<'_>; 2]) -> (Guest, Difference) {
+/// The smallest guest found that has a difference, and which.
+pub fn smallest(
+    guest: Guest,
+    found: Difference,
+    difference: &dyn Fn(&Guest) -> Option<Difference>,
+) -> (Guest, Difference) {
     let mut smallest = Smallest {
         guest,
         found,
-        sides,
+        difference,
     };
     let step = smallest.found.step;
     smallest.guest.steps.truncate(step + 1);
