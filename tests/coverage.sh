@@ -38,7 +38,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . tests/guests/packages.sh
 
-sources=(kernel-glue/isa/src kernel-glue/core/src kernel-glue/cpu440/src)
+sources=(kernel-glue/isa/src kernel-glue/core/src kernel-glue/cpu440/src kernel-glue/silicon/src)
 
 major=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 tools=$(echo "$(rustc --print sysroot)"/lib/rustlib/*/bin)
@@ -77,7 +77,7 @@ run() {
 : >"$out/programs"
 if [ $# = 0 ]; then
     say "tests of the crates"
-    run -p ppc440-isa -p ppc440-kvm -p ppc440-cpu -p ppckvm-api --tests
+    run -p ppc440-isa -p ppc440-kvm -p ppc440-cpu -p ppc440-silicon -p ppckvm-api --tests
     say "tests of instructions"
     install_qemu qemu-user
     run -p ppckvm --test isa --test qemu_user --test lockstep

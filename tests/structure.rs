@@ -22,7 +22,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
 ];
 
 /// Our crates: package, folder, and the packages of ours that each may depend on.
-const CRATES: [(&str, &str, &[&str]); 7] = [
+const CRATES: [(&str, &str, &[&str]); 8] = [
     (
         "ppckvm",
         ".",
@@ -38,6 +38,11 @@ const CRATES: [(&str, &str, &[&str]); 7] = [
     ("ppc440-kvm", "kernel-glue/core", &["ppc440-isa"]),
     ("ppc440-cpu", "kernel-glue/cpu440", &["ppc440-isa"]),
     ("ppc440-isa", "kernel-glue/isa", &[]),
+    (
+        "ppc440-silicon",
+        "kernel-glue/silicon",
+        &["ppc440-isa", "ppc440-kvm"],
+    ),
 ];
 
 /// A module: the names from the crate's root to it.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders of the libraries' sources.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "src",
     "devices/src",
     "fdt/src",
@@ -15,6 +15,7 @@ const SOURCES: [&str; 7] = [
     "kernel-glue/core/src",
     "kernel-glue/cpu440/src",
     "kernel-glue/isa/src",
+    "kernel-glue/silicon/src",
 ];
 
 /// Words with which a sentence leans on the one before it, or on the name of its item.
