@@ -101,6 +101,10 @@ struct State {
     kinds: HashMap<Identifier, Kind>,
     /// What the thread gives up before its next line.
     confinement: Option<Confinement>,
+    /// Lines that stay below all others on a terminal.
+    footer: Vec<String>,
+    /// The footer is to be written again.
+    is_redrawn: bool,
 }
 
 /// What one place in the program has said lately.
@@ -233,6 +237,14 @@ impl Log {
         self.add(self.0.voice.verdict(verdict), true);
     }
 
+    /// Lines that stay below all others on a terminal, until they are replaced; none to end that.
+    pub fn show(&self, lines: Vec<String>) {
+        let mut state = self.lock();
+        state.is_redrawn |= state.footer != lines;
+        state.footer = lines;
+        self.0.called.notify_one();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock()
     }
@@ -268,7 +280,7 @@ impl Log {
         }
         self.0.called.notify_one();
         let (mut taken, mut since) = (state.taken, Instant::now());
-        while state.busy || !state.queue.is_empty() {
+        while state.busy || state.is_redrawn || !state.queue.is_empty() {
             if state.taken != taken {
                 (taken, since) = (state.taken, Instant::now());
             }
@@ -289,6 +301,8 @@ impl Shared {
     /// Writes lines as they come, for as long as the process lives.
     fn write_lines(&self) {
         let mut state = self.lock();
+        // Lines of the footer that stand on the terminal.
+        let mut shown = 0;
         loop {
             let next = state.sum_up(Instant::now(), false);
             if let Some(confinement) = state.confinement.take() {
@@ -302,9 +316,19 @@ impl Shared {
                 state.bytes -= line.len();
                 state.busy = true;
                 drop(state);
+                self.erase(&mut shown);
                 self.write(&line);
                 state = self.lock();
                 state.busy = false;
+                state.is_redrawn |= !state.footer.is_empty();
+                self.written.notify_all();
+            } else if std::mem::take(&mut state.is_redrawn) {
+                let footer = state.footer.clone();
+                drop(state);
+                self.erase(&mut shown);
+                footer.iter().for_each(|line| self.write(line));
+                shown = footer.len();
+                state = self.lock();
                 self.written.notify_all();
             } else if state.dropped > 0 {
                 let lost = lost(std::mem::take(&mut state.dropped));
@@ -320,11 +344,23 @@ impl Shared {
         }
     }
 
+    /// Takes the footer off the terminal.
+    fn erase(&self, shown: &mut usize) {
+        if *shown > 0 {
+            self.put(format!("\x1b[{shown}A\x1b[J").as_bytes());
+            *shown = 0;
+        }
+    }
+
     /// Writes one line; nothing can be done about it when standard error is gone.
     fn write(&self, line: &str) {
         let line = format!("{}\n", self.coloured(&Printable(line).to_string()));
+        self.put(line.as_bytes());
+    }
+
+    fn put(&self, bytes: &[u8]) {
         let stderr = rustix::stdio::stderr();
-        let mut rest = line.as_bytes();
+        let mut rest = bytes;
         while !rest.is_empty() {
             match rustix::io::write(stderr, rest) {
                 Ok(count) => {

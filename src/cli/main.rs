@@ -14,6 +14,7 @@ mod signals;
 mod stats;
 mod supervise;
 mod terminal;
+mod test;
 mod window;
 
 use std::fs::File;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Command::Run(args) if !args.command.is_empty() => exec::exec(args.into_exec(), &log),
         Command::Run(args) => run(*args, &log),
         Command::Exec(args) => exec::exec(*args, &log),
+        Command::Test(args) => test::test(&args, &log),
         Command::Dtb(args) => dtb(args),
         Command::Inspect(args) => inspect(args),
         Command::Ctl(args) => ctl::run(&args),

@@ -21,6 +21,8 @@ pub mod agent;
 pub mod excerpt;
 pub mod ktap;
 pub mod report;
+#[cfg(feature = "config")]
+pub mod suite;
 
 use std::fmt;
 use std::time::Duration;

@@ -18,6 +18,8 @@ use ppckvm::{ConfigFile, Device, DeviceSpec, Place, Spec};
 pub enum Scope {
     /// All of them: `run`.
     Run,
+    /// All of them, and a kernel is not necessary: `test`.
+    Test,
     /// Those of which the device tree depends: `dtb`.
     Tree,
     /// The same without the kernel, which is no option there: `inspect`.
@@ -133,7 +135,7 @@ fn settings(scope: Scope) -> impl Iterator<Item = (&'static Table, &'static Key)
         .into_iter()
         .flat_map(|table| table.keys.iter().map(move |key| (table, key)));
     keys.filter(move |(table, key)| match scope {
-        Scope::Run => true,
+        Scope::Run | Scope::Test => true,
         Scope::Tree => *table == &BOOT || key.name == "no-rng",
         Scope::Image => (*table == &BOOT && key.name != "kernel") || key.name == "no-rng",
     })
@@ -298,6 +300,8 @@ macro_rules! options {
 options! {
     /// A machine that runs.
     RunOptions => Run,
+    /// The machine of a test.
+    TestOptions => Test,
     /// A machine whose device tree is asked for.
     TreeOptions => Tree,
     /// A machine that an image is for.

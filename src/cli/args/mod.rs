@@ -2,6 +2,7 @@
 
 mod exec;
 mod machine;
+mod test;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use ppckvm::{Device, Sandbox, Serial, Spec};
 
 pub use exec::{ExecArgs, ExecOptions};
 use machine::{ImageOptions, RunOptions, TreeOptions};
+pub use test::TestArgs;
 
 const AFTER_HELP: &str = "\
 Signals: SIGINT, SIGTERM, SIGHUP and SIGQUIT end the run in order, and at once when one comes again;
@@ -75,6 +77,9 @@ pub enum Command {
     /// command's.
     #[command(after_help = exec::AFTER_HELP)]
     Exec(Box<ExecArgs>),
+    /// Run boot tests: those of a file, or one that the options describe.
+    #[command(after_help = test::AFTER_HELP)]
+    Test(Box<TestArgs>),
     /// Print the device tree that `run` would pass to the kernel.
     Dtb(DtbArgs),
     /// Say what an image is and whether `run` would boot it; status 1 when not.

@@ -67,6 +67,9 @@ pub enum ConfigFault {
         /// An example of how it is written.
         example: String,
     },
+    /// A key's value is one that it cannot have.
+    #[error("{0}")]
+    Invalid(String),
     /// There are several devices of a kind of which a machine has one.
     #[error("there can be one; leave the others out")]
     Several,
@@ -119,24 +122,64 @@ pub struct ConfigFile {
 }
 
 /// A file while it is read.
-struct Reader<'a> {
-    path: &'a Path,
-    text: &'a str,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'a> {
+    /// The file's name, for messages and for the paths in it.
+    pub path: &'a Path,
+    /// All of it.
+    pub text: &'a str,
 }
 
-impl Reader<'_> {
-    fn line(&self, span: &Range<usize>) -> usize {
+/// A key of a table and its value, each with where it stands.
+pub(crate) type Entry<'k, 'v> = (
+    &'k Spanned<std::borrow::Cow<'v, str>>,
+    &'k Spanned<DeValue<'v>>,
+);
+
+impl<'a> Reader<'a> {
+    /// The line of a place in the file, counted from 1.
+    pub fn line(&self, span: &Range<usize>) -> usize {
         let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
         1 + before.iter().filter(|byte| **byte == b'\n').count()
     }
 
-    fn error(&self, line: usize, key: &str, fault: impl Into<ConfigFault>) -> ConfigError {
+    /// The keys of the whole file.
+    ///
+    /// # Errors
+    /// A text that is no TOML.
+    pub fn parse(&self) -> Result<Spanned<DeTable<'a>>, ConfigError> {
+        DeTable::parse(self.text).map_err(|error| ConfigError {
+            file: self.path.to_owned(),
+            line: error.span().map(|span| self.line(&span)),
+            key: None,
+            fault: Box::new(ConfigFault::Syntax(error.message().to_owned())),
+        })
+    }
+
+    /// What is wrong on a line, with a key.
+    pub fn error(&self, line: usize, key: &str, fault: impl Into<ConfigFault>) -> ConfigError {
         ConfigError {
             file: self.path.to_owned(),
             line: Some(line),
             key: (!key.is_empty()).then(|| key.to_owned()),
             fault: Box::new(fault.into()),
         }
+    }
+
+    /// What is wrong with the type of a value.
+    pub fn wrong_type(
+        &self,
+        value: &Spanned<DeValue<'_>>,
+        key: &str,
+        wanted: &'static str,
+        example: &str,
+    ) -> ConfigError {
+        let fault = ConfigFault::Type {
+            found: type_of(value.get_ref()),
+            wanted,
+            example: example.to_owned(),
+        };
+        self.error(self.line(&value.span()), key, fault)
     }
 
     /// Adds one key to a part.
@@ -324,16 +367,23 @@ impl ConfigFile {
     /// As [`ConfigFile::read`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let reader = Reader { path, text };
-        let root = DeTable::parse(text).map_err(|error| ConfigError {
-            file: path.to_owned(),
-            line: error.span().map(|span| reader.line(&span)),
-            key: None,
-            fault: Box::new(ConfigFault::Syntax(error.message().to_owned())),
-        })?;
+        let root = reader.parse()?;
+        ConfigFile::of_keys(&reader, root.get_ref().iter())
+    }
+
+    /// Reads the keys of a machine which stand among others in a file.
+    ///
+    /// # Errors
+    /// A key that no machine has, or a value that is not of its type.
+    pub(crate) fn of_keys<'k, 'v: 'k>(
+        reader: &Reader<'_>,
+        keys: impl Iterator<Item = Entry<'k, 'v>>,
+    ) -> Result<Self, ConfigError> {
+        let path = reader.path;
         let mut settings = SETTINGS.map(|table| Part::new(table, 1));
         let mut found: Vec<(usize, Part)> = Vec::new();
         let mut rng = None;
-        for (name, value) in root.get_ref().iter() {
+        for (name, value) in keys {
             let line = reader.line(&name.span());
             let is_named = |table: &&&Table| table.option == name.get_ref().as_ref();
             if let Some(table) = DEVICES.iter().find(is_named) {
@@ -361,6 +411,50 @@ impl ConfigFile {
             part.list.resolve(folder);
         }
         Ok(file)
+    }
+
+    /// Takes what another list of keys of the same file says: its settings in the place of these, but the
+    /// kernel's command line after this one's, and its devices after these.
+    pub(crate) fn override_with(&mut self, other: ConfigFile) {
+        for part in other.settings {
+            let mut replaced: Vec<&str> = Vec::new();
+            for ((key, value), line) in part.list.items.into_iter().zip(part.lines) {
+                let mut value = value;
+                if key.name == "append" {
+                    let before = self
+                        .settings
+                        .iter()
+                        .flat_map(|part| part.list.values("append"));
+                    let all = before.map(str::to_owned).chain(value);
+                    value = Some(all.collect::<Vec<_>>().join(" "));
+                }
+                if !replaced.contains(&key.name) {
+                    self.forget(key.name);
+                    replaced.push(key.name);
+                }
+                let mut settings = self.settings.iter_mut();
+                if let Some(own) = settings.find(|own| own.list.table == part.list.table) {
+                    own.list.items.push((key, value));
+                    own.lines.push(line);
+                }
+            }
+        }
+        self.devices.extend(other.devices);
+        if other.rng.is_some() {
+            self.forget("no-rng");
+            self.rng = other.rng;
+        }
+    }
+
+    /// Gives a setting a value that does not stand in the file, in the place of those that do.
+    pub fn set(&mut self, setting: &str, value: &str) {
+        self.forget(setting);
+        for part in &mut self.settings {
+            if let Some(key) = part.list.table.key(setting) {
+                part.list.items.push((key, Some(value.to_owned())));
+                part.lines.push(part.line);
+            }
+        }
     }
 
     /// Forgets a setting, because something else says it.

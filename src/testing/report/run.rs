@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::Results;
+use super::{Case, Results};
 use crate::testing::excerpt::Excerpt;
 use crate::testing::ktap::Status;
 
@@ -131,6 +131,44 @@ impl TestRun {
 }
 
 impl Run {
+    /// All cases of all tests, for the forms that know of no guests: the cases that a test's guest
+    /// reported, below the test's name, and the test itself where it reported none, or went badly
+    /// otherwise than they did.
+    pub fn results(&self) -> Results {
+        let mut cases = Vec::new();
+        for test in &self.tests {
+            let reported = test
+                .results
+                .as_ref()
+                .filter(|results| !results.cases.is_empty());
+            for case in reported.iter().flat_map(|results| &results.cases) {
+                let mut case = case.clone();
+                case.suites.insert(0, test.name.clone());
+                cases.push(case);
+            }
+            let is_told = reported.is_some_and(|results| {
+                !test.status.is_bad() || (test.status == Status::Failed && !results.passed())
+            });
+            if !is_told {
+                let last = test.attempts.last();
+                cases.push(Case {
+                    suites: Vec::new(),
+                    name: test.name.clone(),
+                    status: test.status,
+                    message: match test.is_flaky() {
+                        true => format!("flaky: it passed at attempt {}", test.attempts.len()),
+                        false => test.message.clone(),
+                    },
+                    log: last.map_or_else(String::new, |last| last.console.text()),
+                });
+            }
+        }
+        Results {
+            target: self.title.clone(),
+            cases,
+        }
+    }
+
     /// How many tests came to what, by [`TestRun::word`], the worst first.
     pub fn counts(&self) -> Vec<(&'static str, usize)> {
         let mut counts: Vec<(&'static str, usize)> = Vec::new();
@@ -252,6 +290,22 @@ mod tests {
         let run = sample_run();
         let flaky: Vec<bool> = run.tests.iter().map(TestRun::is_flaky).collect();
         assert_eq!(flaky, [false, false, false, true, false]);
+    }
+
+    #[test]
+    fn cases_of_a_test_are_below_its_name_and_a_test_without_is_a_case() {
+        let results = sample_run().results();
+        let names: Vec<String> = results.cases.iter().map(Case::full_name).collect();
+        assert_eq!(names[0], "boot");
+        assert_eq!(names[1], "kunit::ring::empty");
+        assert!(!names.contains(&"kunit".to_owned()), "{names:?}");
+        assert_eq!(names.last().unwrap(), "later");
+        let net = results
+            .cases
+            .iter()
+            .find(|case| case.name == "net")
+            .unwrap();
+        assert_eq!(net.message, "flaky: it passed at attempt 2");
     }
 
     #[test]
