@@ -17,7 +17,7 @@ const PACKAGES: [(&str, usize, u64); 8] = [
     ("ppckvm-api", 25, 100),
     ("ppckvm-devices", 130, 1000),
     ("ppckvm-fdt", 30, 220),
-    ("ppckvm", 330, 2300),
+    ("ppckvm", 360, 2700),
 ];
 
 /// Files that every package has beside its sources.
