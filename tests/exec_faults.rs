@@ -1,6 +1,4 @@
 //! `ppckvm exec` with guests that misbehave, and with much data.
-//!
-//! `PPCKVM_LONG` makes the data as large as promised: 100 MB through each way.
 // A test that unwraps what must be there fails at the right line.
 #![allow(clippy::unwrap_used)]
 
@@ -68,11 +66,6 @@ fn result(ppckvm: &Ppckvm) -> Value {
     serde_json::from_slice(&fs::read(ppckvm.path("result.json")).unwrap()).unwrap()
 }
 
-/// Whether data are as large as promised.
-fn is_long() -> bool {
-    std::env::var_os("PPCKVM_LONG").is_some()
-}
-
 /// So many bytes without a pattern.
 fn bytes(count: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
@@ -88,7 +81,7 @@ fn bytes(count: usize) -> Vec<u8> {
 #[test]
 fn random_bytes_come_through_every_way_unharmed() {
     let ppckvm = Ppckvm::new();
-    let sent = bytes(if is_long() { 100_000_000 } else { 10_000_000 });
+    let sent = bytes(100_000_000);
     ppckvm.file("sent", &sent);
     let options = [
         "--memory",
