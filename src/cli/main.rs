@@ -23,8 +23,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use ppckvm::control::{Inventory, Monitors};
-use ppckvm::{EscapeKey, Machine, Printable, Role, Spec, Tree, Vm};
+use ppckvm::control::{GdbServer, Inventory, Monitors};
+use ppckvm::{EscapeKey, Image, Machine, Printable, Role, Spec, Tree, Vm};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -98,7 +98,8 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
     raise_the_limit_of_open_files();
     let print_config = args.print_config;
     let (report, sandbox) = (args.report.clone(), args.sandbox);
-    let (is_paused, monitors) = (args.paused, args.monitors());
+    let (is_paused, monitors) = (args.paused || args.wait_gdb, args.monitors());
+    let gdb = args.gdb.clone();
     let spec = args.spec()?;
     if print_config {
         return self::print_config(&spec);
@@ -107,6 +108,7 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
     let (stats, port, escape) = (spec.timed, args::stdio_port(&spec), spec.escape);
     let report = report.as_deref().map(ReportFile::create).transpose()?;
     let inventory = Inventory::of(&spec);
+    let gdb = gdb.map(|at| (at, Inventory::of(&spec), symbol_file(&spec)));
     let mut vm = Machine::from_spec(spec).sandbox(sandbox).build()?;
     if is_paused {
         vm.pause();
@@ -115,6 +117,18 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
     let monitors = match monitors.is_empty() {
         true => None,
         false => Some(Monitors::start(&vm, inventory, &monitors)?),
+    };
+
+    let gdb = match gdb {
+        None => None,
+        Some((at, inventory, symbols)) => {
+            let server = GdbServer::start(&vm, inventory, &at)?;
+            log.say(format_args!(
+                "gdb-multiarch {symbols} -ex 'target remote {}'",
+                server.name()
+            ));
+            Some(server)
+        }
     };
 
     let window = window_of(&vm, port);
@@ -142,7 +156,7 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
     confinement.hide_process()?;
     let memory = stats.then(stats::Memory::open);
     let (finished, guest) = supervised(vm, &signals, port, port.is_some(), (window, escape), log)?;
-    drop(monitors);
+    drop((monitors, gdb));
     let (outcome, rest) = match finished {
         Ok(finished) => {
             if let Some(memory) = memory {
@@ -172,6 +186,18 @@ fn run(args: RunArgs, log: &Log) -> Result<u8, Failure> {
             Ok(outcome.exit_status())
         }
     }
+}
+
+/// The file that a debugger takes symbols from, as far as the options tell.
+fn symbol_file(spec: &Spec) -> String {
+    let kernel = match &spec.boot.kernel {
+        Some(Image::File(path)) if path.is_dir() => Some(path.join("vmlinux")),
+        Some(Image::File(path)) if path.ends_with("vmlinux") => Some(path.clone()),
+        _ => None,
+    };
+    let file = spec.symbols.clone().or(kernel);
+    let file = file.unwrap_or_else(|| "vmlinux".into());
+    file.display().to_string()
 }
 
 /// The window of the console that has standard output.

@@ -98,9 +98,12 @@ const COMMANDS: [Command; 17] = [
         "write memory at a physical address",
         |subject, rest| save(subject, Space::Physical, rest),
     ),
-    (&["gdbserver"], "[device]", "not built in yet", |_, _| {
-        Err("the gdb server is not built in yet; info registers and x show the guest".into())
-    }),
+    (
+        &["gdbserver"],
+        "[device]",
+        "served from the start on alone",
+        |_, _| Err("gdb is served where the machine was started with --gdb, or -s".into()),
+    ),
     (
         &["savevm", "loadvm", "delvm"],
         "tag",

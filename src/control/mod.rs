@@ -11,6 +11,7 @@
 //! | [`subject`] | the machine, as commands see it |
 //! | [`inventory`] | what the machine is made of, for the commands that list it |
 //! | [`server`] | one thread for all clients |
+//! | [`gdb`] | a server for gdb, with a thread of its own |
 //!
 //! Nothing that a client does makes the guest wait: the vcpu's thread does a command's work between
 //! two instructions and tells of events without waiting. What a client may have is bounded: a
@@ -18,6 +19,7 @@
 //! socket; others wait until one leaves.
 
 mod expression;
+mod gdb;
 mod hmp;
 mod inventory;
 mod messages;
@@ -34,6 +36,7 @@ use crate::vm::Vm;
 use server::{Beside, Mailbox, Server};
 use subject::Subject;
 
+pub use gdb::{GdbAddress, GdbError, GdbServer, ParseGdbError};
 pub use inventory::Inventory;
 
 /// The version of QEMU whose answers these are, and what is said beside it.

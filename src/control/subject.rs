@@ -61,7 +61,8 @@ impl Subject {
         match self.remote.status() {
             Status::Ended => ("shutdown", false),
             _ if self.is_off => ("shutdown", false),
-            Status::Built => ("prelaunch", false),
+            // It runs as soon as its thread does; one that is to wait is held.
+            Status::Built => ("running", true),
             Status::Paused if self.is_prelaunch => ("prelaunch", false),
             Status::Paused => ("paused", false),
             Status::Running => ("running", true),
@@ -75,6 +76,7 @@ impl Subject {
     ) -> Vec<(&'static str, Option<(bool, &'static str)>)> {
         match event {
             RunEvent::Paused => vec![("STOP", None)],
+            RunEvent::Stopped(_) => vec![],
             RunEvent::Resumed => {
                 self.is_prelaunch = false;
                 vec![("RESUME", None)]

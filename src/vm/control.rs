@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use ppckvm_api::VcpuHandle;
+use ppckvm_api::{Stop, VcpuHandle};
 
 use crate::host::lock::lock;
 use crate::vm::outcome::Outcome;
@@ -58,6 +58,8 @@ pub enum Status {
 pub enum RunEvent {
     /// The machine is held.
     Paused,
+    /// The guest came to where a debugger wants it to stop; the machine is held.
+    Stopped(Stop),
     /// The machine goes on.
     Resumed,
     /// The guest starts again.

@@ -16,7 +16,10 @@ impl Vm {
         loop {
             let request = match self.stands_still || self.held.is_some() {
                 true => self.control.wait(),
-                false => self.drive_on(),
+                false => match self.drive_on() {
+                    Some(request) => request,
+                    None => continue,
+                },
             };
             let cause = match request {
                 Request::Work(work) => {
@@ -63,7 +66,8 @@ impl Vm {
         external && state.er & !state.cr != 0 || critical && state.er & state.cr != 0
     }
 
-    fn drive_on(&mut self) -> Request {
+    /// Runs the guest; none when it is held from now on.
+    fn drive_on(&mut self) -> Option<Request> {
         self.control.set_begun();
         loop {
             // A device, another thread or the console may have asked since the last look; a kick
@@ -71,7 +75,7 @@ impl Vm {
             if self.control.is_raised()
                 && let Some(request) = self.control.take()
             {
-                return request;
+                return Some(request);
             }
             // The guest goes on when its requests are done; between parts of them, the look above.
             if self.live_devices.backlog.take() {
@@ -84,7 +88,7 @@ impl Vm {
             }
             let exit = match self.vcpu.run() {
                 Ok(exit) => exit,
-                Err(error) => return Request::End(Outcome::Failed(error.to_string())),
+                Err(error) => return Some(Request::End(Outcome::Failed(error.to_string()))),
             };
             let (kind, address, answer) = match exit {
                 VcpuExit::MmioRead(gpa, data) => {
@@ -108,6 +112,11 @@ impl Vm {
                     self.buses.dcr.write(dcrn, data),
                 ),
                 VcpuExit::Kicked => continue,
+                VcpuExit::Debug(stop) => {
+                    self.control.tell(&RunEvent::Stopped(stop));
+                    self.pause();
+                    return None;
+                }
                 VcpuExit::Waits { external, critical } => {
                     if self.can_be_woken(external, critical) {
                         continue;
@@ -118,7 +127,7 @@ impl Vm {
                         0 => Hang::Spins,
                         _ => Hang::Waits,
                     };
-                    return Request::End(Outcome::Hang { pc, how });
+                    return Some(Request::End(Outcome::Hang { pc, how }));
                 }
                 VcpuExit::Reset { kind, by_watchdog } => {
                     let outcome = match by_watchdog {
@@ -130,7 +139,7 @@ impl Vm {
                     let panicked = matches!(outcome, Outcome::KernelPanic { .. });
                     if self.on_reset == OnReset::Exit || panicked && self.on_panic == OnPanic::Exit
                     {
-                        return Request::End(outcome);
+                        return Some(Request::End(outcome));
                     }
                     tracing::info!("{outcome}; the guest starts again");
                     if by_watchdog {
@@ -138,18 +147,18 @@ impl Vm {
                     }
                     if let Err(error) = self.reboot(kind) {
                         let error = format!("the guest's memory cannot be filled anew: {error}");
-                        return Request::End(Outcome::Failed(error));
+                        return Some(Request::End(Outcome::Failed(error)));
                     }
                     self.control.tell(&RunEvent::Reset { by_guest: true });
                     continue;
                 }
                 VcpuExit::CannotGoOn { pc, reason } => {
-                    return Request::End(Outcome::stuck(pc, reason));
+                    return Some(Request::End(Outcome::stuck(pc, reason)));
                 }
                 // The enum can grow; whatever comes, the guest must not be run on blindly.
                 other => {
                     let error = format!("the core came back for an unknown reason: {other:?}");
-                    return Request::End(Outcome::Failed(error));
+                    return Some(Request::End(Outcome::Failed(error)));
                 }
             };
             if let Err(error) = answer {

@@ -11,9 +11,9 @@ GUEST_PACKAGES="gcc gcc-powerpc-linux-gnu libc6-dev libc6-dev-powerpc-cross
 binutils-powerpc-linux-gnu linux-source-6.1 make bc bison flex cpio xz-utils bzip2 gzip u-boot-tools
 dpkg-dev"
 # Packs kernels, checks device trees, makes and reads disk images, makes networks, reads captures,
-# opens pages (a browser without a screen: 100 MB with what it needs).
+# opens pages (a browser without a screen: 100 MB with what it needs), debugs guests.
 TEST_PACKAGES="lz4 zstd device-tree-compiler e2fsprogs qemu-utils iproute2 tcpdump
-chromium-headless-shell"
+chromium-headless-shell gdb-multiarch"
 
 # Progress lines count from the start of the outermost script.
 : "${PPCKVM_STARTED:=$(date +%s)}"

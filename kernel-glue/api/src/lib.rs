@@ -21,7 +21,7 @@ pub use ppc440_cpu::{
 };
 pub use ppc440_isa::regs::{dbsr, msr, tsr};
 pub use ppc440_isa::tlb::{ENTRIES as TLB_ENTRIES, TlbWord0, TlbWord1, TlbWord2, Tlbe};
-pub use ppc440_isa::{Access, Regs};
+pub use ppc440_isa::{Access, Cr, Regs, Xer};
 pub use ppc440_kvm::{
     Cause, Charge, Inject, Interrupt, InterruptLog, ResetKind, Slot, SlotError, Sprs, State, Stats,
     Stop, StopRefused, Stuck, Taken, TimerState, Timing, Translation, WatchFor, Where,

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ppckvm::control::{Language, MonitorSpec};
+use ppckvm::control::{GdbAddress, Language, MonitorSpec};
 use ppckvm::{Device, Sandbox, Serial, Spec};
 
 pub use exec::{ExecArgs, ExecOptions};
@@ -117,6 +117,12 @@ pub struct RunArgs {
     /// Hold the guest before its first instruction, until somebody says `cont`.
     #[arg(long)]
     pub paused: bool,
+    /// Serve gdb: tcp:PORT, tcp:HOST:PORT or unix:PATH. The guest runs until a debugger comes.
+    #[arg(long, value_name = "tcp:[HOST:]PORT|unix:PATH")]
+    pub gdb: Option<GdbAddress>,
+    /// Hold the guest before its first instruction, until a debugger lets it go on.
+    #[arg(long, requires = "gdb")]
+    pub wait_gdb: bool,
     /// Print the machine as a configuration file, and do not start it.
     #[arg(long)]
     pub print_config: bool,

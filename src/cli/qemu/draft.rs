@@ -1,7 +1,7 @@
 //! What QEMU's options say, collected in their order before anything is decided: some of them mean
 //! what they mean only beside others.
 
-use ppckvm::control::{Language, MonitorSpec};
+use ppckvm::control::{GdbAddress, Language, MonitorSpec};
 use ppckvm::{OnReset, Spec, Standstills};
 
 use super::properties::Properties;
@@ -113,6 +113,8 @@ pub struct Conduct {
     pub monitors: Vec<(String, MonitorSpec)>,
     /// The guest is held before its first instruction.
     pub is_paused: bool,
+    /// Where gdb is served.
+    pub gdb: Option<GdbAddress>,
     /// The machine's name.
     pub name: Option<String>,
     /// What the caller calls each user network, and what this machine does.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use ppckvm::control::{Language, MonitorSpec};
+use ppckvm::control::{GdbAddress, Language, MonitorSpec};
 use ppckvm::{NotWritable, Spec};
 
 use super::call::Call;
@@ -71,7 +71,11 @@ fn monitors(conduct: &super::draft::Conduct) -> String {
         .filter(is_protocol)
         .map(|monitor| format!(" --control {}", quoted(&monitor.at.to_string())));
     let paused = conduct.is_paused.then(|| " --paused".to_owned());
-    controls.chain(paused).collect()
+    let gdb = conduct.gdb.as_ref().map(|at| match at {
+        GdbAddress::Tcp(address) => format!(" --gdb tcp:{address}"),
+        GdbAddress::Unix(path) => format!(" --gdb {}", quoted(&format!("unix:{}", path.display()))),
+    });
+    controls.chain(gdb).chain(paused).collect()
 }
 
 /// A word as a shell takes it.

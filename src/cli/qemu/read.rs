@@ -286,6 +286,23 @@ pub fn paused(draft: &mut Draft, _: usize) {
     draft.conduct.is_paused = true;
 }
 
+pub fn gdb_shorthand(draft: &mut Draft, _: usize) {
+    draft.conduct.gdb = "tcp::1234".parse().ok();
+}
+
+pub fn gdb(draft: &mut Draft, at: usize) {
+    let destination = value(draft, at);
+    // What follows is about waiting, which this server never does.
+    let place = destination.split(',').next().unwrap_or_default();
+    match place {
+        "none" => draft.conduct.gdb = None,
+        place => match place.parse() {
+            Ok(address) => draft.conduct.gdb = Some(address),
+            Err(_) => draft.refuse(at, "gdb is served at tcp:[HOST]:PORT or unix:PATH"),
+        },
+    }
+}
+
 pub fn name(draft: &mut Draft, at: usize) {
     let mut properties = Properties::parse(draft.given[at].value(), "guest");
     draft.conduct.name = properties.take("guest");

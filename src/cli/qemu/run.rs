@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use ppckvm::control::{Inventory, Language, MonitorSpec, Monitors};
+use ppckvm::control::{GdbServer, Inventory, Language, MonitorSpec, Monitors};
 use ppckvm::{BuildError, Image, Machine, OnPanic, Outcome, Serial, Spec, Vm};
 
 use super::call::Call;
@@ -34,6 +34,9 @@ pub fn run(call: Call, held: Held, log: &Log) -> Result<u8, Failure> {
         vm.pause();
     }
     let monitors = monitors(&vm, &files, &conduct)?;
+    let gdb = conduct.gdb.as_ref();
+    let gdb = gdb.map(|at| GdbServer::start(&vm, Inventory::of(&files), at));
+    let gdb = gdb.transpose()?;
     let window = crate::window_of(&vm, port);
     let signals = Signals::catch_held(vm.stopper(), log.clone(), window.clone(), held);
     let signals = signals.map_err(|error| crate::no_signals(&error))?;
@@ -55,7 +58,7 @@ pub fn run(call: Call, held: Held, log: &Log) -> Result<u8, Failure> {
     };
     // What the devices have begun on the host ends before the process does.
     guest.is_gone();
-    drop(monitors);
+    drop((monitors, gdb));
     drop(pid_file);
     let status = match signals.sender() {
         Some(sender) => {

@@ -264,15 +264,19 @@ pub static OPTIONS: &[Entry] = &[
         "the machine protocol, at the same destinations as -monitor",
         read::qmp,
     ),
-    refused(
+    entry(
         &["s"],
         None,
-        "the gdb server is not built in yet; SIGUSR1 says where the guest is",
+        Honoured,
+        "gdb is served at tcp::1234",
+        read::gdb_shorthand,
     ),
-    refused(
+    entry(
         &["gdb"],
         Some("DEST"),
-        "the gdb server is not built in yet; SIGUSR1 says where the guest is",
+        Honoured,
+        "gdb is served at tcp:[HOST]:PORT or unix:PATH; -gdb none is taken",
+        read::gdb,
     ),
     entry(
         &["S"],
