@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -163,6 +163,20 @@ fn each_test_of_a_file_is_judged_and_every_report_says_so() {
     assert_eq!(of("0005-fails/stderr"), b"wrong\n");
     assert!(text(&of("0006-panics/console.log")).contains("Kernel panic"));
     assert!(of("0006-panics/vmcore").starts_with(b"\x7fELF\x01\x02"));
+    // -1 in the kernel's file, and the processor's number since it panicked.
+    let gdb = Command::new("gdb-multiarch")
+        .args(["-nx", "-batch", "-ex", "print *(int *)&panic_cpu"])
+        .args([
+            &guest("KERNEL_VMLINUX"),
+            &artifacts.join("0006-panics/vmcore"),
+        ])
+        .output()
+        .unwrap();
+    assert!(
+        text(&gdb.stdout).contains("$1 = 0\n"),
+        "{}",
+        text(&gdb.stdout)
+    );
     assert!(of("0006-panics/tree.dtb").starts_with(&[0xD0, 0x0D, 0xFE, 0xED]));
     assert!(text(&of("0006-panics/result.txt")).starts_with("crashed\n"));
 }

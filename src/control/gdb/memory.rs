@@ -91,7 +91,7 @@ fn by_tables(vm: &mut Vm, ea: u32) -> Option<u64> {
     let at = (table & !(LINUX_PAGE - 1)).wrapping_add(8 * index);
     let entry = u64::from(kernel_word(vm, at)?) << 32 | u64::from(kernel_word(vm, at + 4)?);
     let page = u64::from(LINUX_PAGE);
-    (entry & PRESENT != 0).then(|| entry / page * page | u64::from(ea) % page)
+    (entry & PRESENT != 0).then(|| (entry / page * page) | (u64::from(ea) % page))
 }
 
 /// The upper table of the process that runs, which the kernel's TLB miss handler finds behind SPRG3: its

@@ -75,11 +75,12 @@ impl Folder {
         }
     }
 
-    /// Keeps the guest's memory and registers, as an ELF core file.
+    /// Keeps the guest's memory and registers, as an ELF core file in which the kernel's memory has the
+    /// kernel's addresses.
     pub fn memory(&mut self, vm: &mut Vm) {
         self.write("vmcore", |file| {
             let mut sparse = Sparse { file, hole: 0 };
-            vm.write_vmcore(&mut sparse, false)?;
+            vm.write_vmcore(&mut sparse, true)?;
             sparse.finish()
         });
     }
