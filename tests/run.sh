@@ -3,7 +3,7 @@
 #
 #   tests/run.sh [FILTER...]     arguments go to `cargo test`, so a name runs only its tests
 #
-# The first run installs packages and compiles two kernels: about a quarter of an hour on two cores.
+# The first run installs packages and compiles three kernels: about twenty minutes on two cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . tests/guests/packages.sh

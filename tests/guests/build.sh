@@ -6,8 +6,9 @@
 # Progress goes to stderr. Stdout gets lines NAME=PATH that a script can `eval`: KERNEL_UIMAGE,
 # KERNEL_VMLINUX, SYSTEM_MAP and ROOTFS for slim, BAMBOO_UIMAGE, BAMBOO_VMLINUX, BAMBOO_SYSTEM_MAP,
 # BAMBOO_CUIMAGE, BAMBOO_TREEIMAGE, BAMBOO_SIMPLEIMAGE, BAMBOO_EPAPR and ROOTFS for bamboo; for all,
-# also BARE_GUESTS, a folder of guests without an operating system, and USER_PROGRAMS, one of user
-# programs with what they print. What is in the cache already is not built again.
+# also BARE_GUESTS, a folder of guests without an operating system, USER_PROGRAMS, one of user programs
+# with what they print, and KUNIT_VMLINUX, a kernel with tests of its own. What is in the cache already
+# is not built again.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/packages.sh"
@@ -81,3 +82,5 @@ cached bare "$(key_of "bare.sh bare/*" "$compiler")" bash "$here/bare.sh"
 printf 'BARE_GUESTS=%q\n' "$folder"
 cached user "$(key_of "user.sh user/*" "libc6-dev-powerpc-cross $compiler")" bash "$here/user.sh"
 printf 'USER_PROGRAMS=%q\n' "$folder"
+cached kunit "$(key_of "kunit.sh kunit.config" "linux-source-6.1 $compiler")" bash "$here/kunit.sh"
+printf 'KUNIT_VMLINUX=%q\n' "$folder/vmlinux"
