@@ -19,6 +19,7 @@ mod artifacts;
 mod attempt;
 mod console;
 mod file;
+mod harness;
 mod judge;
 mod plan;
 mod runner;
