@@ -25,8 +25,8 @@ const BITS: u32 = 24;
 /// No number.
 const NONE: u32 = u32::MAX;
 
-/// Pages that may have code at once; with their tables of entries, this is 34 MiB.
-const PAGES: usize = 4096;
+/// Pages that may have code at once; with their tables, this is 25 MiB.
+const PAGES: usize = 3072;
 
 /// A jump from one block to another, which leads to a stub until its target is known.
 #[derive(Clone, Copy, Debug)]
